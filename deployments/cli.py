@@ -1,0 +1,105 @@
+"""The `selfiegate` command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from deployments import console
+from selfiegate import report
+from selfiegate.model import Verdict, user_id_of
+from selfiegate.runtime import runtime
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Lets one clear face per account through.",
+)
+gallery = typer.Typer(no_args_is_help=True, help="The enrolled faces.")
+app.add_typer(gallery, name="gallery")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on stderr.")]
+
+
+@app.command()
+def process(
+    photo: Annotated[str, typer.Argument(help="Path of a photo.")],
+    user: Annotated[str, typer.Option(help="The user whose photo it is.")],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run one photo through the flow. Exit 0: a verdict was reached; 1: a fault; 2: wrong usage."""
+    console.quiet_prefect(verbose)
+    from deployments.run import verdicts  # Prefect takes two seconds to import
+
+    reference = runtime().photos.find(photo)
+    (verdict,) = verdicts([(reference, user_id_of(user))])
+    if as_json:
+        print(json.dumps(report.as_json(verdict)))
+    else:
+        _show(verdict)
+
+
+@gallery.command()
+def stats(as_json: AsJson = False) -> None:
+    """Count enrolled faces and users."""
+    found = runtime().faces.stats()
+    if as_json:
+        print(found.model_dump_json())
+    else:
+        console.out.print(f"{found.faces} faces of {found.users} users, model {found.model}")
+
+
+@app.command()
+def profile(user: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+    """Show a user's profile."""
+    found = runtime().profiles.get(user_id_of(user))
+    if found is None:
+        console.fail(f"there is no profile of {user!r}", 1)
+    elif as_json:
+        print(found.model_dump_json(exclude={"remains", "revision"}))
+    else:
+        console.out.print_json(found.model_dump_json(exclude={"remains", "revision"}))
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, weights, stores and the Prefect API, and say what to do."""
+    console.quiet_prefect(verbose=False)
+    from deployments.doctor import examine
+
+    raise typer.Exit(0 if examine() else 1)
+
+
+@app.command()
+def demo(
+    photos: Annotated[Path | None, typer.Option(help="A folder with the workshop's four photos.")] = None,
+) -> None:
+    """Run a handful of photos through the flow and show the verdicts."""
+    console.quiet_prefect(verbose=False)
+    from deployments.demo import show
+
+    show(photos)
+
+
+def _show(verdict: Verdict) -> None:
+    colour = {"accepted": "green", "rejected": "red"}.get(verdict.status, "yellow")
+    console.out.print(f"[bold {colour}]{verdict.status}[/]  {escape(verdict.photo.uri)}  as {escape(verdict.user_id)}")
+    for reason in verdict.reasons:
+        console.out.print(f"  {reason.code}: {reason.message}")
+    if verdict.matched_user_id:
+        console.out.print(f"  similarity {verdict.score:.3f} to {escape(verdict.matched_user_id)}")
+    for size, place in verdict.thumbnails.items():
+        console.out.print(f"  thumbnail {size}: {escape(place)}", soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    with console.faults_as_sentences():
+        app()

@@ -1,0 +1,59 @@
+"""Looks at everything that a run needs and says what to do where something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefect import get_client
+from prefect.settings import PREFECT_API_URL
+from rich.table import Table
+
+from deployments.console import out
+from selfiegate.runtime import runtime
+from selfiegate.settings import load_settings
+
+
+def examine() -> bool:
+    """Print one line per check; return whether all passed."""
+    table = Table(box=None, show_header=False, padding=(0, 1))
+    results = [_checked(table, name, check) for name, check in _CHECKS.items()]
+    out.print(table)
+    return all(results)
+
+
+def _checked(table: Table, name: str, check: Callable[[], str]) -> bool:
+    try:
+        found = check()
+    except Exception as error:  # whatever is wrong, the other checks go on
+        table.add_row("[red]✗[/]", name, f"{error}")
+        return False
+    table.add_row("[green]✓[/]", name, found)
+    return True
+
+
+def _settings() -> str:
+    settings = load_settings()
+    return f"backend {settings.backend}, home {settings.folder}"
+
+
+def _weights() -> str:
+    return f"{runtime().faces.model} loaded"
+
+
+def _stores() -> str:
+    rt = runtime()
+    faces, waiting = rt.faces.stats(), len(rt.ledger.undecided(before=2**62))
+    rt.profiles.get("doctor")
+    return f"{faces.faces} faces of {faces.users} users; {waiting} photos without a verdict"
+
+
+def _prefect() -> str:
+    address = PREFECT_API_URL.value()
+    with get_client(sync_client=True) as client:
+        if trouble := client.api_healthcheck():
+            raise ConnectionError(f"{address} does not answer ({trouble}); start it, or unset PREFECT_API_URL")
+        version = client.api_version()
+    return f"{address}, version {version}" if address else "none set: each command starts a temporary server"
+
+
+_CHECKS = {"settings": _settings, "weights": _weights, "stores": _stores, "Prefect API": _prefect}

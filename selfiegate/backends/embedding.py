@@ -1,0 +1,128 @@
+"""The face backend of those who compute embeddings themselves: an analyser for photos, a gallery for faces."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from selfiegate.errors import BackendUnavailable, PhotoRejected
+from selfiegate.model import Detection, Face, GalleryStats, Match, PhotoRef, ReasonCode
+from selfiegate.photos import Limits, decode
+from selfiegate.ports import Gallery, PhotoStore
+
+_REMEMBERED = 64
+"""Photos whose aligned face is kept between a run's steps: 38 kB each. Forgotten ones are looked at again."""
+
+
+class Analyser(Protocol):
+    """Finds faces in pictures and turns aligned faces into embeddings."""
+
+    model: str
+
+    def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
+        """Return the faces, largest first, each with its aligned picture; `size` is the full photo's."""
+
+    def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return unit embeddings, shape (n, d)."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Cosines, -1..1: see `ports.FaceBackend` for what each decides."""
+
+    match: float
+    verify: float
+    review: float
+
+
+class EmbeddingBackend:
+    """Joins an analyser and a gallery into a `ports.FaceBackend`."""
+
+    def __init__(
+        self, analyser: Analyser, gallery: Gallery, photos: PhotoStore, limits: Limits, thresholds: Thresholds
+    ) -> None:
+        self.model = analyser.model
+        self.match_threshold = thresholds.match
+        self.verify_threshold = thresholds.verify
+        self._floor = min(thresholds.review, thresholds.match)
+        self._analyser, self._gallery, self._photos, self._limits = analyser, gallery, photos, limits
+        # A run's steps may be taken by different processes, so each step can start from the photo alone.
+        self._look = lru_cache(_REMEMBERED)(self._look_at)
+        self._embed = lru_cache(_REMEMBERED)(self._embedding_of)
+
+    def detect(self, photo: PhotoRef) -> Detection:
+        """Find the faces of a photo, largest first."""
+        return self._look(photo)[0]
+
+    def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
+        """Match the photo's main face against the gallery; the user's own faces are scored one by one."""
+        probe = self._embed(photo)
+        own = [
+            Match(face_id=face_id, user_id=user_id, score=float(stored @ probe))
+            for face_id in self._gallery.faces_of(user_id)
+            if (stored := self._gallery.embedding(face_id)) is not None
+        ]
+        return [*self._others(probe, user_id, self._floor), *own]
+
+    def enrol(self, photo: PhotoRef, user_id: str) -> str:
+        """Put the photo's main face into the gallery."""
+        face_id = _face_id(photo, user_id)
+        self._gallery.add(face_id, user_id, self._embed(photo))
+        return face_id
+
+    def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+        """Match an enrolled face against the other users' enrolled faces."""
+        stored = self._gallery.embedding(face_id)
+        if stored is None:
+            raise BackendUnavailable(f"the face {face_id} is not in the gallery")
+        return self._others(stored, user_id, self.match_threshold)
+
+    def remove(self, face_id: str) -> None:
+        """Remove a face; an unknown one is fine."""
+        self._gallery.remove(face_id)
+
+    def discard(self, photo: PhotoRef, user_id: str) -> None:
+        """Remove the face enrolled from this photo for this user, if there is one."""
+        self._gallery.remove(_face_id(photo, user_id))
+
+    def stats(self) -> GalleryStats:
+        """Count what is enrolled."""
+        return self._gallery.stats()
+
+    def _others(self, probe: NDArray[np.float32], user_id: str, floor: float) -> list[Match]:
+        limit = 10
+        while True:  # a user's own faces must not crowd the others out
+            found = self._gallery.search(probe, limit)
+            near = [match for match in found if match.score >= floor]
+            if len(near) < limit or len(found) < limit:
+                return [match for match in near if match.user_id != user_id]
+            limit *= 4
+
+    def _look_at(self, photo: PhotoRef) -> tuple[Detection, NDArray[np.uint8] | None]:
+        try:
+            data = self._photos.read(photo)
+            picture, size = decode(data, self._limits, self._limits.working_side)
+        except PhotoRejected as rejected:
+            return Detection(unusable=ReasonCode(rejected.code)), None
+        found = self._analyser.analyse(picture, size)
+        aligned = found[0][1] if found else None
+        return Detection(faces=tuple(face for face, _ in found)), aligned
+
+    def _embedding_of(self, photo: PhotoRef) -> NDArray[np.float32]:
+        aligned = self._look(photo)[1]
+        if aligned is None:
+            raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
+        embedding: NDArray[np.float32] = self._analyser.embed([aligned])[0]
+        return embedding
+
+
+def _face_id(photo: PhotoRef, user_id: str) -> str:
+    """Name a face after what it was made from, so that enrolling it twice is enrolling it once."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"selfiegate:{photo.id}:{user_id}"))

@@ -1,0 +1,1 @@
+"""SCRFD detection and ArcFace recognition through insightface and onnxruntime, on CPU or CUDA."""

@@ -1,0 +1,118 @@
+"""The pack's detector and recogniser as a `backends.embedding.Analyser`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from insightface.app import FaceAnalysis
+from insightface.utils.face_align import arcface_dst
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.transform import SimilarityTransform
+
+from selfiegate.backends.insightface import geometry
+from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.model import Box, Face
+
+_log = logging.getLogger(__name__)
+
+_ALIGNED = 112
+"""Side of an aligned face in pixels: ArcFace's input."""
+
+
+class InsightFaceAnalyser:
+    """Keeps one detector and one recogniser; its methods may be called from several threads."""
+
+    def __init__(self, settings: PackSettings) -> None:
+        """Load the pack; raises `BackendMisconfigured` where it is absent or not usable."""
+        folder, providers = pack_folder(settings), _providers(settings)
+        try:
+            app = FaceAnalysis(
+                name=str(folder),
+                allowed_modules=["detection", "recognition"],
+                providers=providers,
+                sess_options=_session_options(settings),
+            )
+            app.prepare(ctx_id=0, det_thresh=settings.detection_threshold, det_size=_sizes(settings))
+            self._detector, self._recogniser = app.models["detection"], app.models["recognition"]
+        except Exception as error:  # onnxruntime's errors share no base, insightface asserts
+            raise BackendMisconfigured(
+                f"{folder} is not a pack with a detector and a recogniser ({type(error).__name__}: {error}); "
+                "set SELFIEGATE_INSIGHTFACE__PACK to one"
+            ) from error
+        file = Path(self._recogniser.model_file)
+        self.model = f"{file.stem}@{digest(file)}"
+        _log.info("loaded %s on %s", self.model, self._recogniser.session.get_providers()[0])
+
+    def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
+        """Return the faces, largest first, each with its aligned 112x112 RGB picture."""
+        pixels = np.asarray(picture)
+        boxes, landmarks = self._detector.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        scale = size[0] / picture.width
+        return [_described(pixels, boxes[i], landmarks[i], scale) for i in np.argsort(-areas, kind="stable")]
+
+    def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return unit embeddings, shape (n, 512)."""
+        features = self._recogniser.get_feat([cv2.cvtColor(face, cv2.COLOR_RGB2BGR) for face in aligned])
+        unit: NDArray[np.float32] = features / np.linalg.norm(features, axis=1, keepdims=True)
+        return unit
+
+
+def _described(
+    pixels: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArray[np.float32], scale: float
+) -> tuple[Face, NDArray[np.uint8]]:
+    height, width = pixels.shape[:2]
+    aligned = _aligned(pixels, landmarks)
+    left, top, right, bottom, confidence = map(float, box)
+    yaw, pitch, roll = geometry.pose(landmarks) or (None, None, None)
+    face = Face(
+        box=Box(left=left / width, top=top / height, width=(right - left) / width, height=(bottom - top) / height),
+        confidence=confidence,
+        landmarks=tuple((float(x) / width, float(y) / height) for x, y in landmarks),
+        eye_distance=float(np.hypot(*(landmarks[1] - landmarks[0]))) * scale,
+        yaw=yaw,
+        pitch=pitch,
+        roll=roll,
+        sharpness=geometry.sharpness(aligned),
+        brightness=geometry.brightness(aligned),
+    )
+    return face, aligned
+
+
+def _aligned(pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Turn and scale a face so that its landmarks fall where ArcFace was trained to see them."""
+    transform = SimilarityTransform.from_estimate(landmarks, arcface_dst)
+    # Landmarks that coincide have no such transform; a black picture then resembles nobody.
+    matrix = transform.params[:2] if transform else np.zeros((2, 3))
+    return np.asarray(cv2.warpAffine(pixels, matrix, (_ALIGNED, _ALIGNED)), np.uint8)
+
+
+def _sizes(settings: PackSettings) -> list[tuple[int, int]]:
+    return [(side, side) for side in settings.detection_sizes]
+
+
+def _providers(settings: PackSettings) -> list[str]:
+    available = onnxruntime.get_available_providers()
+    wanted = list(settings.providers) or ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    missing = [name for name in settings.providers if name not in available]
+    if missing:
+        raise BackendMisconfigured(
+            f"onnxruntime has no {', '.join(missing)} here, only {', '.join(available)}; "
+            "mend SELFIEGATE_INSIGHTFACE__PROVIDERS or install onnxruntime-gpu"
+        )
+    return [name for name in wanted if name in available]
+
+
+def _session_options(settings: PackSettings) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.log_severity_level = 3  # SCRFD at sizes it was not exported with warns about every output
+    return options

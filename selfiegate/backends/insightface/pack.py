@@ -1,0 +1,80 @@
+"""Finds a model pack on disk, or lets insightface download it; says plainly what to do where neither works."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from pydantic import Field
+
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.model import Value
+
+NOTICE = (
+    "The weights of InsightFace's packs are for non-commercial research only; "
+    "a commercial service needs a licence from insightface.ai."
+)
+
+
+class PackSettings(Value):
+    """Which models are loaded, and how they run."""
+
+    pack: str = Field("buffalo_l", description="A pack's name, or a folder with its ONNX files")
+    root: Path = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
+    providers: tuple[str, ...] = Field((), description="onnxruntime providers; empty: CUDA if there, then CPU")
+    threads: int = Field(0, ge=0, description="Threads of one inference; 0 lets onnxruntime choose")
+    detection_sizes: tuple[int, ...] = Field(
+        (128, 640), min_length=1, description="Sides that a photo is fitted into; small ones find close-ups"
+    )
+    detection_threshold: float = Field(0.5, gt=0, lt=1, description="Faces below this confidence are ignored")
+
+
+def pack_folder(settings: PackSettings) -> Path:
+    """Return the folder with the pack's ONNX files; download it where it is absent."""
+    direct = Path(settings.pack).expanduser()
+    if direct.is_dir():
+        return _filled(direct)
+    if settings.pack != direct.name:
+        raise BackendMisconfigured(
+            f"there is no folder {settings.pack!r}; set SELFIEGATE_INSIGHTFACE__PACK to a pack's name "
+            "(buffalo_l, buffalo_s, ...) or to a folder with its ONNX files"
+        )
+    folder = settings.root.expanduser() / "models" / settings.pack
+    if not folder.is_dir():
+        _download(settings, folder)
+    return _filled(folder)
+
+
+def digest(file: Path) -> str:
+    """Return eight hex digits of a file's SHA-256: tells one set of weights from another."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+
+
+def _filled(folder: Path) -> Path:
+    if not any(folder.glob("*.onnx")):
+        raise BackendMisconfigured(f"{folder} holds no .onnx files; {_how_to_fill(folder)}")
+    return folder
+
+
+def _download(settings: PackSettings, folder: Path) -> None:
+    from insightface.utils.storage import ensure_available
+
+    print(f"Downloading the model pack {settings.pack} to {folder}. {NOTICE}", file=sys.stderr)
+    try:
+        with redirect_stdout(sys.stderr):  # insightface prints its progress; stdout is for results
+            ensure_available("models", settings.pack, root=str(settings.root))
+    except Exception as error:  # whatever requests, zipfile and the file system raise
+        folder.with_suffix(".zip").unlink(missing_ok=True)
+        raise BackendMisconfigured(
+            f"the model pack {settings.pack!r} is not in {folder} and could not be downloaded "
+            f"({type(error).__name__}); {_how_to_fill(folder)}"
+        ) from error
+
+
+def _how_to_fill(folder: Path) -> str:
+    return (
+        f"unpack {folder.name}.zip of InsightFace's model zoo there, or set SELFIEGATE_INSIGHTFACE__ROOT "
+        "or SELFIEGATE_INSIGHTFACE__PACK to where the ONNX files are"
+    )

@@ -1,0 +1,256 @@
+"""One face, one account: the protocol that stays safe under races, crashes and retries, on every backend.
+
+No gallery can "insert unless similar" in one step, so the ledger decides, row by row, by compare-and-set:
+
+    claim     insert the row (photo version, user), pending, with the time that settles its seniority
+    search    refuse early: another user holds this face, or this is not the user of the profile
+    enrol     put the face into the gallery; the same photo and user give the same face
+    confirm   search by the enrolled face; of the other users whose faces match
+                  one that is accepting or accepted                 -> we lose
+                  one that is pending and older                     -> we lose
+                  one that is pending and younger                   -> contest it, then
+              accept, unless somebody contested us since we looked  -> confirm again
+    save      write the profile; the older photo's face and thumbnail are noted in it as remains
+    settle    remove the remains, then store the verdict
+
+Whoever enrols second sees the first, and accepting is a compare-and-set, so two never both win. A row
+without a verdict is unfinished business: running the photo again finishes it, whatever died meanwhile.
+While a row is accepting or accepted, its face (or a newer one of the same user) is in the gallery.
+
+A claim belongs to one run (`owner`) while it renews its lease. A run that lost its lease (its process
+slept) changes the ledger no more: `ClaimLost`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from selfiegate import thumbnails as thumbs
+from selfiegate.errors import ClaimLost, PhotoInProgress, StillContested
+from selfiegate.model import (
+    Check,
+    Claim,
+    Face,
+    Match,
+    PhotoRef,
+    Profile,
+    Reason,
+    ReasonCode,
+    Remains,
+    Value,
+    Verdict,
+)
+from selfiegate.policy import reason
+from selfiegate.runtime import Runtime
+
+_PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Between confirmations of a contested claim: an older claim takes some ten milliseconds to be decided."""
+
+
+class Finding(Value):
+    """What the gallery says about a probe; reasons are empty if it may be enrolled."""
+
+    reasons: tuple[Reason, ...] = ()
+    match: Match | None = None
+    review: bool = False
+    own_score: float | None = None
+
+
+def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str) -> Claim:
+    """Claim a photo for a run; a decided one comes back with its verdict.
+
+    Raises `PhotoInProgress` while another run holds it.
+    """
+    claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s)
+    if claim.verdict is None and claim.owner != owner:
+        raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
+    return claim
+
+
+def search_gallery(rt: Runtime, claim: Claim) -> Finding:
+    """Look the photo's face up; only faces that somebody holds for good count against it here."""
+    matches = rt.faces.search(claim.photo, claim.user_id)
+    others = [match for match in matches if match.user_id != claim.user_id]
+    held = next((match for match in others if _holders(rt, match) is None), None)
+    profile = rt.profiles.get(claim.user_id)
+    if profile and (profile.photo == claim.photo or profile.model != rt.faces.model):
+        profile = None  # ours already, or of a model whose faces cannot be compared
+    own = max((m.score for m in matches if profile and m.face_id == profile.face_id), default=None)
+    stranger = profile is not None and (own is None or own < rt.faces.verify_threshold)
+    review = held is not None and held.score < rt.faces.match_threshold
+    codes = [ReasonCode.FACE_ALREADY_ENROLLED] * (held is not None) + [ReasonCode.DIFFERENT_PERSON] * stranger
+    return Finding(reasons=tuple(map(reason, codes)), match=held, review=review and not stranger, own_score=own)
+
+
+def saved_profile(rt: Runtime, claim: Claim) -> Profile | None:
+    """Return the profile that an earlier attempt at this claim saved: all but the clean-up is done then."""
+    profile = rt.profiles.get(claim.user_id) if claim.attempt > 1 else None
+    return profile if profile and profile.photo == claim.photo else None
+
+
+def enrol_face(rt: Runtime, claim: Claim) -> str:
+    """Put the face into the gallery and return its id; repeating it changes nothing."""
+    return rt.faces.enrol(claim.photo, claim.user_id)
+
+
+def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
+    """Render and store the thumbnails; returns size to where it lies."""
+    settings = rt.settings.thumbnails
+    files = thumbs.render(rt.photos.read(claim.photo), face.box, settings, rt.settings.photos)
+    keys = thumbs.keys(claim.photo, claim.user_id, settings)
+    return {size: rt.thumbnails.put(keys[size], data, settings.content_type) for size, data in files.items()}
+
+
+def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
+    """Win the face (None) or return the match that it is lost to.
+
+    Raises `StillContested` where older claims stay undecided, `ClaimLost` where another run took over.
+    """
+    for pause in _PAUSES_S:
+        ours = _still_ours(rt, claim)  # read before the search: contests that come later make accept fail
+        if ours.status == "accepting":
+            return None
+        rivals = [(match, _holders(rt, match)) for match in rt.faces.rivals(face_id, claim.user_id)]
+        lost_to = next((match for match, rows in rivals if _outranks(rows, ours)), None)
+        if lost_to:
+            return lost_to
+        younger = [row for _, rows in rivals for row in rows or ()]
+        if all(rt.ledger.contest(row) for row in younger) and rt.ledger.accept(ours, face_id):
+            return None
+        time.sleep(pause)
+    raise StillContested(f"an older claim on the face of {claim.photo.name} is still undecided")
+
+
+def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[str, str]) -> bool:
+    """Make this photo the user's profile, unless a newer photo is it already; repeating changes nothing.
+
+    Returns whether a replaced photo is left to be removed.
+    """
+    while True:
+        present = rt.profiles.get(claim.user_id)
+        if present and present.photo == claim.photo:
+            return bool(present.remains)
+        if present and present.claimed_at > claim.claimed_at:
+            return True
+        profile = Profile(
+            user_id=claim.user_id,
+            photo=claim.photo,
+            face_id=face_id,
+            thumbnails=dict(thumbnails),
+            model=rt.faces.model,
+            claimed_at=claim.claimed_at,
+            enrolled_at=datetime.now(UTC),
+            remains=_remains(rt, present) if present else (),
+            revision=present.revision + 1 if present else 1,
+        )
+        if rt.profiles.put(profile, replacing=present):
+            return bool(profile.remains)
+
+
+def remove_older_photo(rt: Runtime, claim: Claim, face_id: str) -> None:
+    """Remove what replaced photos left in gallery and thumbnails; this photo's own, where a newer one won."""
+    profile = rt.profiles.get(claim.user_id)
+    if profile is None:
+        return
+    for remains in profile.remains:
+        _remove(rt, remains, keep=profile)
+    if profile.remains:
+        cleaned = profile.model_copy(update={"remains": (), "revision": profile.revision + 1})
+        rt.profiles.put(cleaned, replacing=profile)  # somebody newer has them noted, where this fails
+    if profile.photo != claim.photo:
+        keys = thumbs.keys(claim.photo, claim.user_id, rt.settings.thumbnails).values()
+        _remove(rt, Remains(face_id=face_id, thumbnails=tuple(keys)), keep=profile)
+
+
+def withdraw(rt: Runtime, claim: Claim) -> None:
+    """Take back face and thumbnails of a claim that did not win, or whose profile could not be saved.
+
+    Does nothing where the profile was saved after all: then the photo is run forward, not back.
+    """
+    profile = rt.profiles.get(claim.user_id)
+    if profile and profile.photo == claim.photo:
+        return
+    if not rt.ledger.release(claim):
+        raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+    rt.faces.discard(claim.photo, claim.user_id)
+    for key in thumbs.keys(claim.photo, claim.user_id, rt.settings.thumbnails).values():
+        rt.thumbnails.remove(key)
+
+
+def settle(
+    rt: Runtime,
+    claim: Claim,
+    reasons: Sequence[Reason] = (),
+    checks: Sequence[Check] = (),
+    finding: Finding | None = None,
+    enrolled: tuple[str, Mapping[str, str]] | None = None,
+) -> Claim:
+    """Store the verdict: accepted with face id and thumbnails, or refused with all reasons."""
+    finding = finding or Finding()
+    status = "accepted" if enrolled else "needs_review" if finding.review else "rejected"
+    face_id, thumbnails = enrolled or (None, {})
+    score = finding.match.score if finding.match else finding.own_score
+    verdict = Verdict(
+        status=status,
+        user_id=claim.user_id,
+        photo=claim.photo,
+        reasons=tuple(reasons),
+        checks=tuple(checks),
+        face_id=face_id,
+        matched_user_id=finding.match.user_id if finding.match else None,
+        score=score,
+        threshold=rt.faces.match_threshold if finding.match else rt.faces.verify_threshold if score else None,
+        thumbnails=dict(thumbnails),
+        model=rt.faces.model,
+        policy=rt.settings.rules.digest,
+    )
+    return rt.ledger.decide(claim, verdict)
+
+
+def notify_user(rt: Runtime, claim: Claim) -> None:
+    """Tell the user what is wrong, once per verdict."""
+    if claim.verdict and not claim.notified:
+        rt.notifier.notify(claim.verdict)
+        rt.ledger.mark_notified(claim)
+
+
+def lost(match: Match) -> Finding:
+    """Return the finding of a claim that lost its face to another user."""
+    return Finding(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match)
+
+
+def _holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
+    """Return the pending rows that the matched face may belong to, or None where it is held for good.
+
+    A face that no row explains (enrolled by an older system, say) is held.
+    """
+    rows = rt.ledger.claims_of(match.user_id)
+    profile = rt.profiles.get(match.user_id)
+    if match.face_id in {profile and profile.face_id, *(row.face_id for row in rows)}:
+        return None
+    return [row for row in rows if row.status == "pending"] or None
+
+
+def _outranks(rows: Sequence[Claim] | None, ours: Claim) -> bool:
+    return rows is None or any(row.seniority < ours.seniority for row in rows)
+
+
+def _still_ours(rt: Runtime, claim: Claim) -> Claim:
+    row = rt.ledger.get(claim.photo, claim.user_id)
+    if row is None or row.owner != claim.owner or row.verdict:
+        raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+    return row
+
+
+def _remains(rt: Runtime, replaced: Profile) -> tuple[Remains, ...]:
+    keys = thumbs.keys(replaced.photo, replaced.user_id, rt.settings.thumbnails).values()
+    return (*replaced.remains, Remains(face_id=replaced.face_id, thumbnails=tuple(keys)))
+
+
+def _remove(rt: Runtime, remains: Remains, keep: Profile) -> None:
+    if remains.face_id != keep.face_id:  # equal photos may have equal faces
+        rt.faces.remove(remains.face_id)
+    for key in remains.thumbnails:
+        rt.thumbnails.remove(key)

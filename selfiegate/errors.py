@@ -1,0 +1,51 @@
+"""What can go wrong, and whose it is.
+
+    SelfiegateError
+    ├── PhotoRejected          the user's: an outcome that is recorded and told, never retried
+    ├── BackendUnavailable     nobody's: a store or a model that does not answer now; retried
+    │   ├── PhotoInProgress    another run holds the claim on this photo
+    │   └── StillContested     an older claim on the same face is not decided yet
+    ├── ClaimLost              another run took over this photo; this one stops and touches nothing more
+    ├── BackendMisconfigured   the operator's: says what is missing and the setting that mends it
+    └── WrongInput             the caller's: names the value and what is allowed
+
+Each takes one message, so that it survives pickling between processes.
+"""
+
+from __future__ import annotations
+
+
+class SelfiegateError(Exception):
+    """Base of all errors that selfiegate raises on purpose."""
+
+
+class PhotoRejected(SelfiegateError):
+    """The photo cannot be used; `code` is the stable reason (see `policy.ADVICE`)."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class BackendUnavailable(SelfiegateError):
+    """A store or model does not answer now; trying again may help."""
+
+
+class PhotoInProgress(BackendUnavailable):
+    """Another run is working on this photo for this user."""
+
+
+class StillContested(BackendUnavailable):
+    """An older claim on the same face is not decided yet."""
+
+
+class ClaimLost(SelfiegateError):
+    """Another run took over this photo after this one's lease ran out."""
+
+
+class BackendMisconfigured(SelfiegateError):
+    """The set-up is wrong; the message names the setting that mends it."""
+
+
+class WrongInput(SelfiegateError, ValueError):
+    """A value given by the caller cannot be used; the message names it and what is allowed."""

@@ -1,0 +1,55 @@
+"""A gallery in memory, exact and gone with the process: for tests and for trying things out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfiegate.model import GalleryStats, Match
+
+
+class MemoryGallery:
+    """Keeps every embedding and compares them all."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self._faces: dict[str, tuple[str, NDArray[np.float32]]] = {}
+        self._lock = threading.Lock()
+
+    def search(self, embedding: NDArray[np.float32], limit: int = 10) -> Sequence[Match]:
+        """Return the `limit` nearest faces by cosine, best first."""
+        with self._lock:
+            found = [
+                Match(face_id=face_id, user_id=user_id, score=float(stored @ embedding))
+                for face_id, (user_id, stored) in self._faces.items()
+            ]
+        return sorted(found, key=lambda match: -match.score)[:limit]
+
+    def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
+        """Store a face; an id that is stored already stays as it is."""
+        with self._lock:
+            self._faces.setdefault(face_id, (user_id, embedding))
+
+    def embedding(self, face_id: str) -> NDArray[np.float32] | None:
+        """Return a stored embedding, or None."""
+        with self._lock:
+            return self._faces[face_id][1] if face_id in self._faces else None
+
+    def faces_of(self, user_id: str) -> Sequence[str]:
+        """Return the ids of a user's faces, in the order they were enrolled."""
+        with self._lock:
+            return [face_id for face_id, (owner, _) in self._faces.items() if owner == user_id]
+
+    def remove(self, face_id: str) -> None:
+        """Remove a face; an unknown one is fine."""
+        with self._lock:
+            self._faces.pop(face_id, None)
+
+    def stats(self) -> GalleryStats:
+        """Count faces and users."""
+        with self._lock:
+            users = {user_id for user_id, _ in self._faces.values()}
+            return GalleryStats(faces=len(self._faces), users=len(users), model=self.model)

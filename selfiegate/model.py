@@ -1,0 +1,243 @@
+"""The words of the domain, as immutable values that travel as JSON.
+
+None of them holds an embedding or an image: a photo is a reference, a face is what can be said of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from selfiegate.errors import WrongInput
+
+
+class Value(BaseModel):
+    """An immutable value; unknown fields are errors, so a misspelt name never passes unseen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _printable(user_id: str) -> str:
+    if not user_id.isprintable():
+        raise ValueError(f"user id {user_id!r} holds control or invisible characters; use printable ones")
+    return user_id
+
+
+# 255 is the longest ExternalImageId that Rekognition takes; the same bound holds for every backend.
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
+
+
+def user_id_of(text: str) -> str:
+    """Return `text` if it can name a user: 1-255 printable characters; otherwise raise `WrongInput`."""
+    if not 1 <= len(text) <= 255:
+        raise WrongInput(f"user id {text[:40]!r} has {len(text)} characters; it needs 1 to 255")
+    try:
+        return _printable(text)
+    except ValueError as error:
+        raise WrongInput(str(error)) from None
+
+
+class PhotoRef(Value):
+    """Names one version of one photo; the bytes stay where they are.
+
+    `bucket` is an S3 bucket, or an absolute folder for photos on disk (a bucket's name has no slash).
+    `version` is the S3 version id or ETag, or the SHA-256 of a file's bytes.
+    """
+
+    bucket: str = Field(min_length=1, description="S3 bucket, or an absolute folder")
+    key: str = Field(min_length=1, description="Object key, or a path below the folder")
+    version: str = Field(min_length=1, description="S3 version id or ETag, or the SHA-256 of the file")
+
+    @property
+    def id(self) -> str:
+        """128 bits of a SHA-256 over the three parts, as hex: safe in file names, equal for equal photos."""
+        return hashlib.sha256(json.dumps([self.bucket, self.key, self.version]).encode()).hexdigest()[:32]
+
+    @property
+    def uri(self) -> str:
+        """Where the photo lies, for people: `s3://bucket/key`, or the file's path."""
+        if "/" in self.bucket:
+            return f"{self.bucket.rstrip('/')}/{self.key}"
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def name(self) -> str:
+        """The key's last 60 printable characters: names runs and tasks in the UI."""
+        return "".join(c if c.isprintable() else "�" for c in self.key)[-60:]
+
+
+class Box(Value):
+    """A rectangle in shares of the photo's width and height; it may reach beyond 0..1."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def area(self) -> float:
+        """Share of the frame that the box covers, where all of it lies inside."""
+        return self.width * self.height
+
+    @property
+    def margin(self) -> float:
+        """Distance to the nearest edge of the frame, in box sides; negative by the share that is cut off."""
+        return min(
+            self.left / self.width,
+            self.top / self.height,
+            (1 - self.left - self.width) / self.width,
+            (1 - self.top - self.height) / self.height,
+        )
+
+
+class Face(Value):
+    """What a backend can say of one face. `None` is "cannot tell", never a guess.
+
+    `landmarks` (eyes, nose, mouth corners: five (x, y) in shares of the frame) never leave the process.
+    """
+
+    box: Box
+    confidence: float = Field(description="That this is a face, 0..1")
+    landmarks: tuple[tuple[float, float], ...] = Field(default=(), exclude=True, repr=False)
+    eye_distance: float | None = Field(None, description="Between the eyes, in pixels of the original photo")
+    yaw: float | None = Field(None, description="Degrees, 0 frontal, positive towards the photo's right")
+    pitch: float | None = Field(None, description="Degrees, 0 level, positive upwards")
+    roll: float | None = Field(None, description="Degrees, 0 upright, positive clockwise")
+    sharpness: float | None = Field(None, description="0 (featureless) to 100, on the aligned face")
+    brightness: float | None = Field(None, description="Mean luma of the aligned face, 0 to 100")
+    sunglasses: float | None = Field(None, description="Probability")
+    eyeglasses: float | None = Field(None, description="Probability")
+    eyes_open: float | None = Field(None, description="Probability")
+    covered: float | None = Field(None, description="Probability, by a mask, a hand or a thing")
+
+
+class ReasonCode(StrEnum):
+    """Why a photo is refused. The codes are stable: programs may compare them."""
+
+    NO_FACE = "no_face"
+    MULTIPLE_FACES = "multiple_faces"
+    SUNGLASSES = "sunglasses"
+    FACE_TOO_SMALL = "face_too_small"
+    FACE_CUT_OFF = "face_cut_off"
+    BLURRED = "blurred"
+    TOO_DARK = "too_dark"
+    TOO_BRIGHT = "too_bright"
+    TURNED_AWAY = "turned_away"
+    EYES_CLOSED = "eyes_closed"
+    FACE_COVERED = "face_covered"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    UNREADABLE_PHOTO = "unreadable_photo"
+    PHOTO_TOO_LARGE = "photo_too_large"
+    PHOTO_TOO_SMALL = "photo_too_small"
+    FACE_ALREADY_ENROLLED = "face_already_enrolled"
+    DIFFERENT_PERSON = "different_person"
+
+
+class Reason(Value):
+    """A code for programs and a sentence for the user."""
+
+    code: ReasonCode
+    message: str
+
+
+class Check(Value):
+    """One rule applied to one face: the value found, the limit, and whether it passed."""
+
+    name: str
+    value: float | None
+    limit: str = Field(description="The rule as people write it, e.g. '>= 40 px'")
+    passed: bool
+
+
+class Detection(Value):
+    """The faces of one photo, largest first, or why it could not be looked at."""
+
+    faces: tuple[Face, ...] = ()
+    unusable: ReasonCode | None = None
+
+
+class Match(Value):
+    """An enrolled face that resembles the probe; `score` is in the backend's own scale."""
+
+    face_id: str
+    user_id: str
+    score: float
+
+
+class Verdict(Value):
+    """What was decided about one photo of one user, with all that it was decided by."""
+
+    status: Literal["accepted", "rejected", "needs_review"]
+    user_id: str
+    photo: PhotoRef
+    reasons: tuple[Reason, ...] = ()
+    checks: tuple[Check, ...] = ()
+    face_id: str | None = None
+    matched_user_id: str | None = None
+    score: float | None = Field(None, description="Best similarity found, in the backend's scale")
+    threshold: float | None = Field(None, description="The similarity that it was held against")
+    thumbnails: dict[str, str] = Field(default_factory=dict, description="Size to where it lies")
+    model: str
+    policy: str = Field(description="Digest of the rules, equal for equal rules")
+
+
+class Claim(Value):
+    """The ledger's row for one photo of one user; see `enrolment` for what the states mean."""
+
+    photo: PhotoRef
+    user_id: UserId
+    status: Literal["pending", "accepting", "accepted", "rejected", "needs_review"] = "pending"
+    claimed_at: int = Field(description="First claimed, microseconds since 1970, UTC; never changes")
+    owner: str = Field(description="The run that works on it")
+    lease_until: int = Field(description="When another run may take over, microseconds since 1970")
+    attempt: int = Field(1, description="How often a run has begun to work on it")
+    contests: int = Field(0, description="How often an older claim on the same face contested this one")
+    face_id: str | None = None
+    verdict: Verdict | None = None
+    notified: bool = False
+
+    @property
+    def seniority(self) -> tuple[int, str, str]:
+        """Sorts claims from the oldest to the youngest, the same for every observer."""
+        return self.claimed_at, self.user_id, self.photo.id
+
+
+class Remains(Value):
+    """What a replaced photo left behind, still to be removed."""
+
+    face_id: str
+    thumbnails: tuple[str, ...]
+
+
+class Profile(Value):
+    """The one enrolled face of a user."""
+
+    user_id: UserId
+    photo: PhotoRef
+    face_id: str
+    thumbnails: dict[str, str] = Field(description="Size to where it lies")
+    model: str = Field(description="The face model that enrolled it")
+    claimed_at: int = Field(description="Of the photo's claim: a newer photo replaces an older one")
+    enrolled_at: datetime
+    remains: tuple[Remains, ...] = Field(default=(), description="Of older photos, still to be removed")
+    revision: int = Field(1, description="Grows with each write; a write names the one it replaces")
+
+
+class GalleryStats(Value):
+    """How much a gallery holds, and of which model."""
+
+    faces: int
+    users: int
+    model: str
+
+
+def slug(user_id: str) -> str:
+    """Return a file name that reads like the user id and is unique to it (at most 57 characters)."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", user_id).strip(".")[:40]
+    return f"{readable}-{hashlib.sha256(user_id.encode()).hexdigest()[:16]}"

@@ -1,0 +1,103 @@
+"""Untrusted bytes in, an upright RGB picture out. Nothing is decoded before its size is known.
+
+The formats that are opened are named here; Pillow is never left to guess among its other decoders.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageOps
+from pydantic import Field
+
+from selfiegate.errors import PhotoRejected
+from selfiegate.model import ReasonCode, Value
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
+"""Pillow's names for what phones and browsers upload; MPO files of phones open as JPEG."""
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
+
+
+class Limits(Value):
+    """What a photo may measure."""
+
+    max_bytes: int = Field(25_000_000, gt=0, description="Larger files are refused before they are read")
+    max_pixels: int = Field(64_000_000, gt=0, description="Width x height; phones make up to 50 million")
+    min_side: int = Field(80, gt=0, description="Pixels; Rekognition takes no less")
+    working_side: int = Field(1280, ge=640, description="Longer side of the picture that faces are sought in")
+
+
+@cache
+def _enable_heif() -> None:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener(thumbnails=False)
+
+
+def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a photo: RGB, upright, without metadata, no side above `max_side`; and its full size.
+
+    The size is (width, height) of the upright original in pixels. Animations are refused: which frame
+    would count? Raises `PhotoRejected` with one of the photo's own reasons; memory stays within
+    `limits.max_pixels` times 8 bytes.
+    """
+    image = _open(data)
+    if getattr(image, "is_animated", False) and image.format != "MPO" and image.format != "HEIF":
+        raise PhotoRejected(ReasonCode.UNSUPPORTED_FORMAT)
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
+    if min(width, height) < limits.min_side:
+        raise PhotoRejected(ReasonCode.PHOTO_TOO_SMALL)
+    try:
+        upright = _load(image, max_side)
+    except Exception as error:  # decoders raise whatever they like on damaged data
+        raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from error
+    landscape = (upright.width > upright.height) == (width > height)
+    return upright, (width, height) if landscape else (height, width)
+
+
+def _open(data: bytes) -> Image.Image:
+    _enable_heif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's bomb warning: the limits decide
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE) from None
+    except Exception as error:
+        damaged = not data or data.startswith(_MAGIC) or data[4:8] == b"ftyp"
+        raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO if damaged else ReasonCode.UNSUPPORTED_FORMAT) from error
+
+
+def _load(image: Image.Image, max_side: int | None) -> Image.Image:
+    if max_side:
+        image.draft("RGB" if image.mode != "L" else "L", (max_side, max_side))
+    image.load()
+    picture = _rgb(ImageOps.exif_transpose(image))
+    if max_side and max(picture.size) > max_side:
+        picture.thumbnail((max_side, max_side), Image.Resampling.BOX, reducing_gap=None)
+    picture.info.clear()
+    return picture
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # 16-bit and wider greys: Pillow would clip, not scale
+        levels = np.asarray(image, dtype=np.float32)
+        top = 65535.0 if image.mode.startswith("I") else max(float(levels.max(initial=0)), 1.0)
+        return Image.fromarray(np.clip(levels * (255 / top), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:  # what is transparent must not be seen by the detector alone
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def canonical_jpeg(image: Image.Image) -> bytes:
+    """Encode a picture as one plain JPEG: equal pixels give equal bytes, and no metadata travels along."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=92, subsampling=0)
+    return out.getvalue()

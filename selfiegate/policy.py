@@ -1,0 +1,136 @@
+"""What a usable selfie is: pure rules over attributes, all reasons at once.
+
+One table serves every backend. A rule whose attribute is unknown follows `rules.unknown`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from selfiegate.model import Check, Detection, Face, Reason, ReasonCode, Value
+
+
+class Rules(Value):
+    """The limits of the policy. Defaults are chosen from figures: see benchmarks/quality."""
+
+    min_eye_distance: float = Field(24.0, ge=0, description="Pixels between the eyes in the original photo")
+    min_margin: float = Field(-0.12, ge=-1, le=1, description="Box to frame edge, in box sides; <0 is cut off")
+    min_sharpness: float = Field(25.0, ge=0, le=100)
+    min_brightness: float = Field(14.0, ge=0, le=100)
+    max_brightness: float = Field(90.0, ge=0, le=100)
+    max_yaw: float = Field(45.0, ge=0, le=180, description="Degrees to either side")
+    max_pitch: float = Field(35.0, ge=0, le=180, description="Degrees up or down")
+    max_roll: float = Field(40.0, ge=0, le=180, description="Degrees to either side")
+    max_sunglasses: float = Field(0.5, ge=0, le=1, description="Probability")
+    min_eyes_open: float = Field(0.2, ge=0, le=1, description="Probability")
+    max_covered: float = Field(0.8, ge=0, le=1, description="Probability")
+    bystander_share: float = Field(
+        0.0, ge=0, lt=1, description="Faces smaller than this share of the main face's height are ignored"
+    )
+    unknown: Literal["pass", "refuse"] = Field("pass", description="What to do where a value cannot be told")
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits, equal for equal rules: recorded with each verdict."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The outcome of the policy: the checks made and the reasons to refuse, none if the face is usable."""
+
+    checks: tuple[Check, ...]
+    reasons: tuple[Reason, ...]
+    face: Face | None = None
+
+
+ADVICE: dict[ReasonCode, str] = {
+    ReasonCode.NO_FACE: "Detected 0 faces in the photo. Take a photo in which your face is clearly visible.",
+    ReasonCode.MULTIPLE_FACES: "Detected {faces} faces in the photo. Take a photo that shows only you.",
+    ReasonCode.SUNGLASSES: "The face wears sunglasses. Take them off, so that your eyes can be seen.",
+    ReasonCode.FACE_TOO_SMALL: "The face is too small. Hold the camera closer.",
+    ReasonCode.FACE_CUT_OFF: "The face is cut off by the edge of the photo. Move it into the middle.",
+    ReasonCode.BLURRED: "The face is blurred. Hold the camera still and wipe its lens.",
+    ReasonCode.TOO_DARK: "The face is too dark. Turn towards the light.",
+    ReasonCode.TOO_BRIGHT: "The face is too bright. Step out of the direct light.",
+    ReasonCode.TURNED_AWAY: "The face is turned away. Look straight into the camera, upright.",
+    ReasonCode.EYES_CLOSED: "The eyes are closed. Keep them open.",
+    ReasonCode.FACE_COVERED: "The face is covered. Take off a mask, and keep hands and things away from it.",
+    ReasonCode.UNSUPPORTED_FORMAT: "This is not a photo that we can use. Upload a JPEG, PNG, WebP, HEIC or AVIF.",
+    ReasonCode.UNREADABLE_PHOTO: "The photo is damaged or incomplete. Upload it again.",
+    ReasonCode.PHOTO_TOO_LARGE: "The photo is too large. Upload a smaller one.",
+    ReasonCode.PHOTO_TOO_SMALL: "The photo is too small. Upload one with more pixels.",
+    ReasonCode.FACE_ALREADY_ENROLLED: "This face belongs to another account. Each person can have one account.",
+    ReasonCode.DIFFERENT_PERSON: "This is not the person of your present photo. Upload a photo of yourself.",
+}
+
+
+def reason(code: ReasonCode, **values: object) -> Reason:
+    """Return the reason with its sentence for the user."""
+    return Reason(code=code, message=ADVICE[code].format(**values))
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Holds one attribute against the interval low..high."""
+
+    name: str
+    code: ReasonCode
+    value: Callable[[Face], float | None]
+    unit: str
+    low: float | None = None
+    high: float | None = None
+
+    def check(self, face: Face, unknown: str) -> Check:
+        value = self.value(face)
+        if value is None:
+            passed = unknown == "pass"
+        else:
+            passed = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        return Check(name=self.name, value=value, limit=self._limit(), passed=passed)
+
+    def _limit(self) -> str:
+        bounds = [f"{sign} {bound:g}" for sign, bound in (("≥", self.low), ("≤", self.high)) if bound is not None]
+        return f"{' and '.join(bounds)} {self.unit}".strip()
+
+
+def _table(rules: Rules) -> list[_Rule]:
+    code, yaw, pitch, roll = ReasonCode, rules.max_yaw, rules.max_pitch, rules.max_roll
+    return [
+        _Rule("eye distance", code.FACE_TOO_SMALL, lambda f: f.eye_distance, "px", low=rules.min_eye_distance),
+        _Rule("margin", code.FACE_CUT_OFF, lambda f: f.box.margin, "face sides", low=rules.min_margin),
+        _Rule("sharpness", code.BLURRED, lambda f: f.sharpness, "", low=rules.min_sharpness),
+        _Rule("brightness, least", code.TOO_DARK, lambda f: f.brightness, "", low=rules.min_brightness),
+        _Rule("brightness, most", code.TOO_BRIGHT, lambda f: f.brightness, "", high=rules.max_brightness),
+        _Rule("yaw", code.TURNED_AWAY, lambda f: f.yaw, "°", low=-yaw, high=yaw),
+        _Rule("pitch", code.TURNED_AWAY, lambda f: f.pitch, "°", low=-pitch, high=pitch),
+        _Rule("roll", code.TURNED_AWAY, lambda f: f.roll, "°", low=-roll, high=roll),
+        _Rule("sunglasses", code.SUNGLASSES, lambda f: f.sunglasses, "", high=rules.max_sunglasses),
+        _Rule("eyes open", code.EYES_CLOSED, lambda f: f.eyes_open, "", low=rules.min_eyes_open),
+        _Rule("covered", code.FACE_COVERED, lambda f: f.covered, "", high=rules.max_covered),
+    ]
+
+
+def judge(detection: Detection, rules: Rules) -> Judgement:
+    """Apply the rules to the main face; with none or several nobody can tell whose face to judge."""
+    if detection.unusable is not None:
+        return Judgement((), (reason(detection.unusable),))
+    faces = without_bystanders(detection.faces, rules)
+    counted = Check(name="faces", value=len(faces), limit="= 1", passed=len(faces) == 1)
+    if len(faces) != 1:
+        code = ReasonCode.MULTIPLE_FACES if faces else ReasonCode.NO_FACE
+        return Judgement((counted,), (reason(code, faces=len(faces)),))
+    face = faces[0]
+    table = [(rule.code, rule.check(face, rules.unknown)) for rule in _table(rules)]
+    failed = dict.fromkeys(code for code, check in table if not check.passed)
+    return Judgement((counted, *(check for _, check in table)), tuple(map(reason, failed)), face)
+
+
+def without_bystanders(faces: Sequence[Face], rules: Rules) -> list[Face]:
+    """Keep the main face (the first) and those that are not much smaller."""
+    return [face for face in faces if face.box.height >= rules.bystander_share * faces[0].box.height]

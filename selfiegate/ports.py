@@ -1,0 +1,159 @@
+"""What selfiegate asks of the world: one protocol per collaborator, each with a contract suite in tests/contract.
+
+Every method may raise `BackendUnavailable` (try again) or `BackendMisconfigured` (mend the set-up).
+All are safe to call from several threads, and all writes may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfiegate.model import Claim, Detection, GalleryStats, Match, PhotoRef, Profile, Verdict
+
+
+class FaceBackend(Protocol):
+    """Finds faces in photos and knows which are enrolled: InsightFace with a gallery, or Rekognition."""
+
+    model: str
+    """Names the model and its weights; faces of different models are never compared."""
+    match_threshold: float
+    """Another user's face at or above this is the same person."""
+    verify_threshold: float
+    """The user's own enrolled face below this is a different person."""
+
+    def detect(self, photo: PhotoRef) -> Detection:
+        """Find the faces of a photo, largest first; a photo that cannot be read is an outcome, not an error."""
+
+    def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
+        """Match the photo's main face: others from the match (or review) threshold up, best first, and the user's own.
+
+        The user's own enrolled faces come whatever their score, where the backend can tell it.
+        """
+
+    def enrol(self, photo: PhotoRef, user_id: str) -> str:
+        """Put the photo's main face into the gallery and return its face id; the same photo gives the same id."""
+
+    def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+        """Match an enrolled face against the other users' enrolled faces, at or above `match_threshold`."""
+
+    def remove(self, face_id: str) -> None:
+        """Remove a face; an unknown one is fine."""
+
+    def discard(self, photo: PhotoRef, user_id: str) -> None:
+        """Remove the face enrolled from this photo for this user, also where its id was never learnt."""
+
+    def stats(self) -> GalleryStats:
+        """Count what is enrolled."""
+
+
+class Gallery(Protocol):
+    """Enrolled embeddings and whose they are, for backends that compute their own."""
+
+    model: str
+
+    def search(self, embedding: NDArray[np.float32], limit: int = 10) -> Sequence[Match]:
+        """Return the `limit` nearest faces by cosine (-1..1), best first."""
+
+    def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
+        """Store a face under its id; storing it again changes nothing. Visible to all processes on return."""
+
+    def embedding(self, face_id: str) -> NDArray[np.float32] | None:
+        """Return a stored embedding, or None."""
+
+    def faces_of(self, user_id: str) -> Sequence[str]:
+        """Return the ids of a user's faces."""
+
+    def remove(self, face_id: str) -> None:
+        """Remove a face; an unknown one is fine."""
+
+    def stats(self) -> GalleryStats:
+        """Count faces and users."""
+
+
+class PhotoStore(Protocol):
+    """Where uploaded photos lie."""
+
+    def find(self, uri: str) -> PhotoRef:
+        """Pin the present version of a photo; raise `WrongInput` where there is none."""
+
+    def read(self, photo: PhotoRef) -> bytes:
+        """Return the bytes of exactly this version.
+
+        Raises `PhotoRejected`: `photo_too_large` before anything is read, `unreadable_photo` where this
+        version is gone.
+        """
+
+
+class ThumbnailStore(Protocol):
+    """Where thumbnails lie, one object per photo version and size."""
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store a thumbnail and return where it lies, for people."""
+
+    def remove(self, key: str) -> None:
+        """Remove a thumbnail; an unknown one is fine."""
+
+    def keys(self) -> Sequence[str]:
+        """List all keys."""
+
+
+class Ledger(Protocol):
+    """One row per photo version and user, changed only by compare-and-set."""
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float) -> Claim:
+        """Return the row as it stands after asking for it.
+
+        A new row, an undecided row of the same owner and one whose lease ran out become ours (`attempt`
+        counts how often); a decided row and one that another owner holds come back unchanged.
+        """
+
+    def renew(self, claim: Claim, lease_s: float) -> bool:
+        """Let the lease end that much from now; False unless the owner is still the claim's."""
+
+    def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+        """Return a row, or None."""
+
+    def claims_of(self, user_id: str) -> Sequence[Claim]:
+        """Return all rows of a user, oldest first; a claim made before this call is among them."""
+
+    def contest(self, claim: Claim) -> bool:
+        """Count one contest against a pending row; False where it is no longer pending."""
+
+    def accept(self, claim: Claim, face_id: str) -> bool:
+        """Turn pending into accepting; False unless owner and number of contests are still the claim's."""
+
+    def release(self, claim: Claim) -> bool:
+        """Turn accepting (or pending) back into pending; False unless the owner is still the claim's."""
+
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+        """Store the verdict; raises `ClaimLost` unless the owner is still the claim's."""
+
+    def mark_notified(self, claim: Claim) -> None:
+        """Record that the user was told."""
+
+    def undecided(self, before: int) -> Sequence[Claim]:
+        """Return the rows without a verdict whose lease ran out before this time (microseconds since 1970)."""
+
+
+class Profiles(Protocol):
+    """One row per user."""
+
+    def get(self, user_id: str) -> Profile | None:
+        """Return a user's profile, or None."""
+
+    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+        """Store a profile; False if what is stored now is not `replacing` (compared by revision)."""
+
+    def remove(self, profile: Profile) -> bool:
+        """Remove a profile; False if what is stored now is another revision."""
+
+
+class Notifier(Protocol):
+    """Tells a user what is wrong with a photo."""
+
+    def notify(self, verdict: Verdict) -> None:
+        """Send a verdict's reasons to its user."""

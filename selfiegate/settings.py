@@ -1,0 +1,120 @@
+"""Everything that can be set, from the environment (`SELFIEGATE_...`) or a `selfiegate.toml`.
+
+The environment goes before the working folder's `selfiegate.toml`, and that before the one in
+`SELFIEGATE_HOME`. A nested setting is `SELFIEGATE_RULES__MAX_YAW=30`, or `[rules] max_yaw = 30`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from selfiegate.backends.insightface.pack import PackSettings
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.model import Value
+from selfiegate.photos import Limits
+from selfiegate.policy import Rules
+from selfiegate.thumbnails import ThumbnailSettings
+
+PREFIX = "SELFIEGATE_"
+
+
+class Matching(Value):
+    """When two faces are one person; scores are the backend's own (cosine -1..1 for InsightFace).
+
+    The defaults are for the MobileFaceNet recogniser of buffalo_s and buffalo_sc. On 5,749 people of LFW:
+    0.40 takes 1.6 % of strangers for somebody enrolled (0.9 points of that are wrong labels) and misses
+    4.9 % of returning people; 0.30 as a 1:1 comparison misses 1.3 %.
+    """
+
+    match_threshold: float = Field(0.40, description="Another user's face at or above this: already enrolled")
+    verify_threshold: float = Field(0.30, description="The user's own face below this: a different person")
+    review_threshold: float | None = Field(
+        None, description="Another user's face at or above this, below the match threshold: needs_review"
+    )
+
+
+class Retries(Value):
+    """How often a step is tried while a store or model does not answer."""
+
+    attempts: int = Field(6, ge=1, le=20, description="The workshop's state machine made 6")
+    first_delay_s: float = Field(2.0, ge=0, description="Doubles with each attempt; jitter is added")
+    step_timeout_s: float = Field(60.0, gt=0, description="One attempt at one step")
+
+
+class Settings(BaseSettings):
+    """All settings, checked as a whole; build with `load_settings` for messages fit for people."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    home: Path = Field(Path("~/.selfiegate"), description="Where the embedded stores lie")
+    backend: Literal["insightface"] = "insightface"
+    insightface: PackSettings = PackSettings()
+    photos: Limits = Limits()
+    rules: Rules = Rules()
+    matching: Matching = Matching()
+    thumbnails: ThumbnailSettings = ThumbnailSettings()
+    retries: Retries = Retries()
+    lease_s: float = Field(60.0, gt=0, description="A run that did not renew its claim for so long is presumed dead")
+
+    @property
+    def folder(self) -> Path:
+        """`home`, with `~` resolved."""
+        return self.home.expanduser()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take arguments, then the environment, then the two files."""
+        home = Path(os.environ.get(f"{PREFIX}HOME") or "~/.selfiegate").expanduser()
+        files = [home / "selfiegate.toml", Path("selfiegate.toml")]
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, files)
+
+
+def load_settings() -> Settings:
+    """Read the settings; raises `BackendMisconfigured` that names each wrong one and what is allowed."""
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and not _known(name))
+    if unknown:
+        known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
+        raise BackendMisconfigured(f"there is no setting {', '.join(unknown)}; there are {known}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise BackendMisconfigured("\n".join(map(_sentence, error.errors()))) from None
+    except tomllib.TOMLDecodeError as error:
+        raise BackendMisconfigured(f"selfiegate.toml cannot be read: {error}") from None
+
+
+def _known(name: str) -> bool:
+    return name.removeprefix(PREFIX).split("__")[0].lower() in Settings.model_fields
+
+
+def _sentence(error: object) -> str:
+    assert isinstance(error, dict)  # noqa: S101  pydantic's ErrorDetails
+    path = [str(part) for part in error["loc"]]
+    return (
+        f"the setting {PREFIX}{'__'.join(path).upper()} ({'.'.join(path)} in selfiegate.toml) "
+        f"cannot be {error['input']!r}: {error['msg']}"
+    )

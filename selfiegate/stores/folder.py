@@ -1,0 +1,116 @@
+"""Photos and thumbnails on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
+from selfiegate.model import PhotoRef, ReasonCode
+from selfiegate.photos import Limits
+
+
+class FolderPhotos:
+    """Photos by path; a photo's version is the SHA-256 of its bytes, so a changed file is another photo."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def find(self, uri: str) -> PhotoRef:
+        """Pin the present bytes of a file."""
+        path = Path(uri).expanduser()
+        try:
+            path = path.resolve(strict=True)
+            with _open_regular(path) as file:
+                digest = hashlib.file_digest(os.fdopen(file, "rb", closefd=False), "sha256").hexdigest()
+        except (OSError, ValueError) as error:
+            raise WrongInput(f"cannot read the photo {uri!r}: {_why(error)}") from None
+        return PhotoRef(bucket=str(path.parent), key=path.name, version=digest)
+
+    def read(self, photo: PhotoRef) -> bytes:
+        """Return the file's bytes, if they are still the ones that were pinned."""
+        try:
+            with _open_regular(Path(photo.bucket, photo.key)) as file:
+                if os.fstat(file).st_size > self._limits.max_bytes:
+                    raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
+                data = os.fdopen(file, "rb", closefd=False).read(self._limits.max_bytes)
+        except (FileNotFoundError, WrongInput):
+            raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from None
+        except OSError as error:
+            raise BackendUnavailable(f"cannot read {photo.uri}: {error}") from error
+        if hashlib.sha256(data).hexdigest() != photo.version:
+            raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
+        return data
+
+
+@contextmanager
+def _open_regular(path: Path) -> Iterator[int]:
+    """Open a regular file; never wait for a FIFO, never read a device."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise WrongInput("it is not a file")
+        yield file
+    finally:
+        os.close(file)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+class FolderThumbnails:
+    """Thumbnails below one folder, written whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Write a thumbnail and return its path."""
+        path = self._path(key)
+        with _translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(file.name).replace(path)
+        return str(path)
+
+    def remove(self, key: str) -> None:
+        """Remove a thumbnail, and its folders where they are empty then."""
+        path = self._path(key)
+        with _translated(path):
+            path.unlink(missing_ok=True)
+            for folder in (path.parent, path.parent.parent):
+                try:
+                    folder.rmdir()
+                except OSError:  # not empty, or gone already
+                    break
+
+    def keys(self) -> Sequence[str]:
+        """List all keys."""
+        return sorted(p.relative_to(self._root).as_posix() for p in self._root.rglob("*.*") if p.suffix != ".part")
+
+    def _path(self, key: str) -> Path:
+        path = self._root / key
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            raise WrongInput(f"the thumbnail key {key!r} leads out of {self._root}")
+        return path
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise BackendMisconfigured(
+            f"cannot write {path}: {error.strerror}; set SELFIEGATE_HOME to a folder that can be written"
+        ) from error
+    except OSError as error:
+        raise BackendUnavailable(f"cannot write {path}: {error}") from error

@@ -1,0 +1,178 @@
+"""Every store in memory, with the promises of the real ones: the double that tests are written against."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from selfiegate.errors import ClaimLost, PhotoRejected, WrongInput
+from selfiegate.model import Claim, PhotoRef, Profile, ReasonCode, Verdict
+
+_UNDECIDED = ("pending", "accepting")
+
+
+class MemoryPhotos:
+    """Photos by name, in a bucket of their own."""
+
+    def __init__(self, bucket: str = "memory") -> None:
+        self._bucket = bucket
+        self._photos: dict[str, bytes] = {}
+
+    def add(self, key: str, data: bytes) -> PhotoRef:
+        """Upload a photo and return its reference."""
+        self._photos[key] = data
+        return self.find(key)
+
+    def find(self, uri: str) -> PhotoRef:
+        """Pin the present version of a photo."""
+        if uri not in self._photos:
+            raise WrongInput(f"there is no photo {uri!r}")
+        return PhotoRef(bucket=self._bucket, key=uri, version=hashlib.sha256(self._photos[uri]).hexdigest())
+
+    def read(self, photo: PhotoRef) -> bytes:
+        """Return the bytes of exactly this version."""
+        data = self._photos.get(photo.key, b"")
+        if hashlib.sha256(data).hexdigest() != photo.version:
+            raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
+        return data
+
+
+class MemoryThumbnails:
+    """Thumbnails by key."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store a thumbnail."""
+        self.files[key] = data
+        return f"memory:{key}"
+
+    def remove(self, key: str) -> None:
+        """Remove a thumbnail; an unknown one is fine."""
+        self.files.pop(key, None)
+
+    def keys(self) -> Sequence[str]:
+        """List all keys."""
+        return list(self.files)
+
+
+class MemoryLedger:
+    """The ledger, one lock around it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], Claim] = {}
+        self._lock = threading.Lock()
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float) -> Claim:
+        """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
+        now = time.time_ns() // 1000
+        lease = {"owner": owner, "lease_until": now + int(lease_s * 1e6)}
+        with self._lock:
+            row = self._rows.get((user_id, photo.id))
+            if row is None:
+                row = Claim(photo=photo, user_id=user_id, claimed_at=now, **lease)
+            elif row.status in _UNDECIDED and (row.owner == owner or row.lease_until < now):
+                row = row.model_copy(update={**lease, "attempt": row.attempt + 1})
+            self._rows[user_id, photo.id] = row
+            return row
+
+    def renew(self, claim: Claim, lease_s: float) -> bool:
+        """Let the lease end that much from now."""
+        lease_until = time.time_ns() // 1000 + int(lease_s * 1e6)
+        return self._change(claim, lambda row: row.owner == claim.owner, lambda _: {"lease_until": lease_until})
+
+    def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+        """Return a row, or None."""
+        return self._rows.get((user_id, photo.id))
+
+    def claims_of(self, user_id: str) -> Sequence[Claim]:
+        """Return all rows of a user, oldest first."""
+        with self._lock:
+            mine = [row for row in self._rows.values() if row.user_id == user_id]
+        return sorted(mine, key=lambda row: row.seniority)
+
+    def contest(self, claim: Claim) -> bool:
+        """Count one contest against a pending row."""
+        return self._change(claim, lambda row: row.status == "pending", lambda row: {"contests": row.contests + 1})
+
+    def accept(self, claim: Claim, face_id: str) -> bool:
+        """Turn pending into accepting, unless it was contested since `claim` was read."""
+        return self._change(
+            claim,
+            lambda row: (row.status, row.owner, row.contests) == ("pending", claim.owner, claim.contests),
+            lambda _: {"status": "accepting", "face_id": face_id},
+        )
+
+    def release(self, claim: Claim) -> bool:
+        """Turn accepting (or pending) back into pending."""
+        return self._change(
+            claim,
+            lambda row: row.status in _UNDECIDED and row.owner == claim.owner,
+            lambda _: {"status": "pending", "face_id": None},
+        )
+
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+        """Store the verdict, once."""
+        decided = self._change(
+            claim,
+            lambda row: row.status in _UNDECIDED and row.owner == claim.owner,
+            lambda _: {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id},
+        )
+        row = self.get(claim.photo, claim.user_id)
+        if row is None or not (decided or row.verdict == verdict):
+            raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+        return row
+
+    def mark_notified(self, claim: Claim) -> None:
+        """Record that the user was told."""
+        self._change(claim, lambda _: True, lambda _: {"notified": True})
+
+    def undecided(self, before: int) -> Sequence[Claim]:
+        """Return the rows without a verdict whose lease ran out before this time."""
+        with self._lock:
+            rows = [row for row in self._rows.values() if row.status in _UNDECIDED and row.lease_until < before]
+        return sorted(rows, key=lambda row: row.seniority)
+
+    def _change(
+        self, claim: Claim, allowed: Callable[[Claim], bool], update: Callable[[Claim], dict[str, object]]
+    ) -> bool:
+        key = claim.user_id, claim.photo.id
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None or not allowed(row):
+                return False
+            self._rows[key] = row.model_copy(update=update(row))
+            return True
+
+
+class MemoryProfiles:
+    """The profiles, one lock around them."""
+
+    def __init__(self) -> None:
+        self._profiles: dict[str, Profile] = {}
+        self._lock = threading.Lock()
+
+    def get(self, user_id: str) -> Profile | None:
+        """Return a user's profile, or None."""
+        return self._profiles.get(user_id)
+
+    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+        """Store a profile unless something else than `replacing` is stored now."""
+        with self._lock:
+            stored = self._profiles.get(profile.user_id)
+            if (stored and stored.revision) != (replacing and replacing.revision):
+                return False
+            self._profiles[profile.user_id] = profile
+            return True
+
+    def remove(self, profile: Profile) -> bool:
+        """Remove a profile unless another revision is stored now."""
+        with self._lock:
+            stored = self._profiles.get(profile.user_id)
+            if stored is None or stored.revision != profile.revision:
+                return False
+            del self._profiles[profile.user_id]
+            return True

@@ -1,0 +1,177 @@
+"""Ledger and profiles in one SQLite file. Every change is a single compare-and-set statement."""
+
+# ruff: noqa: S608  the only text put into statements are the constants below
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from selfiegate.errors import ClaimLost
+from selfiegate.model import Claim, PhotoRef, Profile, Verdict
+from selfiegate.sqlite import Database
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS claims (
+    user_id TEXT NOT NULL,
+    photo_id TEXT NOT NULL,
+    photo TEXT NOT NULL,
+    status TEXT NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    lease_until INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 1,
+    contests INTEGER NOT NULL DEFAULT 0,
+    face_id TEXT,
+    verdict TEXT,
+    notified INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (user_id, photo_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS undecided ON claims (lease_until) WHERE status IN ('pending', 'accepting')
+"""
+
+_PROFILES = """
+CREATE TABLE IF NOT EXISTS profiles (
+    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, profile TEXT NOT NULL) WITHOUT ROWID
+"""
+
+_CLAIM = """
+INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until)
+VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until)
+ON CONFLICT DO UPDATE SET owner = :owner, lease_until = :lease_until, attempt = attempt + 1
+WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :now)
+"""
+
+_ROW = "WHERE user_id = ? AND photo_id = ?"
+_OURS = f"{_ROW} AND owner = ?"
+_UNDECIDED = "status IN ('pending', 'accepting')"
+
+
+class SqliteLedger:
+    """The ledger for one machine, shared by its processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = Database(path, _LEDGER)
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float) -> Claim:
+        """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
+        now = time.time_ns() // 1000
+        values = {
+            "user_id": user_id,
+            "photo_id": photo.id,
+            "photo": photo.model_dump_json(),
+            "now": now,
+            "owner": owner,
+            "lease_until": now + int(lease_s * 1e6),
+        }
+        with self._db.write() as connection:
+            connection.execute(_CLAIM, values)
+            row = connection.execute(f"SELECT * FROM claims {_ROW}", (user_id, photo.id))
+            return _claim(row.fetchone())
+
+    def renew(self, claim: Claim, lease_s: float) -> bool:
+        """Let the lease end that much from now."""
+        lease_until = time.time_ns() // 1000 + int(lease_s * 1e6)
+        return self._changed(f"UPDATE claims SET lease_until = ? {_OURS}", lease_until, *_key(claim))
+
+    def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+        """Return a row, or None."""
+        rows = self._db.read(f"SELECT * FROM claims {_ROW}", user_id, photo.id)
+        return _claim(rows[0]) if rows else None
+
+    def claims_of(self, user_id: str) -> Sequence[Claim]:
+        """Return all rows of a user, oldest first."""
+        return [
+            _claim(row) for row in self._db.read("SELECT * FROM claims WHERE user_id = ? ORDER BY claimed_at", user_id)
+        ]
+
+    def contest(self, claim: Claim) -> bool:
+        """Count one contest against a pending row."""
+        return self._changed(
+            f"UPDATE claims SET contests = contests + 1 {_ROW} AND status = 'pending'",
+            claim.user_id,
+            claim.photo.id,
+        )
+
+    def accept(self, claim: Claim, face_id: str) -> bool:
+        """Turn pending into accepting, unless it was contested since `claim` was read."""
+        return self._changed(
+            f"UPDATE claims SET status = 'accepting', face_id = ? {_OURS} AND status = 'pending' AND contests = ?",
+            face_id,
+            *_key(claim),
+            claim.contests,
+        )
+
+    def release(self, claim: Claim) -> bool:
+        """Turn accepting (or pending) back into pending."""
+        return self._changed(
+            f"UPDATE claims SET status = 'pending', face_id = NULL {_OURS} AND {_UNDECIDED}",
+            *_key(claim),
+        )
+
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+        """Store the verdict, once."""
+        decided = self._changed(
+            f"UPDATE claims SET status = ?, verdict = ?, face_id = ? {_OURS} AND {_UNDECIDED}",
+            verdict.status,
+            verdict.model_dump_json(),
+            verdict.face_id,
+            *_key(claim),
+        )
+        row = self.get(claim.photo, claim.user_id)
+        if row is None or not (decided or row.verdict == verdict):
+            raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+        return row
+
+    def mark_notified(self, claim: Claim) -> None:
+        """Record that the user was told."""
+        self._changed(f"UPDATE claims SET notified = 1 {_ROW}", claim.user_id, claim.photo.id)
+
+    def undecided(self, before: int) -> Sequence[Claim]:
+        """Return the rows without a verdict whose lease ran out before this time."""
+        rows = self._db.read(
+            f"SELECT * FROM claims WHERE {_UNDECIDED} AND lease_until < ? ORDER BY claimed_at",
+            before,
+        )
+        return [_claim(row) for row in rows]
+
+    def _changed(self, sql: str, *parameters: object) -> bool:
+        return self._db.execute(sql, *parameters) == 1
+
+
+class SqliteProfiles:
+    """The profiles for one machine, shared by its processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = Database(path, _PROFILES)
+
+    def get(self, user_id: str) -> Profile | None:
+        """Return a user's profile, or None."""
+        rows = self._db.read("SELECT profile FROM profiles WHERE user_id = ?", user_id)
+        return Profile.model_validate_json(rows[0][0]) if rows else None
+
+    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+        """Store a profile unless something else than `replacing` is stored now."""
+        data = profile.model_dump_json()
+        if replacing is None:
+            sql = "INSERT OR IGNORE INTO profiles VALUES (?, ?, ?)"
+            return self._db.execute(sql, profile.user_id, profile.revision, data) == 1
+        sql = "UPDATE profiles SET revision = ?, profile = ? WHERE user_id = ? AND revision = ?"
+        return self._db.execute(sql, profile.revision, data, profile.user_id, replacing.revision) == 1
+
+    def remove(self, profile: Profile) -> bool:
+        """Remove a profile unless another revision is stored now."""
+        sql = "DELETE FROM profiles WHERE user_id = ? AND revision = ?"
+        return self._db.execute(sql, profile.user_id, profile.revision) == 1
+
+
+def _key(claim: Claim) -> tuple[str, str, str]:
+    return claim.user_id, claim.photo.id, claim.owner
+
+
+def _claim(row: sqlite3.Row) -> Claim:
+    values = {name: row[name] for name in row.keys() if name != "photo_id"}  # noqa: SIM118  a Row iterates its values
+    values["photo"] = PhotoRef.model_validate_json(values["photo"])
+    values["verdict"] = values["verdict"] and Verdict.model_validate_json(values["verdict"])
+    return Claim.model_validate(values)

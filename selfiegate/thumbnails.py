@@ -1,0 +1,65 @@
+"""Small upright pictures of accepted photos, under keys that name user and photo version."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+from PIL import Image
+from pydantic import Field
+
+from selfiegate.model import Box, PhotoRef, Value, slug
+from selfiegate.photos import Limits, decode
+
+
+class ThumbnailSettings(Value):
+    """Which thumbnails are made of each accepted photo."""
+
+    sizes: tuple[tuple[int, int], ...] = Field(((250, 250),), description="Boxes to fit into, in pixels")
+    format: Literal["jpeg", "webp"] = "jpeg"
+    quality: int = Field(85, ge=1, le=95)
+    square: bool = Field(False, description="Crop a square round the face first")
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the files."""
+        return f"image/{self.format}"
+
+
+def keys(photo: PhotoRef, user_id: str, settings: ThumbnailSettings) -> dict[str, str]:
+    """Return size ('250x250') to key; equal photos of equal users share keys, nobody else does."""
+    suffix = "jpg" if settings.format == "jpeg" else "webp"
+    names = [f"{width}x{height}" for width, height in settings.sizes]
+    return {name: f"{slug(user_id)}/{photo.id}/{name}.{suffix}" for name in names}
+
+
+def render(data: bytes, face: Box, settings: ThumbnailSettings, limits: Limits) -> dict[str, bytes]:
+    """Return size ('250x250') to the encoded thumbnail: upright, without metadata, never enlarged."""
+    largest = max(max(size) for size in settings.sizes)
+    # A square crop keeps about three faces' heights, so it needs more pixels than the thumbnail's own.
+    wanted = int(largest / max(min(1.0, 1.8 * face.height), 0.05)) if settings.square else largest
+    picture, _ = decode(data, limits, wanted)
+    if settings.square:
+        picture = picture.crop(_square(picture.size, face))
+    return {f"{w}x{h}": _encode(_fit(picture, (w, h)), settings) for w, h in settings.sizes}
+
+
+def _square(size: tuple[int, int], face: Box) -> tuple[int, int, int, int]:
+    width, height = size
+    side = min(width, height, round(1.8 * max(face.height * height, face.width * width)))
+    left = round((face.left + face.width / 2) * width - side / 2)
+    top = round((face.top + face.height / 2) * height - side / 2)
+    left, top = min(max(left, 0), width - side), min(max(top, 0), height - side)
+    return left, top, left + side, top + side
+
+
+def _fit(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
+    small = picture.copy()
+    small.thumbnail(box, Image.Resampling.LANCZOS)
+    return small
+
+
+def _encode(picture: Image.Image, settings: ThumbnailSettings) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, settings.format.upper(), quality=settings.quality)
+    return out.getvalue()

@@ -1,0 +1,21 @@
+"""Steps that tell people something."""
+
+from __future__ import annotations
+
+from prefect.artifacts import acreate_markdown_artifact
+
+from selfiegate import enrolment, report
+from selfiegate.model import Claim, Verdict
+from selfiegate.runtime import runtime
+from tasks.steps import step
+
+
+@step("notify the user about {claim.photo.name}")
+def notify_user(claim: Claim) -> None:
+    """Tell the user what is wrong, once."""
+    enrolment.notify_user(runtime(), claim)
+
+
+async def show_verdict(verdict: Verdict) -> None:
+    """Attach the verdict to the run as a page for people; the run does not depend on it."""
+    await acreate_markdown_artifact(report.markdown(verdict), description=f"{verdict.status}: {verdict.photo.name}")
