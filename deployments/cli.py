@@ -12,7 +12,8 @@ from rich.markup import escape
 from deployments import console
 from selfiegate import report
 from selfiegate.model import Verdict, user_id_of
-from selfiegate.runtime import runtime
+from selfiegate.runtime import open_photos, runtime
+from selfiegate.settings import load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,11 +36,11 @@ def process(
     verbose: Verbose = False,
 ) -> None:
     """Run one photo through the flow. Exit 0: a verdict was reached; 1: a fault; 2: wrong usage."""
+    user_id, reference = user_id_of(user), open_photos(load_settings()).find(photo)
     console.quiet_prefect(verbose)
     from deployments.run import verdicts  # Prefect takes two seconds to import
 
-    reference = runtime().photos.find(photo)
-    (verdict,) = verdicts([(reference, user_id_of(user))])
+    (verdict,) = verdicts([(reference, user_id)])
     if as_json:
         print(json.dumps(report.as_json(verdict)))
     else:

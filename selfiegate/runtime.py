@@ -28,11 +28,11 @@ class Runtime:
 def open_runtime(settings: Settings) -> Runtime:
     """Build what the settings name; imports only that."""
     from selfiegate.notices.log import LogNotices
-    from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
+    from selfiegate.stores.folder import FolderThumbnails
     from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles
 
     home = settings.folder
-    photos = FolderPhotos(settings.photos)
+    photos = open_photos(settings)
     return Runtime(
         settings=settings,
         photos=photos,
@@ -42,6 +42,13 @@ def open_runtime(settings: Settings) -> Runtime:
         thumbnails=FolderThumbnails(home / "thumbnails"),
         notifier=LogNotices(),
     )
+
+
+def open_photos(settings: Settings) -> PhotoStore:
+    """Build the photo store alone: a wrong path is found out without loading models."""
+    from selfiegate.stores.folder import FolderPhotos
+
+    return FolderPhotos(settings.photos)
 
 
 def _face_backend(settings: Settings, photos: PhotoStore) -> FaceBackend:

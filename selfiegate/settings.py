@@ -89,8 +89,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments, then the environment, then the two files."""
         home = Path(os.environ.get(f"{PREFIX}HOME") or "~/.selfiegate").expanduser()
-        files = [home / "selfiegate.toml", Path("selfiegate.toml")]
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, files)
+        files = (Path("selfiegate.toml"), home / "selfiegate.toml")
+        return init_settings, env_settings, *(TomlConfigSettingsSource(settings_cls, file) for file in files)
 
 
 def load_settings() -> Settings:

@@ -15,6 +15,9 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 _PATIENCE_S = 30.0
 """How long a call waits for another process's write; far above a commit (about 5 ms on an SSD)."""
 
+_WRONG_FOLDER = (PermissionError, FileExistsError, NotADirectoryError)
+_NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
+
 
 class Database:
     """One SQLite file; a connection per thread. A commit is on disk when `write` returns."""
@@ -80,11 +83,11 @@ class Database:
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
-            if isinstance(error, PermissionError) or "readonly" in str(error) or "unable to open" in str(error):
+            if isinstance(error, _WRONG_FOLDER) or getattr(error, "sqlite_errorname", "").startswith(_NOT_WRITABLE):
                 raise BackendMisconfigured(
                     f"cannot write {self._path}: {error}; set SELFIEGATE_HOME to a folder that can be written"
                 ) from error
-            raise BackendUnavailable(f"{self._path}: {error}") from error
+            raise BackendUnavailable(f"{self._path}: {error}") from error  # locked, disk full, I/O error
         except sqlite3.DatabaseError as error:
             raise BackendMisconfigured(
                 f"{self._path} is not a usable database ({error}); restore it from a backup or move it away"

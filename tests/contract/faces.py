@@ -1,0 +1,108 @@
+"""What every face backend promises; a subclass says which photos show whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfiegate.model import PhotoRef
+from selfiegate.ports import FaceBackend
+
+
+class FaceBackendContract:
+    @pytest.fixture
+    def faces(self) -> FaceBackend:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def ann(self) -> PhotoRef:
+        """A photo of one person."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def ann_again(self) -> PhotoRef:
+        """Another photo of the same person."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def bob(self) -> PhotoRef:
+        """A photo of another person."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def group(self) -> PhotoRef:
+        """A photo of several people."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def nobody(self) -> PhotoRef:
+        """A photo without a face."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def damaged(self) -> PhotoRef:
+        """A file that is no photo."""
+        raise NotImplementedError
+
+    def test_faces_are_counted(self, faces: FaceBackend, ann: PhotoRef, group: PhotoRef, nobody: PhotoRef) -> None:
+        assert [len(faces.detect(photo).faces) for photo in (ann, nobody)] == [1, 0]
+        assert len(faces.detect(group).faces) > 1
+
+    def test_a_face_lies_in_the_frame(self, faces: FaceBackend, ann: PhotoRef) -> None:
+        box = faces.detect(ann).faces[0].box
+
+        assert 0 < box.area < 1
+        assert 0 < box.left < box.left + box.width < 1
+
+    def test_a_file_that_is_no_photo_is_an_outcome(self, faces: FaceBackend, damaged: PhotoRef) -> None:
+        assert faces.detect(damaged).unusable is not None
+
+    def test_nobody_matches_before_anybody_is_enrolled(self, faces: FaceBackend, ann: PhotoRef) -> None:
+        assert list(faces.search(ann, "user_a")) == []
+
+    def test_an_enrolled_face_is_found_in_another_photo(
+        self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef
+    ) -> None:
+        face_id = faces.enrol(ann, "user_a")
+        (match,) = faces.search(ann_again, "user_b")
+
+        assert (match.face_id, match.user_id) == (face_id, "user_a")
+        assert match.score >= faces.match_threshold
+
+    def test_another_person_does_not_match(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
+        faces.enrol(ann, "user_a")
+
+        assert list(faces.search(bob, "user_b")) == []
+
+    def test_the_users_own_face_is_reported_too(self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef) -> None:
+        faces.enrol(ann, "user_a")
+        (own,) = faces.search(ann_again, "user_a")
+
+        assert own.user_id == "user_a"
+        assert own.score >= faces.verify_threshold
+
+    def test_enrolling_twice_enrols_once(self, faces: FaceBackend, ann: PhotoRef) -> None:
+        assert faces.enrol(ann, "user_a") == faces.enrol(ann, "user_a")
+        assert faces.stats().faces == 1
+
+    def test_rivals_are_other_users_with_the_same_face(
+        self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef, bob: PhotoRef
+    ) -> None:
+        ours = faces.enrol(ann, "user_a")
+        theirs = faces.enrol(ann_again, "user_b")
+        faces.enrol(bob, "user_c")
+
+        assert [match.face_id for match in faces.rivals(ours, "user_a")] == [theirs]
+
+    def test_a_removed_face_does_not_match(self, faces: FaceBackend, ann: PhotoRef) -> None:
+        face_id = faces.enrol(ann, "user_a")
+        faces.remove(face_id)
+        faces.remove(face_id)
+
+        assert list(faces.search(ann, "user_b")) == []
+
+    def test_a_face_can_be_discarded_without_knowing_its_id(self, faces: FaceBackend, ann: PhotoRef) -> None:
+        faces.enrol(ann, "user_a")
+        faces.discard(ann, "user_a")
+        faces.discard(ann, "user_a")
+
+        assert faces.stats().faces == 0

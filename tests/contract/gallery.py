@@ -1,0 +1,92 @@
+"""What every gallery promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selfiegate.ports import Gallery
+
+D = 64
+
+
+def vectors(n: int, seed: int = 0) -> np.ndarray:
+    drawn = np.random.default_rng(seed).standard_normal((n, D)).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+class GalleryContract:
+    @pytest.fixture
+    def gallery(self) -> Gallery:
+        raise NotImplementedError
+
+    def test_an_empty_gallery_matches_nobody(self, gallery: Gallery) -> None:
+        assert list(gallery.search(vectors(1)[0])) == []
+
+    def test_a_face_finds_itself_with_a_cosine_of_one(self, gallery: Gallery) -> None:
+        for n, vector in enumerate(vectors(20)):
+            gallery.add(f"face-{n}", f"user-{n}", vector)
+
+        best = gallery.search(vectors(20)[7])[0]
+
+        assert (best.face_id, best.user_id) == ("face-7", "user-7")
+        assert best.score == pytest.approx(1, abs=1e-3)
+
+    def test_matches_come_best_first_and_no_more_than_asked_for(self, gallery: Gallery) -> None:
+        for n, vector in enumerate(vectors(50)):
+            gallery.add(f"face-{n}", f"user-{n}", vector)
+
+        scores = [match.score for match in gallery.search(vectors(1, seed=1)[0], limit=5)]
+
+        assert scores == sorted(scores, reverse=True)
+        assert len(scores) == 5
+
+    def test_the_scores_are_the_exact_cosines(self, gallery: Gallery) -> None:
+        stored, probe = vectors(300), vectors(1, seed=2)[0]
+        for n, vector in enumerate(stored):
+            gallery.add(f"face-{n}", f"user-{n}", vector)
+
+        found = gallery.search(probe, limit=1)[0]
+
+        assert found.score == pytest.approx(float(stored[int(found.face_id[5:])] @ probe), abs=1e-3)
+
+    def test_adding_a_face_again_changes_nothing(self, gallery: Gallery) -> None:
+        first, second = vectors(2)
+        gallery.add("face", "ann", first)
+        gallery.add("face", "bob", second)
+
+        assert gallery.stats().faces == 1
+        assert gallery.search(first)[0].user_id == "ann"
+
+    def test_a_removed_face_is_gone_and_may_be_removed_again(self, gallery: Gallery) -> None:
+        vector = vectors(1)[0]
+        gallery.add("face", "ann", vector)
+        gallery.search(vector)
+        gallery.remove("face")
+        gallery.remove("face")
+
+        assert list(gallery.search(vector)) == []
+        assert gallery.embedding("face") is None
+
+    def test_a_removed_face_may_come_back(self, gallery: Gallery) -> None:
+        vector = vectors(1)[0]
+        gallery.add("face", "ann", vector)
+        gallery.remove("face")
+        gallery.add("face", "ann", vector)
+
+        assert gallery.search(vector)[0].face_id == "face"
+
+    def test_faces_are_listed_by_user_in_their_order(self, gallery: Gallery) -> None:
+        one, two, three = vectors(3)
+        gallery.add("first", "ann", one)
+        gallery.add("other", "bob", two)
+        gallery.add("second", "ann", three)
+
+        assert list(gallery.faces_of("ann")) == ["first", "second"]
+        assert (gallery.stats().faces, gallery.stats().users) == (3, 2)
+
+    def test_embeddings_come_back_as_they_were(self, gallery: Gallery) -> None:
+        vector = vectors(1)[0]
+        gallery.add("face", "ann", vector)
+
+        np.testing.assert_allclose(gallery.embedding("face"), vector, atol=1e-3)

@@ -1,0 +1,72 @@
+"""What every photo store and every thumbnail store promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from selfiegate.errors import PhotoRejected, WrongInput
+from selfiegate.ports import PhotoStore, ThumbnailStore
+
+Upload = Callable[[bytes], str]
+"""Puts bytes where the store finds them and returns the URI; a second upload replaces the first."""
+
+
+class PhotoStoreContract:
+    @pytest.fixture
+    def photos(self) -> PhotoStore:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def upload(self) -> Upload:
+        raise NotImplementedError
+
+    def test_a_photo_is_read_as_it_was_uploaded(self, photos: PhotoStore, upload: Upload) -> None:
+        assert photos.read(photos.find(upload(b"selfie"))) == b"selfie"
+
+    def test_finding_a_photo_twice_gives_equal_references(self, photos: PhotoStore, upload: Upload) -> None:
+        uri = upload(b"selfie")
+
+        assert photos.find(uri) == photos.find(uri)
+
+    def test_a_changed_photo_is_another_version(self, photos: PhotoStore, upload: Upload) -> None:
+        before = photos.find(upload(b"selfie"))
+        after = photos.find(upload(b"another"))
+
+        assert before.id != after.id
+
+    def test_a_photo_that_changed_after_it_was_found_is_not_read(self, photos: PhotoStore, upload: Upload) -> None:
+        reference = photos.find(upload(b"selfie"))
+        upload(b"another")
+
+        with pytest.raises(PhotoRejected, match="unreadable_photo"):
+            photos.read(reference)
+
+    def test_a_photo_that_is_not_there_is_named(self, photos: PhotoStore) -> None:
+        with pytest.raises(WrongInput, match=r"nowhere\.jpg"):
+            photos.find("nowhere.jpg")
+
+
+class ThumbnailStoreContract:
+    @pytest.fixture
+    def thumbnails(self) -> ThumbnailStore:
+        raise NotImplementedError
+
+    def test_a_thumbnail_is_listed_until_it_is_removed(self, thumbnails: ThumbnailStore) -> None:
+        place = thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+        listed = thumbnails.keys()
+        thumbnails.remove("ann/photo/250x250.jpg")
+
+        assert place.endswith("ann/photo/250x250.jpg")
+        assert list(listed) == ["ann/photo/250x250.jpg"]
+        assert list(thumbnails.keys()) == []
+
+    def test_putting_a_thumbnail_again_leaves_one(self, thumbnails: ThumbnailStore) -> None:
+        thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+        thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+
+        assert len(thumbnails.keys()) == 1
+
+    def test_removing_what_is_not_there_is_fine(self, thumbnails: ThumbnailStore) -> None:
+        thumbnails.remove("ann/photo/250x250.jpg")

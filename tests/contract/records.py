@@ -1,0 +1,174 @@
+"""What every ledger and every profile store promises."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from selfiegate.errors import ClaimLost
+from selfiegate.model import Claim, PhotoRef, Profile, Verdict
+from selfiegate.ports import Ledger, Profiles
+
+PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
+
+
+def verdict(status: str = "accepted", face_id: str | None = "face") -> Verdict:
+    return Verdict(status=status, user_id="ann", photo=PHOTO, face_id=face_id, model="m", policy="p")
+
+
+class LedgerContract:
+    @pytest.fixture
+    def ledger(self) -> Ledger:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def claim(self, ledger: Ledger) -> Claim:
+        return ledger.claim(PHOTO, "ann", "run-1", lease_s=60)
+
+    def test_a_new_claim_is_pending_and_ours(self, claim: Claim) -> None:
+        assert (claim.status, claim.owner, claim.attempt, claim.contests) == ("pending", "run-1", 1, 0)
+
+    def test_the_same_run_may_claim_again_and_keeps_its_seniority(self, ledger: Ledger, claim: Claim) -> None:
+        again = ledger.claim(PHOTO, "ann", "run-1", lease_s=60)
+
+        assert (again.attempt, again.claimed_at) == (2, claim.claimed_at)
+
+    def test_another_run_does_not_get_a_claim_that_is_held(self, ledger: Ledger, claim: Claim) -> None:
+        assert ledger.claim(PHOTO, "ann", "run-2", lease_s=60) == claim
+
+    def test_another_run_takes_over_when_the_lease_ran_out(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.renew(claim, -1)
+        taken = ledger.claim(PHOTO, "ann", "run-2", lease_s=60)
+
+        assert (taken.owner, taken.attempt, taken.claimed_at) == ("run-2", 2, claim.claimed_at)
+
+    def test_a_lease_that_was_lost_cannot_be_renewed(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.renew(claim, -1)
+        ledger.claim(PHOTO, "ann", "run-2", lease_s=60)
+
+        assert not ledger.renew(claim, 60)
+
+    def test_one_photo_of_two_users_makes_two_rows(self, ledger: Ledger, claim: Claim) -> None:
+        assert ledger.claim(PHOTO, "bob", "run-2", lease_s=60).owner == "run-2"
+        assert [row.user_id for row in ledger.claims_of("ann")] == ["ann"]
+
+    def test_of_many_runs_at_once_exactly_one_gets_the_claim(self, ledger: Ledger) -> None:
+        owners: list[str] = []
+
+        def race(owner: str) -> None:
+            owners.append(ledger.claim(PHOTO, "ann", owner, lease_s=60).owner)
+
+        threads = [threading.Thread(target=race, args=(f"run-{n}",)) for n in range(8)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+
+        assert len(owners) == 8
+        assert len(set(owners)) == 1
+
+    def test_accepting_wins_once(self, ledger: Ledger, claim: Claim) -> None:
+        assert ledger.accept(claim, "face")
+        assert not ledger.accept(claim, "face")
+        assert ledger.get(PHOTO, "ann").face_id == "face"
+
+    def test_a_contested_claim_is_not_accepted_until_it_is_read_again(self, ledger: Ledger, claim: Claim) -> None:
+        assert ledger.contest(claim)
+        assert not ledger.accept(claim, "face")
+        assert ledger.accept(ledger.get(PHOTO, "ann"), "face")
+
+    def test_what_is_accepting_cannot_be_contested(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim, "face")
+
+        assert not ledger.contest(claim)
+
+    def test_a_released_claim_is_pending_and_names_no_face(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim, "face")
+
+        assert ledger.release(claim)
+        assert (ledger.get(PHOTO, "ann").status, ledger.get(PHOTO, "ann").face_id) == ("pending", None)
+
+    def test_a_run_that_lost_its_claim_changes_nothing(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.renew(claim, -1)
+        ledger.claim(PHOTO, "ann", "run-2", lease_s=60)
+
+        assert not ledger.accept(claim, "face")
+        assert not ledger.release(claim)
+        with pytest.raises(ClaimLost):
+            ledger.decide(claim, verdict())
+
+    def test_a_verdict_is_final_and_may_be_stored_twice(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.decide(claim, verdict("rejected", None))
+        ledger.decide(claim, verdict("rejected", None))
+
+        with pytest.raises(ClaimLost):
+            ledger.decide(claim, verdict("accepted"))
+        assert ledger.get(PHOTO, "ann").verdict == verdict("rejected", None)
+
+    def test_a_decided_photo_comes_back_with_its_verdict(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.decide(claim, verdict())
+
+        assert ledger.claim(PHOTO, "ann", "run-2", lease_s=60).verdict == verdict()
+
+    def test_notices_are_marked(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.decide(claim, verdict("rejected", None))
+        ledger.mark_notified(claim)
+
+        assert ledger.get(PHOTO, "ann").notified
+
+    def test_undecided_rows_are_found_when_their_lease_ran_out(self, ledger: Ledger, claim: Claim) -> None:
+        decided = ledger.claim(PHOTO, "bob", "run-2", lease_s=0)
+        ledger.decide(decided, verdict("rejected", None))
+
+        assert list(ledger.undecided(before=claim.lease_until)) == []
+        assert [row.user_id for row in ledger.undecided(before=claim.lease_until + 1)] == ["ann"]
+
+
+def profile(revision: int = 1, **changes: object) -> Profile:
+    values = {
+        "user_id": "ann",
+        "photo": PHOTO,
+        "face_id": "face",
+        "thumbnails": {"250x250": "somewhere"},
+        "model": "m",
+        "claimed_at": 1,
+        "enrolled_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "revision": revision,
+    }
+    return Profile.model_validate({**values, **changes})
+
+
+class ProfilesContract:
+    @pytest.fixture
+    def profiles(self) -> Profiles:
+        raise NotImplementedError
+
+    def test_a_stranger_has_no_profile(self, profiles: Profiles) -> None:
+        assert profiles.get("ann") is None
+
+    def test_a_profile_comes_back_as_it_was_stored(self, profiles: Profiles) -> None:
+        assert profiles.put(profile(), replacing=None)
+        assert profiles.get("ann") == profile()
+
+    def test_a_first_profile_is_stored_once(self, profiles: Profiles) -> None:
+        profiles.put(profile(), replacing=None)
+
+        assert not profiles.put(profile(face_id="other"), replacing=None)
+        assert profiles.get("ann").face_id == "face"
+
+    def test_a_write_replaces_only_the_revision_it_names(self, profiles: Profiles) -> None:
+        profiles.put(profile(), replacing=None)
+
+        assert profiles.put(profile(2, face_id="second"), replacing=profile())
+        assert not profiles.put(profile(2, face_id="third"), replacing=profile())
+        assert profiles.get("ann").face_id == "second"
+
+    def test_nothing_replaces_a_profile_that_is_gone(self, profiles: Profiles) -> None:
+        assert not profiles.put(profile(2), replacing=profile())
+
+    def test_removing_names_a_revision_too(self, profiles: Profiles) -> None:
+        profiles.put(profile(2), replacing=None)
+
+        assert not profiles.remove(profile(1))
+        assert profiles.remove(profile(2))
+        assert profiles.get("ann") is None

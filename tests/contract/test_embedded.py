@@ -1,0 +1,141 @@
+"""The embedded stores: SQLite and folders."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from selfiegate.errors import BackendMisconfigured, WrongInput
+from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.photos import Limits
+from selfiegate.ports import Gallery, Ledger, PhotoStore, Profiles, ThumbnailStore
+from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
+from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles
+from tests.contract.gallery import D, GalleryContract, vectors
+from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
+from tests.contract.records import LedgerContract, ProfilesContract
+
+
+class TestSqliteGallery(GalleryContract):
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "home" / "gallery.db"
+
+    @pytest.fixture
+    def gallery(self, path: Path) -> Gallery:
+        return SqliteGallery(path, "model", dimensions=D)
+
+    def test_what_one_opener_enrols_the_others_find(self, gallery: Gallery, path: Path) -> None:
+        other = SqliteGallery(path, "model", dimensions=D)
+        other.search(vectors(1)[0])
+        gallery.add("face", "ann", vectors(1)[0])
+
+        assert other.search(vectors(1)[0])[0].user_id == "ann"
+
+    def test_what_one_opener_removes_the_others_no_longer_find(self, gallery: Gallery, path: Path) -> None:
+        other = SqliteGallery(path, "model", dimensions=D)
+        gallery.add("face", "ann", vectors(1)[0])
+        other.search(vectors(1)[0])
+        gallery.remove("face")
+
+        assert list(other.search(vectors(1)[0])) == []
+
+    def test_many_removed_faces_do_not_hide_the_one_that_is_left(self, gallery: Gallery, path: Path) -> None:
+        other = SqliteGallery(path, "model", dimensions=D)
+        for n in range(500):
+            gallery.add(f"face-{n}", "ann", vectors(1)[0])
+        gallery.add("kept", "bob", vectors(1)[0])
+        other.search(vectors(1)[0])
+        for n in range(500):
+            gallery.remove(f"face-{n}")
+
+        assert [match.face_id for match in other.search(vectors(1)[0])] == ["kept"]
+
+    def test_faces_of_another_model_are_not_mixed_in(self, gallery: Gallery, path: Path) -> None:
+        with pytest.raises(BackendMisconfigured, match="holds faces of the model model, but other is loaded"):
+            SqliteGallery(path, "other", dimensions=D)
+
+    def test_its_files_are_for_their_owner_alone(self, gallery: Gallery, path: Path) -> None:
+        gallery.add("face", "ann", vectors(1)[0])
+
+        assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+    def test_a_file_that_is_no_database_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "broken.db").write_bytes(b"not a database" * 100)
+
+        with pytest.raises(BackendMisconfigured, match=r"broken\.db is not a usable database"):
+            SqliteGallery(tmp_path / "broken.db", "model")
+
+    def test_a_folder_that_cannot_be_written_is_named_with_its_setting(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+
+        with pytest.raises(BackendMisconfigured, match="SELFIEGATE_HOME"):
+            SqliteGallery(tmp_path / "file" / "gallery.db", "model")
+
+
+class TestSqliteLedger(LedgerContract):
+    @pytest.fixture
+    def ledger(self, tmp_path: Path) -> Ledger:
+        return SqliteLedger(tmp_path / "records.db")
+
+
+class TestSqliteProfiles(ProfilesContract):
+    @pytest.fixture
+    def profiles(self, tmp_path: Path) -> Profiles:
+        return SqliteProfiles(tmp_path / "records.db")
+
+
+class TestFolderPhotos(PhotoStoreContract):
+    @pytest.fixture
+    def photos(self) -> PhotoStore:
+        return FolderPhotos(Limits())
+
+    @pytest.fixture
+    def upload(self, tmp_path: Path) -> Upload:
+        def write(data: bytes) -> str:
+            path = tmp_path / "ann's selfie é.jpg"
+            path.write_bytes(data)
+            return str(path)
+
+        return write
+
+    @pytest.mark.parametrize("make", [Path.mkdir, lambda path: __import__("os").mkfifo(path)], ids=["folder", "fifo"])
+    def test_only_files_are_photos(self, photos: PhotoStore, tmp_path: Path, make: object) -> None:
+        make(tmp_path / "thing")
+
+        with pytest.raises(WrongInput, match="it is not a file"):
+            photos.find(str(tmp_path / "thing"))
+
+    def test_a_path_with_a_nul_is_an_error_in_words(self, photos: PhotoStore) -> None:
+        with pytest.raises(WrongInput, match="null"):
+            photos.find("a\0b.jpg")
+
+    def test_a_file_above_the_limit_is_refused_before_it_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "large.jpg").write_bytes(b"x" * 1001)
+        photos = FolderPhotos(Limits(max_bytes=1000))
+
+        with pytest.raises(Exception, match="photo_too_large"):
+            photos.read(photos.find(str(tmp_path / "large.jpg")))
+
+
+class TestFolderThumbnails(ThumbnailStoreContract):
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        return tmp_path / "thumbnails"
+
+    @pytest.fixture
+    def thumbnails(self, root: Path) -> ThumbnailStore:
+        return FolderThumbnails(root)
+
+    def test_no_empty_folders_stay_behind(self, thumbnails: ThumbnailStore, root: Path) -> None:
+        thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+        thumbnails.remove("ann/photo/250x250.jpg")
+
+        assert list(root.iterdir()) == []
+
+    def test_a_key_cannot_lead_out_of_the_folder(self, thumbnails: ThumbnailStore) -> None:
+        with pytest.raises(WrongInput, match="leads out"):
+            thumbnails.put("../evil.jpg", b"small", "image/jpeg")

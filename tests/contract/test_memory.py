@@ -1,0 +1,84 @@
+"""The doubles keep the promises of what they stand for."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.galleries.memory import MemoryGallery
+from selfiegate.model import PhotoRef
+from selfiegate.ports import FaceBackend, Gallery, Ledger, PhotoStore, Profiles, ThumbnailStore
+from selfiegate.runtime import Runtime, memory_runtime
+from selfiegate.stores.memory import MemoryLedger, MemoryPhotos, MemoryProfiles, MemoryThumbnails
+from tests.contract.faces import FaceBackendContract
+from tests.contract.gallery import GalleryContract
+from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
+from tests.contract.records import LedgerContract, ProfilesContract
+
+
+class TestMemoryGallery(GalleryContract):
+    @pytest.fixture
+    def gallery(self) -> Gallery:
+        return MemoryGallery("model")
+
+
+class TestMemoryLedger(LedgerContract):
+    @pytest.fixture
+    def ledger(self) -> Ledger:
+        return MemoryLedger()
+
+
+class TestMemoryProfiles(ProfilesContract):
+    @pytest.fixture
+    def profiles(self) -> Profiles:
+        return MemoryProfiles()
+
+
+class TestMemoryPhotos(PhotoStoreContract):
+    @pytest.fixture
+    def photos(self) -> PhotoStore:
+        return MemoryPhotos()
+
+    @pytest.fixture
+    def upload(self, photos: MemoryPhotos) -> Upload:
+        return lambda data: photos.add("ann/selfie.jpg", data).key
+
+
+class TestMemoryThumbnails(ThumbnailStoreContract):
+    @pytest.fixture
+    def thumbnails(self) -> ThumbnailStore:
+        return MemoryThumbnails()
+
+
+class TestScriptedFaces(FaceBackendContract):
+    @pytest.fixture
+    def rt(self) -> Runtime:
+        return memory_runtime()
+
+    @pytest.fixture
+    def faces(self, rt: Runtime) -> FaceBackend:
+        return rt.faces
+
+    @pytest.fixture
+    def ann(self, rt: Runtime) -> PhotoRef:
+        return rt.photos.add("ann.png", scripted_photo("ann"))
+
+    @pytest.fixture
+    def ann_again(self, rt: Runtime) -> PhotoRef:
+        return rt.photos.add("ann2.png", scripted_photo("ann~"))
+
+    @pytest.fixture
+    def bob(self, rt: Runtime) -> PhotoRef:
+        return rt.photos.add("bob.png", scripted_photo("bob"))
+
+    @pytest.fixture
+    def group(self, rt: Runtime) -> PhotoRef:
+        return rt.photos.add("group.png", scripted_photo("ann", "bob"))
+
+    @pytest.fixture
+    def nobody(self, rt: Runtime) -> PhotoRef:
+        return rt.photos.add("nobody.png", scripted_photo())
+
+    @pytest.fixture
+    def damaged(self, rt: Runtime) -> PhotoRef:
+        return rt.photos.add("damaged.png", b"no photo")

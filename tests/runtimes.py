@@ -1,0 +1,73 @@
+"""Runtimes for tests: the package's own parts, put together otherwise, and a way to make any part fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from selfiegate.backends.embedding import EmbeddingBackend, Thresholds
+from selfiegate.backends.scripted import ScriptedAnalyser
+from selfiegate.errors import BackendUnavailable
+from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.model import PhotoRef
+from selfiegate.notices.memory import MemoryNotices
+from selfiegate.runtime import Runtime
+from selfiegate.settings import Settings
+from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
+from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles
+
+THRESHOLDS = Thresholds(match=0.4, verify=0.3, review=0.4)
+
+
+def scripted_runtime(home: Path, settings: Settings | None = None) -> Runtime:
+    """Return the embedded stores on disk, with the scripted analyser in the place of the models."""
+    settings = settings or Settings(home=home)
+    photos, analyser = FolderPhotos(settings.photos), ScriptedAnalyser()
+    gallery = SqliteGallery(home / "gallery.db", analyser.model, dimensions=64)
+    return Runtime(
+        settings=settings,
+        photos=photos,
+        faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, THRESHOLDS),
+        ledger=SqliteLedger(home / "records.db"),
+        profiles=SqliteProfiles(home / "records.db"),
+        thumbnails=FolderThumbnails(home / "thumbnails"),
+        notifier=MemoryNotices(),
+    )
+
+
+class Failing:
+    """A collaborator one of whose methods fails, before or after its work, the first `times` times."""
+
+    def __init__(self, real: Any, method: str, times: float, after: bool, error: Exception | None = None) -> None:
+        self._real, self._method, self.left, self._after = real, method, times, after
+        self._error = error or BackendUnavailable(f"{method} does not answer")
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._real, name)
+        return self._failing(real) if name == self._method else real
+
+    def _failing(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.left <= 0:
+                return real(*args, **kwargs)
+            self.left -= 1
+            if self._after:
+                real(*args, **kwargs)
+            raise self._error
+
+        return call
+
+
+def assert_consistent(rt: Runtime, *photos: tuple[PhotoRef, str]) -> None:
+    """Hold the stores against each other: every face and thumbnail has its profile, and the reverse."""
+    claims = [claim for photo, user_id in photos if (claim := rt.ledger.get(photo, user_id))]
+    users = {user_id for _, user_id in photos}
+    profiles = [profile for user_id in users if (profile := rt.profiles.get(user_id))]
+    expected = sorted(place for profile in profiles for place in profile.thumbnails.values())
+    stored = [place for place in expected if any(place.endswith(key) for key in rt.thumbnails.keys())]  # noqa: SIM118
+
+    assert rt.faces.stats().faces == len(profiles)
+    assert len(rt.thumbnails.keys()) == len(expected) == len(stored)
+    assert all(not profile.remains for profile in profiles)
+    assert {c.user_id for c in claims if c.status == "accepted"} == {profile.user_id for profile in profiles}

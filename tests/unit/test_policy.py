@@ -1,0 +1,103 @@
+"""The rules: each has its reason, its limit and its side."""
+
+from __future__ import annotations
+
+import pytest
+
+from selfiegate.model import Box, Detection, Face, ReasonCode
+from selfiegate.policy import ADVICE, Rules, judge
+
+GOOD = {
+    "box": Box(left=0.3, top=0.2, width=0.4, height=0.6),
+    "confidence": 0.9,
+    "eye_distance": 100.0,
+    "yaw": 0.0,
+    "pitch": 0.0,
+    "roll": 0.0,
+    "sharpness": 60.0,
+    "brightness": 50.0,
+    "sunglasses": 0.0,
+    "eyeglasses": 0.9,
+    "eyes_open": 0.9,
+    "covered": 0.0,
+}
+
+
+def face(**changes: object) -> Face:
+    return Face.model_validate({**GOOD, **changes})
+
+
+def codes(*faces: Face, rules: Rules | None = None) -> list[str]:
+    return [reason.code for reason in judge(Detection(faces=faces), rules or Rules()).reasons]
+
+
+def test_a_good_face_passes_every_check() -> None:
+    judgement = judge(Detection(faces=(face(),)), Rules())
+
+    assert judgement.reasons == ()
+    assert all(check.passed for check in judgement.checks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"eye_distance": 5.0}, "face_too_small"),
+        ({"box": Box(left=-0.3, top=0.2, width=0.6, height=0.6)}, "face_cut_off"),
+        ({"box": Box(left=0.3, top=0.6, width=0.4, height=0.7)}, "face_cut_off"),
+        ({"sharpness": 2.0}, "blurred"),
+        ({"brightness": 3.0}, "too_dark"),
+        ({"brightness": 99.0}, "too_bright"),
+        ({"yaw": 60.0}, "turned_away"),
+        ({"yaw": -60.0}, "turned_away"),
+        ({"pitch": -50.0}, "turned_away"),
+        ({"roll": 90.0}, "turned_away"),
+        ({"sunglasses": 0.95}, "sunglasses"),
+        ({"eyes_open": 0.01}, "eyes_closed"),
+        ({"covered": 0.99}, "face_covered"),
+    ],
+)
+def test_each_rule_has_its_reason(changes: dict[str, object], code: str) -> None:
+    assert codes(face(**changes)) == [code]
+
+
+def test_a_reason_is_given_once_though_two_rules_have_it() -> None:
+    assert codes(face(yaw=80.0, roll=80.0)) == ["turned_away"]
+
+
+def test_the_limit_itself_passes() -> None:
+    assert codes(face(yaw=30.0), rules=Rules(max_yaw=30)) == []
+
+
+def test_unknown_passes_or_is_refused_as_set() -> None:
+    unknown = face(sunglasses=None)
+
+    assert codes(unknown) == []
+    assert codes(unknown, rules=Rules(unknown="refuse")) == ["sunglasses"]
+
+
+def test_several_faces_are_counted_in_the_message() -> None:
+    (reason,) = judge(Detection(faces=(face(), face(), face())), Rules()).reasons
+
+    assert reason.message.startswith("Detected 3 faces in the photo.")
+
+
+def test_small_bystanders_are_refused_unless_they_are_allowed() -> None:
+    bystander = face(box=Box(left=0.8, top=0.1, width=0.05, height=0.08))
+
+    assert codes(face(), bystander) == ["multiple_faces"]
+    assert codes(face(), bystander, rules=Rules(bystander_share=0.25)) == []
+    assert codes(face(), face(), rules=Rules(bystander_share=0.25)) == ["multiple_faces"]
+
+
+def test_an_unusable_photo_has_its_own_reason() -> None:
+    judgement = judge(Detection(unusable=ReasonCode.PHOTO_TOO_LARGE), Rules())
+
+    assert [reason.code for reason in judgement.reasons] == ["photo_too_large"]
+
+
+def test_every_code_has_a_sentence() -> None:
+    assert set(ADVICE) == set(ReasonCode)
+
+
+def test_equal_rules_have_equal_digests() -> None:
+    assert Rules().digest == Rules().digest != Rules(max_yaw=1).digest

@@ -1,0 +1,75 @@
+"""Thumbnails: small, upright, bare, each under its own key."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from selfiegate.model import Box, PhotoRef
+from selfiegate.photos import Limits
+from selfiegate.thumbnails import ThumbnailSettings, keys, render
+from tests.unit.test_photos import encoded, is_red_at_top_left, picture
+
+FACE = Box(left=0.6, top=0.3, width=0.1, height=0.2)
+PHOTO = PhotoRef(bucket="bucket", key="k", version="1")
+
+
+def thumbnail(data: bytes, **settings: object) -> Image.Image:
+    (out,) = render(data, FACE, ThumbnailSettings(**settings), Limits()).values()
+    return Image.open(io.BytesIO(out))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((4000, 3000), (250, 188)), ((300, 900), (83, 250)), ((120, 90), (120, 90))]
+)
+def test_thumbnails_fit_and_are_never_enlarged(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert thumbnail(encoded(picture(size), "JPEG")).size == expected
+
+
+def test_thumbnails_are_upright_and_carry_no_metadata() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "at home"
+    small = thumbnail(encoded(picture((800, 400)).transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif))
+
+    assert small.size == (250, 125)
+    assert is_red_at_top_left(small)
+    assert not small.getexif()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_the_format_is_a_setting(kind: str) -> None:
+    assert thumbnail(encoded(picture(), "PNG"), format=kind).format == kind.upper()
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (300, 900)])
+def test_a_square_crop_is_square_and_holds_the_face(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, "white")
+    x, y = int(0.65 * size[0]), int(0.4 * size[1])
+    image.paste("blue", (x - 9, y - 9, x + 9, y + 9))
+    small = thumbnail(encoded(image, "PNG"), square=True)
+
+    assert small.width == small.height
+    assert any(colour[2] > 150 > colour[0] for _, colour in small.getcolors(1 << 20))
+
+
+def test_several_sizes_are_made_at_once() -> None:
+    settings = ThumbnailSettings(sizes=((64, 64), (128, 128)))
+    out = render(encoded(picture(), "PNG"), FACE, settings, Limits())
+
+    assert {name: Image.open(io.BytesIO(data)).size for name, data in out.items()} == {
+        "64x64": (64, 39),
+        "128x128": (128, 77),
+    }
+
+
+def test_keys_name_user_and_photo_and_never_collide() -> None:
+    users = ["ann", "Ann", "a/nn", "a nn", "..", "../../etc", "å" * 200, "ann\u00a0", "."]
+    made = {key for user in users for key in keys(PHOTO, user, ThumbnailSettings()).values()}
+    other = keys(PhotoRef(bucket="bucket", key="k", version="2"), "ann", ThumbnailSettings())
+
+    assert len(made) == len(users)
+    assert made.isdisjoint(other.values())
+    assert all(len(key.split("/")) == 3 and key.isascii() and ".." not in key.split("/") for key in made)
+    assert all(len(part) < 100 for key in made for part in key.split("/"))
