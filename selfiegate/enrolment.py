@@ -46,7 +46,7 @@ from selfiegate.policy import reason
 from selfiegate.runtime import Runtime
 
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""Between confirmations of a contested claim: an older claim takes some ten milliseconds to be decided."""
+"""Between confirmations: an older claim is decided, and a lost face gone, after some ten milliseconds."""
 
 
 class Finding(Value):
@@ -106,8 +106,9 @@ def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
 def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
     """Win the face (None) or return the match that it is lost to.
 
-    Raises `StillContested` where older claims stay undecided, `ClaimLost` where another run took over.
+    Raises `StillContested` where it stays contested, `ClaimLost` where another run took over.
     """
+    unexplained: Match | None = None
     for pause in _PAUSES_S:
         ours = _still_ours(rt, claim)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
@@ -116,11 +117,14 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
         lost_to = next((match for match, rows in rivals if _outranks(rows, ours)), None)
         if lost_to:
             return lost_to
+        unexplained = next((match for match, rows in rivals if not rows), None)
         younger = [row for _, rows in rivals for row in rows or ()]
-        if all(rt.ledger.contest(row) for row in younger) and rt.ledger.accept(ours, face_id):
+        if not unexplained and all(map(rt.ledger.contest, younger)) and rt.ledger.accept(ours, face_id):
             return None
         time.sleep(pause)
-    raise StillContested(f"an older claim on the face of {claim.photo.name} is still undecided")
+    if unexplained:  # not on its way out after all: nobody knows whose it is, so it counts as held
+        return unexplained
+    raise StillContested(f"the claim on the face of {claim.photo.name} is contested again and again")
 
 
 def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[str, str]) -> bool:
@@ -224,13 +228,14 @@ def lost(match: Match) -> Finding:
 def _holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
     """Return the pending rows that the matched face may belong to, or None where it is held for good.
 
-    A face that no row explains (enrolled by an older system, say) is held.
+    A face of a user without any row (enrolled by an older system, say) is held. No rows to return means
+    that none explains the face: its claim was just lost, and it is gone by now.
     """
     rows = rt.ledger.claims_of(match.user_id)
     profile = rt.profiles.get(match.user_id)
     if match.face_id in {profile and profile.face_id, *(row.face_id for row in rows)}:
         return None
-    return [row for row in rows if row.status == "pending"] or None
+    return [row for row in rows if row.status == "pending"] if rows else None
 
 
 def _outranks(rows: Sequence[Claim] | None, ours: Claim) -> bool:

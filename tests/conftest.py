@@ -16,6 +16,10 @@ os.environ["SELFIEGATE_RETRIES__FIRST_DELAY_S"] = "0"  # read when the tasks are
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+# Prefect's SQLite turns clients away while it writes events ("database is locked"); nothing here reads them.
+for service in ("EVENT_PERSISTER", "TASK_RUN_RECORDER", "TRIGGERS"):
+    os.environ[f"PREFECT_SERVER_SERVICES_{service}_ENABLED"] = "false"
+os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
 if (SHARED / "insightface").is_dir():
     os.environ.setdefault("SELFIEGATE_INSIGHTFACE__ROOT", str(SHARED / "insightface"))
     os.environ.setdefault("SELFIEGATE_INSIGHTFACE__PACK", "buffalo_sc_dequant")

@@ -24,7 +24,7 @@ def scripted_runtime(home: Path, settings: Settings | None = None) -> Runtime:
     """Return the embedded stores on disk, with the scripted analyser in the place of the models."""
     settings = settings or Settings(home=home)
     photos, analyser = FolderPhotos(settings.photos), ScriptedAnalyser()
-    gallery = SqliteGallery(home / "gallery.db", analyser.model, dimensions=64)
+    gallery = SqliteGallery(home / "gallery.db", analyser.model)
     return Runtime(
         settings=settings,
         photos=photos,

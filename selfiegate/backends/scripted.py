@@ -16,8 +16,8 @@ from PIL import Image
 
 from selfiegate.model import Box, Face
 
-_SIDE = 64
-"""Dimensions of the scripted embeddings: two random ones have a cosine of 0 +- 0.125."""
+_SIDE = 512
+"""Dimensions of the scripted embeddings: two random ones have a cosine of 0 +- 0.044."""
 
 
 def scripted_photo(*people: str, size: tuple[int, int] = (320, 240), **attributes: float) -> bytes:

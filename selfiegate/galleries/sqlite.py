@@ -8,7 +8,7 @@ of one person differ by, and a page holds three rows instead of one.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +67,18 @@ class SqliteGallery:
 
     def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
         """Store a face; an id that is stored already stays as it is."""
+        self.add_all([(face_id, user_id, embedding)])
+
+    def add_all(self, faces: Iterable[tuple[str, str, NDArray[np.float32]]]) -> None:
+        """Store many faces (face id, user id, embedding) in one transaction."""
         with self._db.write() as connection:
-            added = connection.execute(
-                "INSERT OR IGNORE INTO faces (face_id, user_id, embedding) VALUES (?, ?, ?)",
-                (face_id, user_id, embedding.astype(np.float16).tobytes()),
-            )
-            if added.rowcount:
-                connection.execute("INSERT INTO sketches VALUES (?, ?)", (added.lastrowid, sketch(embedding)))
+            for face_id, user_id, embedding in faces:
+                added = connection.execute(
+                    "INSERT OR IGNORE INTO faces (face_id, user_id, embedding) VALUES (?, ?, ?)",
+                    (face_id, user_id, embedding.astype(np.float16).tobytes()),
+                )
+                if added.rowcount:
+                    connection.execute("INSERT INTO sketches VALUES (?, ?)", (added.lastrowid, sketch(embedding)))
 
     def embedding(self, face_id: str) -> NDArray[np.float32] | None:
         """Return a stored embedding, or None."""

@@ -1,0 +1,187 @@
+"""The InsightFace backend on real weights and the pictures that insightface brings along."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageEnhance
+
+from selfiegate.backends.embedding import EmbeddingBackend
+from selfiegate.backends.insightface.pack import PackSettings
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.model import PhotoRef
+from selfiegate.photos import Limits
+from selfiegate.ports import FaceBackend, PhotoStore
+from selfiegate.stores.folder import FolderPhotos
+from tests.contract.faces import FaceBackendContract
+from tests.runtimes import THRESHOLDS
+
+pytestmark = pytest.mark.weights
+
+IMAGES = Path(find_spec("insightface").origin).parent / "data" / "images"
+
+Save = Callable[[str, Image.Image], PhotoRef]
+
+
+@pytest.fixture(scope="session")
+def analyser(pack: PackSettings) -> object:
+    from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+
+    return InsightFaceAnalyser(pack)
+
+
+@pytest.fixture
+def photos() -> PhotoStore:
+    return FolderPhotos(Limits())
+
+
+@pytest.fixture
+def save(tmp_path: Path, photos: PhotoStore) -> Save:
+    def write(name: str, picture: Image.Image) -> PhotoRef:
+        picture.convert("RGB").save(tmp_path / name, quality=90)
+        return photos.find(str(tmp_path / name))
+
+    return write
+
+
+@pytest.fixture
+def portrait() -> Image.Image:
+    return Image.open(IMAGES / "Tom_Hanks_54745.png").convert("RGB")
+
+
+@pytest.fixture
+def faces_of_a_pack(analyser: object, tmp_path: Path, photos: PhotoStore) -> FaceBackend:
+    gallery = SqliteGallery(tmp_path / "gallery.db", analyser.model)
+    return EmbeddingBackend(analyser, gallery, photos, Limits(), THRESHOLDS)
+
+
+class TestInsightFace(FaceBackendContract):
+    @pytest.fixture
+    def faces(self, faces_of_a_pack: FaceBackend) -> FaceBackend:
+        return faces_of_a_pack
+
+    @pytest.fixture
+    def ann(self, save: Save, portrait: Image.Image) -> PhotoRef:
+        framed = Image.new("RGB", (300, 300), "grey")
+        framed.paste(portrait.resize((150, 150 * portrait.height // portrait.width)), (75, 60))
+        return save("ann.jpg", framed)
+
+    @pytest.fixture
+    def ann_again(self, save: Save, portrait: Image.Image) -> PhotoRef:
+        other = ImageEnhance.Brightness(portrait.rotate(8, fillcolor="white")).enhance(0.8)
+        framed = Image.new("RGB", (500, 400), "white")
+        framed.paste(other.resize((200, 200 * other.height // other.width)), (200, 80))
+        return save("ann2.jpg", framed)
+
+    @pytest.fixture
+    def group(self, save: Save) -> PhotoRef:
+        return save("group.jpg", Image.open(IMAGES / "t1.jpg"))
+
+    @pytest.fixture
+    def bob(self, save: Save, group: PhotoRef, faces: FaceBackend) -> PhotoRef:
+        box, whole = faces.detect(group).faces[0].box, Image.open(IMAGES / "t1.jpg")
+        left, top = (box.left - box.width / 2) * whole.width, (box.top - box.height / 2) * whole.height
+        size = 2 * box.width * whole.width, 2 * box.height * whole.height
+        return save("bob.jpg", whole.crop((int(left), int(top), int(left + size[0]), int(top + size[1]))))
+
+    @pytest.fixture
+    def nobody(self, save: Save) -> PhotoRef:
+        shapes = Image.new("RGB", (640, 480), "lightblue")
+        ImageDraw.Draw(shapes).polygon([(80, 400), (320, 80), (560, 400)], fill="darkgreen")
+        return save("nobody.png", shapes)
+
+    @pytest.fixture
+    def damaged(self, tmp_path: Path, photos: PhotoStore) -> PhotoRef:
+        (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff rest is missing")
+        return photos.find(str(tmp_path / "damaged.jpg"))
+
+    def test_only_the_detector_and_the_recogniser_are_loaded(self, analyser: object) -> None:
+        assert analyser._detector.taskname == "detection"
+        assert analyser._recogniser.taskname == "recognition"
+
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+    def test_close_ups_are_found(self, share: float, save: Save, ann: PhotoRef, faces: FaceBackend) -> None:
+        box, whole = faces.detect(ann).faces[0].box, Image.open(Path(ann.bucket, ann.key))
+        height = box.height * whole.height / share
+        x, y = (box.left + box.width / 2) * whole.width, (box.top + box.height / 2) * whole.height
+        near = whole.crop((int(x - height / 2), int(y - height / 2), int(x + height / 2), int(y + height / 2)))
+
+        assert len(faces.detect(save("near.jpg", near.resize((900, 900)))).faces) == 1
+
+    def test_several_threads_see_the_same(self, ann: PhotoRef, group: PhotoRef, faces: FaceBackend) -> None:
+        expected = {photo.id: faces._look_at(photo)[0] for photo in (ann, group)}
+        seen: list[bool] = []
+
+        def look() -> None:
+            seen.extend(faces._look_at(photo)[0] == expected[photo.id] for photo in (ann, group) for _ in range(3))
+
+        threads = [threading.Thread(target=look) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+
+        assert seen == [True] * 24
+
+    @pytest.mark.parametrize("turn", [0, 90, 180, 270])
+    def test_a_face_that_lies_or_stands_on_its_head_never_raises(
+        self, turn: int, save: Save, portrait: Image.Image, faces: FaceBackend
+    ) -> None:
+        found = faces.detect(save("turned.jpg", portrait.rotate(turn, expand=True))).faces
+
+        assert all(np.isfinite(face.sharpness) for face in found)
+
+    def test_a_face_of_twelve_pixels_never_raises(self, save: Save, portrait: Image.Image, faces: FaceBackend) -> None:
+        tiny = Image.new("RGB", (320, 240), "white")
+        tiny.paste(portrait.resize((24, 24)), (150, 100))
+
+        assert len(faces.detect(save("tiny.png", tiny)).faces) <= 1
+
+
+def test_the_workshops_faces_are_counted(workshop: Path, faces_of_a_pack: FaceBackend, photos: PhotoStore) -> None:
+    files = ["1_happy_face.jpg", "2_sunglass_face.jpg", "3_multiple_faces.jpg", "4_no_face.jpg"]
+
+    assert [len(faces_of_a_pack.detect(photos.find(str(workshop / name))).faces) for name in files] == [1, 1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder.rmdir(), ["could not be downloaded", "SELFIEGATE_INSIGHTFACE__ROOT"]),
+        (lambda folder: None, ["holds no .onnx files", "SELFIEGATE_INSIGHTFACE__PACK"]),
+        (lambda folder: (folder / "x.onnx").write_bytes(b"no model"), ["is not a pack with a detector"]),
+    ],
+    ids=["absent", "empty", "broken"],
+)
+def test_a_pack_that_cannot_be_loaded_says_where_it_looked_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], words: list[str]
+) -> None:
+    from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there: as good as offline
+    folder = tmp_path / "models" / "some_pack"
+    folder.mkdir(parents=True)
+    make(folder)
+
+    with pytest.raises(BackendMisconfigured) as error:
+        InsightFaceAnalyser(PackSettings(pack="some_pack", root=tmp_path))
+    assert all(word in str(error.value) for word in [str(folder), *words]), str(error.value)
+
+
+@pytest.mark.parametrize("pack", ["../../etc", "a/b", "no such pack/.."])
+def test_a_pack_is_a_name_or_a_folder(pack: str, tmp_path: Path) -> None:
+    from selfiegate.backends.insightface.pack import pack_folder
+
+    with pytest.raises(BackendMisconfigured, match="SELFIEGATE_INSIGHTFACE__PACK"):
+        pack_folder(PackSettings(pack=pack, root=tmp_path))
+
+
+def test_a_provider_that_is_not_there_is_named(pack: PackSettings) -> None:
+    from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+
+    with pytest.raises(BackendMisconfigured, match="no MoonExecutionProvider here, only"):
+        InsightFaceAnalyser(pack.model_copy(update={"providers": ("MoonExecutionProvider",)}))

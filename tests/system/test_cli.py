@@ -1,0 +1,127 @@
+"""The command line as a person uses it: real processes, real files, what is printed where."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from prefect.settings import PREFECT_API_URL
+
+pytestmark = [pytest.mark.system, pytest.mark.weights, pytest.mark.usefixtures("prefect_api", "pack")]
+
+
+def selfiegate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value(), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "selfiegate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+def test_the_workshops_photos_get_their_verdicts(workshop: Path) -> None:
+    happy = workshop / "1_happy_face.jpg"
+    accepted = selfiegate("process", happy, "--user", "user_a", "--json")
+    duplicate = selfiegate("process", happy, "--user", "user_e", "--json")
+    again = selfiegate("process", happy, "--user", "user_a", "--json")
+    group = selfiegate("process", workshop / "3_multiple_faces.jpg", "--user", "user c/ü", "--json")
+
+    first = json.loads(accepted.stdout)
+    assert first.keys() == {
+        "verdict", "user_id", "photo", "reasons", "face_id", "matched_user_id", "score", "thumbnails"
+    }  # fmt: skip
+    assert (first["verdict"], first["reasons"]) == ("accepted", [])
+    assert Image.open(first["thumbnails"]["250x250"]).size == (250, 167)
+    assert json.loads(again.stdout) == first
+    assert json.loads(duplicate.stdout)["matched_user_id"] == "user_a"
+    assert [reason["code"] for reason in json.loads(duplicate.stdout)["reasons"]] == ["face_already_enrolled"]
+    assert [reason["code"] for reason in json.loads(group.stdout)["reasons"]] == ["multiple_faces"]
+    assert [run.returncode for run in (accepted, duplicate, again, group)] == [0] * 4
+    assert [run.stderr for run in (accepted, duplicate, again, group)] == [""] * 4
+
+    stats = json.loads(selfiegate("gallery", "stats", "--json").stdout)
+    assert (stats["faces"], stats["users"]) == (1, 1)
+    assert json.loads(selfiegate("profile", "user_a", "--json").stdout)["face_id"] == first["face_id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code"),
+    [
+        ("empty.jpg", b"", "unreadable_photo"),
+        ("text.jpg", b"not a photo at all", "unsupported_format"),
+        ("grey\nname.png", None, "no_face"),
+    ],
+)
+def test_a_file_that_is_no_selfie_is_refused_with_its_reason(
+    tmp_path: Path, name: str, data: bytes | None, code: str
+) -> None:
+    if data is None:
+        out = io.BytesIO()
+        Image.new("CMYK", (300, 300)).convert("RGB").save(out, "PNG")
+        data = out.getvalue()
+    (tmp_path / name).write_bytes(data)
+    run = selfiegate("process", tmp_path / name, "--user", "ann", "--json")
+
+    assert run.returncode == 0
+    assert [reason["code"] for reason in json.loads(run.stdout)["reasons"]] == [code]
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["process", "nowhere.jpg", "--user", "ann"], "cannot read the photo 'nowhere.jpg': No such file"),
+        (["process", ".", "--user", "ann"], "it is not a file"),
+        (["process", "nowhere.jpg", "--user", "x" * 300], "300 characters; it needs 1 to 255"),
+        (["process", "nowhere.jpg", "--user", ""], "0 characters"),
+        (["process", "nowhere.jpg", "--user", "a\nb"], "control or invisible"),
+        (["process", "nowhere.jpg"], "--user"),
+        (["proces"], "proces"),
+    ],
+)
+def test_wrong_usage_is_named_and_ends_with_2(arguments: list[str], words: str) -> None:
+    run = selfiegate(*arguments)
+
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_wrong_setting_ends_with_1_and_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    monkeypatch.setenv("SELFIEGATE_RULES__MAX_YAW", "left")
+    run = selfiegate("process", tmp_path / "a.jpg", "--user", "ann")
+
+    assert run.returncode == 1
+    assert "SELFIEGATE_RULES__MAX_YAW" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_prefect_server_that_is_not_there_ends_with_1_and_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"")
+    environment = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    run = subprocess.run(
+        [sys.executable, "-m", "selfiegate", "process", str(tmp_path / "a.jpg"), "--user", "ann"],
+        capture_output=True, text=True, env=environment, timeout=300, check=False,
+    )  # fmt: skip
+
+    assert run.returncode == 1
+    assert "selfiegate doctor" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_doctor_finds_everything_in_order_and_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy = selfiegate("doctor")
+    monkeypatch.setenv("SELFIEGATE_INSIGHTFACE__PACK", "/nowhere")
+    ill = selfiegate("doctor")
+
+    assert healthy.returncode == 0, healthy.stdout
+    assert healthy.stdout.count("✓") == 4
+    assert ill.returncode == 1
+    assert "SELFIEGATE_INSIGHTFACE__PACK" in ill.stdout

@@ -1,0 +1,79 @@
+"""Eight processes, one face, eight users: exactly one is accepted, every time."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing as mp
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from benchmarks.bare import run_photo
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.model import PhotoRef
+from selfiegate.runtime import Runtime
+from tests.runtimes import assert_consistent, scripted_runtime
+
+pytestmark = pytest.mark.system
+
+PROCESSES = 8
+
+
+def upload(rt: Runtime, home: Path, turn: int, user: int) -> PhotoRef:
+    """Write one person's selfie for one user; each differs from the others in size, so none is a copy."""
+    path = home / f"{turn}-{user}.png"
+    path.write_bytes(scripted_photo(f"person-{turn}", size=(320, 240 + user)))
+    return rt.photos.find(str(path))
+
+
+def race_through_the_steps(home: Path, user: int, rounds: int, barrier: Barrier, results: Any) -> None:
+    rt = scripted_runtime(home)
+    for turn in range(rounds):
+        photo = upload(rt, home, turn, user)
+        barrier.wait()
+        claim = run_photo(rt, photo, f"user_{user}_{turn}", f"run {user} {turn}")
+        results.put((turn, user, photo, claim.status))
+
+
+def race_through_the_flow(home: Path, user: int, rounds: int, barrier: Barrier, results: Any) -> None:
+    from flows.process_photo import process_photo
+    from selfiegate.runtime import using
+
+    async def race() -> None:
+        with using(scripted_runtime(home)) as rt:
+            for turn in range(rounds):
+                photo = upload(rt, home, turn, user)
+                await asyncio.to_thread(barrier.wait)
+                verdict = await process_photo(photo, f"user_{user}_{turn}")
+                results.put((turn, user, photo, verdict.status))
+
+    asyncio.run(race())
+
+
+def assert_one_is_accepted_in_every_round(run: Any, home: Path, rounds: int) -> None:
+    context = mp.get_context("spawn")
+    barrier, results = context.Barrier(PROCESSES), context.Queue()
+    workers = [context.Process(target=run, args=(home, user, rounds, barrier, results)) for user in range(PROCESSES)]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=300) for _ in range(PROCESSES * rounds)]
+    for worker in workers:
+        worker.join(timeout=60)
+
+    accepted = [sum(status == "accepted" for turn, _, _, status in found if turn == n) for n in range(rounds)]
+    assert accepted == [1] * rounds
+    assert_consistent(scripted_runtime(home), *((photo, f"user_{user}_{turn}") for turn, user, photo, _ in found))
+
+
+def test_the_steps_accept_one_of_eight_in_every_round(tmp_path: Path) -> None:
+    assert_one_is_accepted_in_every_round(race_through_the_steps, tmp_path, 20)
+
+
+def test_the_flow_accepts_one_of_eight_in_every_round(
+    tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
+    assert_one_is_accepted_in_every_round(race_through_the_flow, tmp_path, 3)

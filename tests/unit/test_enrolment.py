@@ -1,0 +1,151 @@
+"""The enrolment protocol, one interleaving at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from selfiegate import enrolment
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.errors import ClaimLost, PhotoInProgress
+from selfiegate.model import Claim, Match
+from selfiegate.runtime import Runtime, memory_runtime
+
+
+@pytest.fixture
+def rt() -> Runtime:
+    return memory_runtime()
+
+
+def claimed(rt: Runtime, user_id: str, person: str = "ann") -> Claim:
+    photo = rt.photos.add(f"{user_id}.png", scripted_photo(person, size=(320, 240 + len(user_id))))
+    return enrolment.claim_photo(rt, photo, user_id, f"run of {user_id}")
+
+
+def confirmed(rt: Runtime, claim: Claim) -> Match | None:
+    return enrolment.confirm_enrolment(rt, claim, enrolment.enrol_face(rt, claim))
+
+
+class Interleaved:
+    """A face backend in which something else happens before each search for rivals."""
+
+    def __init__(self, faces: Any, *events: Callable[[], object]) -> None:
+        self._faces, self._events = faces, list(events)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._faces, name)
+
+    def rivals(self, face_id: str, user_id: str) -> Any:
+        found = self._faces.rivals(face_id, user_id)
+        if self._events:
+            self._events.pop(0)()
+        return found
+
+
+def test_a_face_that_nobody_else_has_is_won(rt: Runtime) -> None:
+    claim = claimed(rt, "user_a")
+
+    assert confirmed(rt, claim) is None
+    assert rt.ledger.get(claim.photo, "user_a").status == "accepting"
+
+
+def test_an_older_claim_wins_though_it_confirms_later(rt: Runtime) -> None:
+    older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
+    enrolment.enrol_face(rt, older)
+
+    assert confirmed(rt, younger).user_id == "user_a"
+    assert confirmed(rt, older) is None
+
+
+def test_an_older_claim_that_enrols_after_the_younger_was_accepted_loses(rt: Runtime) -> None:
+    older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
+
+    assert confirmed(rt, younger) is None
+    assert confirmed(rt, older).user_id == "user_b"
+
+
+def test_a_younger_claim_that_looked_too_early_is_contested_and_loses(rt: Runtime) -> None:
+    older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
+    # The older one enrols and confirms between the younger one's search and its accept.
+    racing = replace(rt, faces=Interleaved(rt.faces, lambda: confirmed(rt, older)))
+
+    assert confirmed(racing, younger).user_id == "user_a"
+    assert rt.ledger.get(older.photo, "user_a").status == "accepting"
+
+
+def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: Runtime) -> None:
+    winner, loser = claimed(rt, "user_a"), claimed(rt, "user_b")
+    enrolment.enrol_face(rt, loser)
+
+    def withdraw() -> None:
+        enrolment.withdraw(rt, loser)
+        enrolment.settle(rt, loser)
+
+    # Its face was still seen, but its row is read when it is decided already.
+    racing = replace(rt, faces=Interleaved(rt.faces, withdraw))
+
+    assert confirmed(racing, winner) is None
+
+
+def test_a_face_that_no_row_explains_is_held_in_the_end(rt: Runtime) -> None:
+    claim, other = claimed(rt, "user_a"), claimed(rt, "user_b")
+    enrolment.enrol_face(rt, other)
+    enrolment.settle(rt, other)  # rejected, and yet its face stays
+
+    assert confirmed(rt, claim).user_id == "user_b"
+
+
+def test_a_face_of_an_older_system_is_held(rt: Runtime) -> None:
+    photo = rt.photos.add("old.png", scripted_photo("ann", size=(400, 300)))
+    rt.faces.enrol(photo, "somebody of before")
+    claim = claimed(rt, "user_a")
+
+    assert enrolment.search_gallery(rt, claim).reasons[0].code == "face_already_enrolled"
+    assert confirmed(rt, claim).user_id == "somebody of before"
+
+
+def test_a_pending_claim_of_another_user_is_no_reason_to_refuse_early(rt: Runtime) -> None:
+    enrolment.enrol_face(rt, claimed(rt, "user_a"))
+
+    assert enrolment.search_gallery(rt, claimed(rt, "user_b")).reasons == ()
+
+
+def test_a_photo_that_another_run_holds_is_in_progress(rt: Runtime) -> None:
+    claim = claimed(rt, "user_a")
+
+    with pytest.raises(PhotoInProgress):
+        enrolment.claim_photo(rt, claim.photo, "user_a", "another run")
+
+
+@pytest.mark.parametrize("step", [confirmed, enrolment.withdraw, enrolment.settle])
+def test_a_run_that_lost_its_claim_stops(rt: Runtime, step: Callable[[Runtime, Claim], object]) -> None:
+    claim = claimed(rt, "user_a")
+    rt.ledger.renew(claim, -1)
+    enrolment.claim_photo(rt, claim.photo, "user_a", "another run")
+
+    with pytest.raises(ClaimLost):
+        step(rt, claim)
+
+
+def test_withdrawing_leaves_a_saved_profile_alone(rt: Runtime) -> None:
+    claim = claimed(rt, "user_a")
+    face_id = enrolment.enrol_face(rt, claim)
+    enrolment.save_profile(rt, claim, face_id, {})
+    enrolment.withdraw(rt, claim)
+
+    assert rt.faces.stats().faces == 1
+
+
+def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: Runtime) -> None:
+    first = claimed(rt, "user_a")
+    second = enrolment.claim_photo(rt, rt.photos.add("b.png", scripted_photo("ann~")), "user_a", "run 2")
+    for claim in (second, first):
+        face_id = enrolment.enrol_face(rt, claim)
+        if enrolment.save_profile(rt, claim, face_id, {}):
+            enrolment.remove_older_photo(rt, claim, face_id)
+
+    assert rt.profiles.get("user_a").photo == second.photo
+    assert rt.faces.stats().faces == 1
