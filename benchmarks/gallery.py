@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -90,23 +89,26 @@ def _build(path: Path, faces: NDArray[np.float32]) -> None:
 def _scan(
     faces: NDArray[np.float32], probes: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], list[float]]:
-    best, score, ms = [], [], []
-    for n, probe in enumerate(probes):
+    ms = []
+    for probe in probes[:200]:
         began = time.perf_counter()
         scores = faces @ probe
         top = np.argpartition(scores, -10)[-10:]
-        if n < 300:
-            ms.append(1000 * (time.perf_counter() - began))
-        winner = top[np.argmax(scores[top])]
-        best.append(winner)
-        score.append(scores[winner])
-    return np.array(best), np.array(score), ms
+        top[np.argsort(-scores[top])]
+        ms.append(1000 * (time.perf_counter() - began))
+    best, score = np.zeros(len(probes), np.int64), np.full(len(probes), -1, np.float32)
+    for start in range(0, len(faces), 20_000):  # the truth, all probes at once
+        scores = probes @ faces[start : start + 20_000].T
+        top, here = scores.argmax(axis=1), scores.max(axis=1)
+        best[here > score] = top[here > score] + start
+        score = np.maximum(score, here)
+    return best, score, ms
 
 
 def _measure(folder: Path) -> None:
     """Search in a process of its own, so that its memory is the gallery's."""
     probes = np.load(folder / "probes.npy")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident_mb()
     began = time.perf_counter()
     gallery = SqliteGallery(folder / "gallery.db", MODEL)
     gallery.search(probes[0])
@@ -117,8 +119,12 @@ def _measure(folder: Path) -> None:
         found = gallery.search(probe)
         ms.append(1000 * (time.perf_counter() - began))
         best.append(int(found[0].face_id[5:]))
-    resident = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(json.dumps({"open_s": open_s, "ms": ms, "best": best, "resident_mb": resident}))
+    print(json.dumps({"open_s": open_s, "ms": ms, "best": best, "resident_mb": _resident_mb() - before}))
+
+
+def _resident_mb() -> float:
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from PIL import Image
 
 from deployments import console
 from selfiegate import report
+from selfiegate.errors import PhotoRejected, WrongInput
+from selfiegate.explain import annotate
+from selfiegate.explain import as_json as as_json_of
 from selfiegate.model import Verdict, user_id_of
+from selfiegate.photos import decode
+from selfiegate.policy import judge
 from selfiegate.runtime import open_photos, runtime
 from selfiegate.settings import load_settings
 
@@ -45,6 +50,41 @@ def process(
         print(json.dumps(report.as_json(verdict)))
     else:
         _show(verdict)
+
+
+@app.command()
+def explain(
+    photo: Annotated[str, typer.Argument(help="Path of a photo.")],
+    out: Annotated[Path | None, typer.Option(help="The PNG to write; default: PHOTO.explained.png here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the policy makes of a photo: a picture with every value against its limit. Enrols nothing."""
+    settings = load_settings()
+    reference = open_photos(settings).find(photo)
+    rt = runtime()
+    detection = rt.faces.detect(reference)
+    judgement = judge(detection, settings.rules)
+    try:
+        picture, _ = decode(rt.photos.read(reference), settings.photos, settings.photos.working_side)
+    except PhotoRejected:
+        picture = None
+    target = out or Path(f"{Path(photo).stem}.explained.png")
+    _save(annotate(picture, detection, judgement), target)
+    if as_json:
+        print(json.dumps({"photo": reference.uri, "picture": str(target), **as_json_of(detection, judgement)}))
+    else:
+        console.out.print(
+            f"[bold]{'refused' if judgement.reasons else 'usable'}[/]: see {console.shown(str(target))}", soft_wrap=True
+        )
+        for reason in judgement.reasons:
+            console.out.print(f"  {reason.code}: {reason.message}", soft_wrap=True)
+
+
+def _save(picture: Image.Image, target: Path) -> None:
+    try:
+        picture.save(target, "PNG")
+    except OSError as error:
+        raise WrongInput(f"cannot write {str(target)!r}: {error.strerror}") from None
 
 
 @gallery.command()
@@ -91,13 +131,15 @@ def demo(
 
 def _show(verdict: Verdict) -> None:
     colour = {"accepted": "green", "rejected": "red"}.get(verdict.status, "yellow")
-    console.out.print(f"[bold {colour}]{verdict.status}[/]  {escape(verdict.photo.uri)}  as {escape(verdict.user_id)}")
+    console.out.print(
+        f"[bold {colour}]{verdict.status}[/]  {console.shown(verdict.photo.uri)}  as {console.shown(verdict.user_id)}"
+    )
     for reason in verdict.reasons:
-        console.out.print(f"  {reason.code}: {reason.message}")
+        console.out.print(f"  {reason.code}: {reason.message}", soft_wrap=True)
     if verdict.matched_user_id:
-        console.out.print(f"  similarity {verdict.score:.3f} to {escape(verdict.matched_user_id)}")
+        console.out.print(f"  similarity {verdict.score:.3f} to {console.shown(verdict.matched_user_id)}")
     for size, place in verdict.thumbnails.items():
-        console.out.print(f"  thumbnail {size}: {escape(place)}", soft_wrap=True)
+        console.out.print(f"  thumbnail {size}: {console.shown(place)}", soft_wrap=True)
 
 
 def main() -> None:

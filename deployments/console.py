@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 
 from selfiegate.errors import SelfiegateError, WrongInput
+from selfiegate.report import plain
 
 out = Console()
 err = Console(stderr=True, highlight=False)
@@ -42,7 +44,12 @@ def faults_as_sentences() -> Iterator[None]:
         fail(str(error), 1)
 
 
+def shown(text: str) -> str:
+    """Return text that the terminal shows as it is: names come from strangers."""
+    return escape("\n".join(map(plain, text.splitlines())))
+
+
 def fail(message: str, code: int) -> None:
     """Print an error and end the process."""
-    err.print(f"[bold red]error:[/] {message}", markup=True, soft_wrap=True)
+    err.print(f"[bold red]error:[/] {shown(message)}", soft_wrap=True)
     sys.exit(code)

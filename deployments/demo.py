@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from rich.table import Table
 
-from deployments.console import out
+from deployments.console import out, shown
 from deployments.run import verdicts
 from selfiegate.errors import WrongInput
 from selfiegate.runtime import runtime
@@ -32,7 +32,7 @@ def show(folder: Path | None) -> None:
         why = "\n".join(f"{reason.code}: {reason.message}" for reason in verdict.reasons)
         if verdict.matched_user_id:
             why += f"\n(similarity {verdict.score:.2f} to {verdict.matched_user_id})"
-        table.add_row(verdict.photo.key, verdict.user_id, f"[{colour}]{verdict.status}[/]", why)
+        table.add_row(shown(verdict.photo.key), verdict.user_id, f"[{colour}]{verdict.status}[/]", why)
     out.print(table)
     out.print(f"\nThumbnails: {runtime().settings.folder / 'thumbnails'}", soft_wrap=True)
     home = os.environ.get("PREFECT_HOME")

@@ -8,7 +8,7 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL
 from rich.table import Table
 
-from deployments.console import out
+from deployments.console import out, shown
 from selfiegate.runtime import runtime
 from selfiegate.settings import load_settings
 
@@ -25,9 +25,9 @@ def _checked(table: Table, name: str, check: Callable[[], str]) -> bool:
     try:
         found = check()
     except Exception as error:  # whatever is wrong, the other checks go on
-        table.add_row("[red]✗[/]", name, f"{error}")
+        table.add_row("[red]✗[/]", name, shown(str(error)))
         return False
-    table.add_row("[green]✓[/]", name, found)
+    table.add_row("[green]✓[/]", name, shown(found))
     return True
 
 

@@ -12,7 +12,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from selfiegate.enrolment import Finding, lost
-from selfiegate.errors import ClaimLost, PhotoRejected
+from selfiegate.errors import PhotoInProgress, PhotoRejected
 from selfiegate.model import Claim, Detection, Face, PhotoRef, ReasonCode, UserId, Verdict
 from selfiegate.policy import Judgement, judge
 from selfiegate.runtime import runtime
@@ -30,13 +30,17 @@ B = TypeVar("B")
 async def process_photo(
     photo: Annotated[PhotoRef, Field(description="Which version of which photo")],
     user_id: Annotated[UserId, Field(description="Whose photo it is")],
-) -> Verdict:
+) -> Verdict | None:
     """Check a selfie, enrol its face once, and say what is wrong where something is.
 
     Ends Completed, named Accepted, Rejected or NeedsReview; Failed means our fault, never the user's.
-    Running it again for the same photo and user returns the stored verdict.
+    Running it again for the same photo and user returns the stored verdict. Where another run is at it
+    still, it ends InProgress, without a verdict.
     """
-    claim = await claim_photo(photo, user_id, str(flow_run.id))
+    try:
+        claim = await claim_photo(photo, user_id, str(flow_run.id))
+    except PhotoInProgress as elsewhere:
+        return Completed(name="InProgress", message=str(elsewhere))  # type: ignore[return-value]
     if claim.verdict is None:
         async with leased(claim):
             claim = await reach_verdict(claim)
@@ -52,7 +56,7 @@ async def process_photo(
 
 async def reach_verdict(claim: Claim) -> Claim:
     """Take the steps of `selfiegate.enrolment` in their order."""
-    if claim.attempt > 1 and (profile := await saved_profile(claim)):
+    if claim.status == "accepting" and (profile := await saved_profile(claim)):
         await remove_older_photo(claim, profile.face_id)
         return await accept(claim, profile.face_id, profile.thumbnails, (), Finding())
     rules = runtime().settings.rules
@@ -74,8 +78,6 @@ async def enrol(claim: Claim, judgement: Judgement, face: Face, finding: Finding
         face_id, thumbnails = await both(enrol_face(claim), make_thumbnail(claim, face))
         winner = await confirm_enrolment(claim, face_id)
         replaced = winner is None and await save_profile(claim, face_id, thumbnails)
-    except ClaimLost:
-        raise
     except Exception:
         await withdraw(claim)
         raise

@@ -9,16 +9,18 @@ No gallery can "insert unless similar" in one step, so the ledger decides, row b
                   one that is accepting or accepted                 -> we lose
                   one that is pending and older                     -> we lose
                   one that is pending and younger                   -> contest it, then
-              accept, unless somebody contested us since we looked  -> confirm again
+              accept, unless somebody contested us since we looked  -> confirm again, and lose if the
+                                                                       contester won or is undecided
     save      write the profile; the older photo's face and thumbnail are noted in it as remains
     settle    remove the remains, then store the verdict
 
 Whoever enrols second sees the first, and accepting is a compare-and-set, so two never both win. A row
 without a verdict is unfinished business: running the photo again finishes it, whatever died meanwhile.
 While a row is accepting or accepted, its face (or a newer one of the same user) is in the gallery.
+A contest names the contester, so it is enough if one of two rivals sees the other.
 
-A claim belongs to one run (`owner`) while it renews its lease. A run that lost its lease (its process
-slept) changes the ledger no more: `ClaimLost`.
+A claim belongs to one attempt of one run while that renews its lease. Each step of a run that lost its
+lease (its process slept) looks first and stops with `ClaimLost`.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from selfiegate.errors import ClaimLost, PhotoInProgress, StillContested
 from selfiegate.model import (
     Check,
     Claim,
+    Contest,
     Face,
     Match,
     PhotoRef,
@@ -86,21 +89,27 @@ def search_gallery(rt: Runtime, claim: Claim) -> Finding:
 
 def saved_profile(rt: Runtime, claim: Claim) -> Profile | None:
     """Return the profile that an earlier attempt at this claim saved: all but the clean-up is done then."""
-    profile = rt.profiles.get(claim.user_id) if claim.attempt > 1 else None
+    profile = rt.profiles.get(claim.user_id) if claim.status == "accepting" else None
     return profile if profile and profile.photo == claim.photo else None
 
 
 def enrol_face(rt: Runtime, claim: Claim) -> str:
     """Put the face into the gallery and return its id; repeating it changes nothing."""
-    return rt.faces.enrol(claim.photo, claim.user_id)
+    _still_ours(rt, claim)
+    face_id = rt.faces.enrol(claim.photo, claim.user_id)
+    rt.ledger.note_face(claim, face_id)
+    return face_id
 
 
 def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
     """Render and store the thumbnails; returns size to where it lies."""
     settings = rt.settings.thumbnails
     files = thumbs.render(rt.photos.read(claim.photo), face.box, settings, rt.settings.photos)
-    keys = thumbs.keys(claim.photo, claim.user_id, settings)
-    return {size: rt.thumbnails.put(keys[size], data, settings.content_type) for size, data in files.items()}
+    _still_ours(rt, claim)
+    return {
+        size: rt.thumbnails.put(thumbs.key(claim.photo, claim.user_id, size, settings), data, settings.content_type)
+        for size, data in files.items()
+    }
 
 
 def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
@@ -114,12 +123,11 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
         if ours.status == "accepting":
             return None
         rivals = [(match, _holders(rt, match)) for match in rt.faces.rivals(face_id, claim.user_id)]
-        lost_to = next((match for match, rows in rivals if _outranks(rows, ours)), None)
-        if lost_to:
+        rivals += _contesters(rt, ours)
+        if lost_to := next((match for match, rows in rivals if _outranks(rows, ours)), None):
             return lost_to
-        unexplained = next((match for match, rows in rivals if not rows), None)
-        younger = [row for _, rows in rivals for row in rows or ()]
-        if not unexplained and all(map(rt.ledger.contest, younger)) and rt.ledger.accept(ours, face_id):
+        unexplained = next((match for match, rows in rivals if rows == []), None)
+        if not unexplained and _contest(rt, ours, rivals) and rt.ledger.accept(ours):
             return None
         time.sleep(pause)
     if unexplained:  # not on its way out after all: nobody knows whose it is, so it counts as held
@@ -133,6 +141,8 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
     Returns whether a replaced photo is left to be removed.
     """
     while True:
+        if _still_ours(rt, claim).status != "accepting":
+            raise ClaimLost(f"{claim.photo.name} of {claim.user_id} did not win its face")
         present = rt.profiles.get(claim.user_id)
         if present and present.photo == claim.photo:
             return bool(present.remains)
@@ -146,7 +156,7 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             model=rt.faces.model,
             claimed_at=claim.claimed_at,
             enrolled_at=datetime.now(UTC),
-            remains=_remains(rt, present) if present else (),
+            remains=_remains(present) if present else (),
             revision=present.revision + 1 if present else 1,
         )
         if rt.profiles.put(profile, replacing=present):
@@ -164,23 +174,25 @@ def remove_older_photo(rt: Runtime, claim: Claim, face_id: str) -> None:
         cleaned = profile.model_copy(update={"remains": (), "revision": profile.revision + 1})
         rt.profiles.put(cleaned, replacing=profile)  # somebody newer has them noted, where this fails
     if profile.photo != claim.photo:
-        keys = thumbs.keys(claim.photo, claim.user_id, rt.settings.thumbnails).values()
-        _remove(rt, Remains(face_id=face_id, thumbnails=tuple(keys)), keep=profile)
+        _remove(rt, Remains(face_id=face_id, photo=claim.photo), keep=profile)
 
 
 def withdraw(rt: Runtime, claim: Claim) -> None:
     """Take back face and thumbnails of a claim that did not win, or whose profile could not be saved.
 
-    Does nothing where the profile was saved after all: then the photo is run forward, not back.
+    Does nothing where the profile was saved after all: then the photo is run forward, not back. Raises
+    `ClaimLost` where another run took over; what that one refused is taken back all the same.
     """
     profile = rt.profiles.get(claim.user_id)
     if profile and profile.photo == claim.photo:
         return
-    if not rt.ledger.release(claim):
+    ours = rt.ledger.release(claim)
+    row = rt.ledger.get(claim.photo, claim.user_id)
+    if ours or (row and row.verdict and row.status != "accepted"):
+        rt.faces.discard(claim.photo, claim.user_id)
+        rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
+    if not ours:
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
-    rt.faces.discard(claim.photo, claim.user_id)
-    for key in thumbs.keys(claim.photo, claim.user_id, rt.settings.thumbnails).values():
-        rt.thumbnails.remove(key)
 
 
 def settle(
@@ -196,6 +208,7 @@ def settle(
     status = "accepted" if enrolled else "needs_review" if finding.review else "rejected"
     face_id, thumbnails = enrolled or (None, {})
     score = finding.match.score if finding.match else finding.own_score
+    threshold = rt.faces.match_threshold if finding.match else rt.faces.verify_threshold
     verdict = Verdict(
         status=status,
         user_id=claim.user_id,
@@ -205,7 +218,7 @@ def settle(
         face_id=face_id,
         matched_user_id=finding.match.user_id if finding.match else None,
         score=score,
-        threshold=rt.faces.match_threshold if finding.match else rt.faces.verify_threshold if score else None,
+        threshold=threshold if score is not None else None,
         thumbnails=dict(thumbnails),
         model=rt.faces.model,
         policy=rt.settings.rules.digest,
@@ -214,7 +227,7 @@ def settle(
 
 
 def notify_user(rt: Runtime, claim: Claim) -> None:
-    """Tell the user what is wrong, once per verdict."""
+    """Tell the user what is wrong; a crash between telling and noting it tells twice, never not at all."""
     if claim.verdict and not claim.notified:
         rt.notifier.notify(claim.verdict)
         rt.ledger.mark_notified(claim)
@@ -232,30 +245,54 @@ def _holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
     that none explains the face: its claim was just lost, and it is gone by now.
     """
     rows = rt.ledger.claims_of(match.user_id)
+    exact = [row for row in rows if row.face_id == match.face_id]
+    if exact:
+        return exact if all(row.status == "pending" for row in exact) else None
     profile = rt.profiles.get(match.user_id)
-    if match.face_id in {profile and profile.face_id, *(row.face_id for row in rows)}:
+    if not rows or (profile and profile.face_id == match.face_id):
         return None
-    return [row for row in rows if row.status == "pending"] if rows else None
+    return [row for row in rows if row.status == "pending" and row.face_id is None]  # enrolled, not yet noted
+
+
+def _contesters(rt: Runtime, ours: Claim) -> list[tuple[Match, Sequence[Claim] | None]]:
+    """Return who contested us and is not refused, as if our own search had found them."""
+    rows = [(contest, rt.ledger.get(contest.photo, contest.user_id)) for contest in ours.contests]
+    return [
+        (
+            Match(face_id=row.face_id or "", user_id=row.user_id, score=contest.score),
+            [row] if row.status == "pending" else None,
+        )
+        for contest, row in rows
+        if row and row.status in ("pending", "accepting", "accepted") and row.face_id
+    ]
+
+
+def _contest(rt: Runtime, ours: Claim, rivals: Sequence[tuple[Match, Sequence[Claim] | None]]) -> bool:
+    """Contest every younger rival; False where one is no longer pending, so that we must look again."""
+    return all(
+        rt.ledger.contest(row, Contest(user_id=ours.user_id, photo=ours.photo, score=match.score))
+        for match, rows in rivals
+        for row in rows or ()
+    )
 
 
 def _outranks(rows: Sequence[Claim] | None, ours: Claim) -> bool:
-    return rows is None or any(row.seniority < ours.seniority for row in rows)
+    return rows is None or (len(rows) > 0 and all(row.seniority < ours.seniority for row in rows))
 
 
 def _still_ours(rt: Runtime, claim: Claim) -> Claim:
     row = rt.ledger.get(claim.photo, claim.user_id)
-    if row is None or row.owner != claim.owner or row.verdict:
+    if row is None or row.verdict or (row.owner, row.attempt) != (claim.owner, claim.attempt):
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
     return row
 
 
-def _remains(rt: Runtime, replaced: Profile) -> tuple[Remains, ...]:
-    keys = thumbs.keys(replaced.photo, replaced.user_id, rt.settings.thumbnails).values()
-    return (*replaced.remains, Remains(face_id=replaced.face_id, thumbnails=tuple(keys)))
+def _remains(replaced: Profile) -> tuple[Remains, ...]:
+    return (*replaced.remains, Remains(face_id=replaced.face_id, photo=replaced.photo))
 
 
 def _remove(rt: Runtime, remains: Remains, keep: Profile) -> None:
     if remains.face_id != keep.face_id:  # equal photos may have equal faces
         rt.faces.remove(remains.face_id)
-    for key in remains.thumbnails:
-        rt.thumbnails.remove(key)
+    if remains.photo != keep.photo:
+        rt.thumbnails.remove(thumbs.folder(remains.photo, keep.user_id))

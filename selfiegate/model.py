@@ -88,6 +88,8 @@ class Box(Value):
     @property
     def margin(self) -> float:
         """Distance to the nearest edge of the frame, in box sides; negative by the share that is cut off."""
+        if self.width <= 0 or self.height <= 0:
+            return -1.0
         return min(
             self.left / self.width,
             self.top / self.height,
@@ -187,6 +189,14 @@ class Verdict(Value):
     policy: str = Field(description="Digest of the rules, equal for equal rules")
 
 
+class Contest(Value):
+    """An older claim's objection to a younger one on the same face."""
+
+    user_id: str
+    photo: PhotoRef
+    score: float
+
+
 class Claim(Value):
     """The ledger's row for one photo of one user; see `enrolment` for what the states mean."""
 
@@ -197,8 +207,8 @@ class Claim(Value):
     owner: str = Field(description="The run that works on it")
     lease_until: int = Field(description="When another run may take over, microseconds since 1970")
     attempt: int = Field(1, description="How often a run has begun to work on it")
-    contests: int = Field(0, description="How often an older claim on the same face contested this one")
-    face_id: str | None = None
+    contests: tuple[Contest, ...] = Field(default=(), description="Older claims that found the same face")
+    face_id: str | None = Field(None, description="The face enrolled for this claim, if it still stands")
     verdict: Verdict | None = None
     notified: bool = False
 
@@ -212,7 +222,7 @@ class Remains(Value):
     """What a replaced photo left behind, still to be removed."""
 
     face_id: str
-    thumbnails: tuple[str, ...]
+    photo: PhotoRef
 
 
 class Profile(Value):

@@ -6,6 +6,8 @@ The formats that are opened are named here; Pillow is never left to guess among 
 from __future__ import annotations
 
 import io
+import os
+import threading
 import warnings
 from functools import cache
 
@@ -19,6 +21,16 @@ from selfiegate.model import ReasonCode, Value
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 """Pillow's names for what phones and browsers upload; MPO files of phones open as JPEG."""
 
+_MAX_SCANS = 100
+"""Scans of a JPEG. Encoders make 1 to about 12; each costs a pass over all pixels, so a small file with
+thousands keeps a core busy for minutes."""
+
+_decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
+"""Pictures decoded at once: bounds the memory, and more would not be faster."""
+
+# The limits decide what is too large; a filter set per call would not be safe between threads.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
 
 
@@ -26,7 +38,7 @@ class Limits(Value):
     """What a photo may measure."""
 
     max_bytes: int = Field(25_000_000, gt=0, description="Larger files are refused before they are read")
-    max_pixels: int = Field(64_000_000, gt=0, description="Width x height; phones make up to 50 million")
+    max_pixels: int = Field(51_000_000, gt=0, description="Width x height; phones make up to 50 million")
     min_side: int = Field(80, gt=0, description="Pixels; Rekognition takes no less")
     working_side: int = Field(1280, ge=640, description="Longer side of the picture that faces are sought in")
 
@@ -42,8 +54,8 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
     """Decode a photo: RGB, upright, without metadata, no side above `max_side`; and its full size.
 
     The size is (width, height) of the upright original in pixels. Animations are refused: which frame
-    would count? Raises `PhotoRejected` with one of the photo's own reasons; memory stays within
-    `limits.max_pixels` times 8 bytes.
+    would count? Raises `PhotoRejected` with one of the photo's own reasons. JPEGs are read at the size that
+    is wanted; of other formats each pixel takes up to 12 bytes while they are made smaller.
     """
     image = _open(data)
     if getattr(image, "is_animated", False) and image.format != "MPO" and image.format != "HEIF":
@@ -53,8 +65,11 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
         raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
     if min(width, height) < limits.min_side:
         raise PhotoRejected(ReasonCode.PHOTO_TOO_SMALL)
+    if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MAX_SCANS:
+        raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
     try:
-        upright = _load(image, max_side)
+        with _decoders:
+            upright = _load(image, max_side)
     except Exception as error:  # decoders raise whatever they like on damaged data
         raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from error
     landscape = (upright.width > upright.height) == (width > height)
@@ -64,9 +79,7 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
 def _open(data: bytes) -> Image.Image:
     _enable_heif()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's bomb warning: the limits decide
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
         raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE) from None
     except Exception as error:
@@ -76,10 +89,12 @@ def _open(data: bytes) -> Image.Image:
 
 def _load(image: Image.Image, max_side: int | None) -> Image.Image:
     if max_side:
-        image.draft("RGB" if image.mode != "L" else "L", (max_side, max_side))
+        image.draft(image.mode if image.mode == "L" else "RGB", (max_side, max_side))
     image.load()
+    if max_side and max(image.size) > max_side and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
+        image.thumbnail((max_side, max_side), Image.Resampling.BOX, reducing_gap=None)  # before any copy is made
     picture = _rgb(ImageOps.exif_transpose(image))
-    if max_side and max(picture.size) > max_side:
+    if max_side:
         picture.thumbnail((max_side, max_side), Image.Resampling.BOX, reducing_gap=None)
     picture.info.clear()
     return picture
@@ -87,9 +102,9 @@ def _load(image: Image.Image, max_side: int | None) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # 16-bit and wider greys: Pillow would clip, not scale
-        levels = np.asarray(image, dtype=np.float32)
+        levels = np.asarray(image)
         top = 65535.0 if image.mode.startswith("I") else max(float(levels.max(initial=0)), 1.0)
-        return Image.fromarray(np.clip(levels * (255 / top), 0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.clip(levels, 0, top) * np.float32(255 / top)).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:  # what is transparent must not be seen by the detector alone
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

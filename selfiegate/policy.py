@@ -26,7 +26,7 @@ class Rules(Value):
     max_yaw: float = Field(45.0, ge=0, le=180, description="Degrees to either side")
     max_pitch: float = Field(35.0, ge=0, le=180, description="Degrees up or down")
     max_roll: float = Field(40.0, ge=0, le=180, description="Degrees to either side")
-    max_sunglasses: float = Field(0.5, ge=0, le=1, description="Probability")
+    max_sunglasses: float = Field(0.3, ge=0, le=1, description="Probability; the curve: insightface/EYEWEAR.md")
     min_eyes_open: float = Field(0.2, ge=0, le=1, description="Probability")
     max_covered: float = Field(0.8, ge=0, le=1, description="Probability")
     bystander_share: float = Field(
@@ -95,8 +95,11 @@ class _Rule:
         return Check(name=self.name, value=value, limit=self._limit(), passed=passed)
 
     def _limit(self) -> str:
-        bounds = [f"{sign} {bound:g}" for sign, bound in (("≥", self.low), ("≤", self.high)) if bound is not None]
-        return f"{' and '.join(bounds)} {self.unit}".strip()
+        if self.low is None:
+            return f"≤ {self.high:g} {self.unit}".strip()
+        return (
+            f"≥ {self.low:g} {self.unit}".strip() if self.high is None else f"{self.low:g} to {self.high:g} {self.unit}"
+        )
 
 
 def _table(rules: Rules) -> list[_Rule]:

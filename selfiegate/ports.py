@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.model import Claim, Detection, GalleryStats, Match, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, Detection, GalleryStats, Match, PhotoRef, Profile, Verdict
 
 
 class FaceBackend(Protocol):
@@ -94,15 +94,18 @@ class ThumbnailStore(Protocol):
     def put(self, key: str, data: bytes, content_type: str) -> str:
         """Store a thumbnail and return where it lies, for people."""
 
-    def remove(self, key: str) -> None:
-        """Remove a thumbnail; an unknown one is fine."""
+    def remove(self, folder: str) -> None:
+        """Remove all thumbnails whose keys begin with this folder; none is fine."""
 
     def keys(self) -> Sequence[str]:
         """List all keys."""
 
 
 class Ledger(Protocol):
-    """One row per photo version and user, changed only by compare-and-set."""
+    """One row per photo version and user, changed only by compare-and-set.
+
+    A row is still ours while its owner and its attempt are the claim's.
+    """
 
     def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float) -> Claim:
         """Return the row as it stands after asking for it.
@@ -112,7 +115,7 @@ class Ledger(Protocol):
         """
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
-        """Let the lease end that much from now; False unless the owner is still the claim's."""
+        """Let the lease end that much from now; False unless it is still ours."""
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -120,17 +123,20 @@ class Ledger(Protocol):
     def claims_of(self, user_id: str) -> Sequence[Claim]:
         """Return all rows of a user, oldest first; a claim made before this call is among them."""
 
-    def contest(self, claim: Claim) -> bool:
-        """Count one contest against a pending row; False where it is no longer pending."""
+    def note_face(self, claim: Claim, face_id: str) -> bool:
+        """Record the face enrolled for an undecided row; False unless it is still ours."""
 
-    def accept(self, claim: Claim, face_id: str) -> bool:
-        """Turn pending into accepting; False unless owner and number of contests are still the claim's."""
+    def contest(self, claim: Claim, contest: Contest) -> bool:
+        """Add a contest to a pending row, once each; False where it is no longer pending."""
+
+    def accept(self, claim: Claim) -> bool:
+        """Turn pending into accepting; False unless it is still ours and has the contests that the claim has."""
 
     def release(self, claim: Claim) -> bool:
-        """Turn accepting (or pending) back into pending; False unless the owner is still the claim's."""
+        """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
 
     def decide(self, claim: Claim, verdict: Verdict) -> Claim:
-        """Store the verdict; raises `ClaimLost` unless the owner is still the claim's."""
+        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours."""
 
     def mark_notified(self, claim: Claim) -> None:
         """Record that the user was told."""

@@ -6,8 +6,6 @@ from typing import Any
 
 from selfiegate.model import Verdict
 
-_MARKS = str.maketrans({character: f"\\{character}" for character in r"\`*_{}[]<>()#+!|~"})
-
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
     """Return the verdict in the shape that the command line and the reports print."""
@@ -27,11 +25,11 @@ def markdown(verdict: Verdict) -> str:
     """Return a page for the run in Prefect's UI: verdict, reasons, each value against its limit."""
     lines = [
         f"# {verdict.status.replace('_', ' ').capitalize()}",
-        f"Photo **{escape(verdict.photo.uri)}** of user **{escape(verdict.user_id)}**",
+        f"Photo {code(verdict.photo.uri)} of user {code(verdict.user_id)}",
         *(f"- `{reason.code}` {reason.message}" for reason in verdict.reasons),
     ]
     if verdict.score is not None:
-        whose = f"user {escape(verdict.matched_user_id)}" if verdict.matched_user_id else "the present photo"
+        whose = f"user {code(verdict.matched_user_id)}" if verdict.matched_user_id else "the present photo"
         lines.append(f"Similarity to {whose}: **{verdict.score:.3f}**, threshold {verdict.threshold}")
     if verdict.checks:
         rows = [
@@ -42,11 +40,16 @@ def markdown(verdict: Verdict) -> str:
         lines.append("\n".join(["| check | value | limit | |", "|---|---:|---|---|", *rows]))
     for size, place in verdict.thumbnails.items():
         web = place.startswith(("https://", "http://"))
-        lines.append(f"![thumbnail {size}]({place})" if web else f"Thumbnail {size}: `{place}`")
+        lines.append(f"![thumbnail {size}]({place})" if web else f"Thumbnail {size}: {code(place)}")
     lines.append(f"Face model `{verdict.model}` · policy `{verdict.policy}`")
     return "\n\n".join(lines)
 
 
-def escape(text: str | None) -> str:
-    """Return text that Markdown shows as it is: file names and user ids come from strangers."""
-    return (text or "").translate(_MARKS)
+def plain(text: str) -> str:
+    """Return text without line breaks, escape sequences and the like: names come from strangers."""
+    return "".join(character if character.isprintable() else "�" for character in text)
+
+
+def code(text: str) -> str:
+    """Return text that Markdown shows as it is, in code type."""
+    return f"`{plain(text).replace('`', chr(39))}`"

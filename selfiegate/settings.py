@@ -45,7 +45,7 @@ class Matching(Value):
 
 
 class Retries(Value):
-    """How often a step is tried while a store or model does not answer."""
+    """How often a step is tried while a store or model does not answer; read when the tasks are imported."""
 
     attempts: int = Field(6, ge=1, le=20, description="The workshop's state machine made 6")
     first_delay_s: float = Field(2.0, ge=0, description="Doubles with each attempt; jitter is added")
@@ -71,7 +71,11 @@ class Settings(BaseSettings):
     matching: Matching = Matching()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
     retries: Retries = Retries()
-    lease_s: float = Field(60.0, gt=0, description="A run that did not renew its claim for so long is presumed dead")
+    lease_s: float = Field(
+        60.0,
+        gt=0,
+        description="A run that did not renew its claim for so long is presumed dead; below all retries' delays",
+    )
 
     @property
     def folder(self) -> Path:

@@ -70,8 +70,8 @@ class Database:
                 # SQLite does not wait for the lock when it turns a new file into WAL.
                 self._connection().execute("PRAGMA journal_mode=WAL")
                 break
-            except sqlite3.OperationalError:
-                if time.monotonic() > give_up:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
                     raise
                 time.sleep(0.02)
         with self.write() as connection:

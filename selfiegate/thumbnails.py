@@ -26,11 +26,14 @@ class ThumbnailSettings(Value):
         return f"image/{self.format}"
 
 
-def keys(photo: PhotoRef, user_id: str, settings: ThumbnailSettings) -> dict[str, str]:
-    """Return size ('250x250') to key; equal photos of equal users share keys, nobody else does."""
-    suffix = "jpg" if settings.format == "jpeg" else "webp"
-    names = [f"{width}x{height}" for width, height in settings.sizes]
-    return {name: f"{slug(user_id)}/{photo.id}/{name}.{suffix}" for name in names}
+def folder(photo: PhotoRef, user_id: str) -> str:
+    """Return where a photo's thumbnails lie; equal photos of equal users share it, nobody else does."""
+    return f"{slug(user_id)}/{photo.id}"
+
+
+def key(photo: PhotoRef, user_id: str, size: str, settings: ThumbnailSettings) -> str:
+    """Return the key of one thumbnail; `size` is '250x250', say."""
+    return f"{folder(photo, user_id)}/{size}.{'jpg' if settings.format == 'jpeg' else 'webp'}"
 
 
 def render(data: bytes, face: Box, settings: ThumbnailSettings, limits: Limits) -> dict[str, bytes]:

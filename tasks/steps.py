@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +25,9 @@ R = TypeVar("R")
 _retries = load_settings().retries
 _log = logging.getLogger(__name__)
 
+_renewals = ThreadPoolExecutor(1, "renewals")
+"""Leases are renewed though every other thread is busy."""
+
 
 async def may_help(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Say whether another attempt may help: only where a store or model did not answer."""
@@ -41,7 +45,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, Coroutine[Any, Any, R]
     def decorate(fn: Callable[P, R]) -> Task[P, Coroutine[Any, Any, R]]:
         @functools.wraps(fn)
         async def off_the_loop(*args: P.args, **kwargs: P.kwargs) -> R:
-            return await asyncio.to_thread(fn, *args, **kwargs)
+            return await in_thread(fn, *args, **kwargs)
 
         return task(
             task_run_name=name,
@@ -57,25 +61,42 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, Coroutine[Any, Any, R]
     return decorate
 
 
+async def in_thread(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a blocking function in a thread; where this is cancelled, wait for it all the same.
+
+    A thread cannot be stopped. What follows a timeout or a cancellation (the next attempt, the clean-up)
+    must not run beside it: a late write would land after it was taken back. The stores' own timeouts
+    bound the wait.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(fn, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
 @asynccontextmanager
 async def leased(claim: Claim) -> AsyncIterator[None]:
     """Renew a claim's lease while the block runs; give it up at once where the block does not end well."""
     ledger, lease_s = runtime().ledger, runtime().settings.lease_s
 
     async def renew() -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(lease_s / 3)
             try:
-                await asyncio.to_thread(ledger.renew, claim, lease_s)
-            except BackendUnavailable as error:
+                await loop.run_in_executor(_renewals, ledger.renew, claim, lease_s)
+            except SelfiegateError as error:
                 _log.warning("the lease on %s is not renewed: %s", claim.photo.name, error)
 
     keeper = asyncio.create_task(renew())
     try:
         yield
     except BaseException:
-        with suppress(SelfiegateError):
-            ledger.renew(claim, 0)
+        keeper.cancel()
+        with suppress(SelfiegateError):  # the lease then ends by itself
+            _renewals.submit(ledger.renew, claim, 0).result()  # after a renewal that is under way
         raise
     finally:
         keeper.cancel()

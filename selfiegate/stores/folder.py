@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
@@ -23,9 +23,9 @@ class FolderPhotos:
 
     def find(self, uri: str) -> PhotoRef:
         """Pin the present bytes of a file."""
-        path = Path(uri).expanduser()
         try:
-            path = path.resolve(strict=True)
+            uri.encode()  # a name that is not UTF-8 could not be written down anywhere
+            path = Path(uri).expanduser().resolve(strict=True)
             with _open_regular(path) as file:
                 digest = hashlib.file_digest(os.fdopen(file, "rb", closefd=False), "sha256").hexdigest()
         except (OSError, ValueError) as error:
@@ -73,29 +73,32 @@ class FolderThumbnails:
     def put(self, key: str, data: bytes, content_type: str) -> str:
         """Write a thumbnail and return its path."""
         path = self._path(key)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
         with _translated(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(file.name).replace(path)
+            try:
+                with part.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
+            finally:
+                for left in path.parent.glob(f"{path.name}.*.part"):  # of a process that was killed here
+                    left.unlink(missing_ok=True)
         return str(path)
 
-    def remove(self, key: str) -> None:
-        """Remove a thumbnail, and its folders where they are empty then."""
-        path = self._path(key)
+    def remove(self, folder: str) -> None:
+        """Remove a folder of thumbnails, and the one above it where that is empty then."""
+        path = self._path(folder)
         with _translated(path):
-            path.unlink(missing_ok=True)
-            for folder in (path.parent, path.parent.parent):
-                try:
-                    folder.rmdir()
-                except OSError:  # not empty, or gone already
-                    break
+            shutil.rmtree(path, ignore_errors=not path.exists())
+            with suppress(OSError):  # not empty, or gone already
+                path.parent.rmdir()
 
     def keys(self) -> Sequence[str]:
         """List all keys."""
-        return sorted(p.relative_to(self._root).as_posix() for p in self._root.rglob("*.*") if p.suffix != ".part")
+        files = (path for path in self._root.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self._root).as_posix() for path in files)
 
     def _path(self, key: str) -> Path:
         path = self._root / key
@@ -108,7 +111,7 @@ class FolderThumbnails:
 def _translated(path: Path) -> Iterator[None]:
     try:
         yield
-    except PermissionError as error:
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise BackendMisconfigured(
             f"cannot write {path}: {error.strerror}; set SELFIEGATE_HOME to a folder that can be written"
         ) from error

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from selfiegate.errors import ClaimLost, PhotoRejected, WrongInput
-from selfiegate.model import Claim, PhotoRef, Profile, ReasonCode, Verdict
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, ReasonCode, Verdict
 
 _UNDECIDED = ("pending", "accepting")
 
@@ -50,9 +50,10 @@ class MemoryThumbnails:
         self.files[key] = data
         return f"memory:{key}"
 
-    def remove(self, key: str) -> None:
-        """Remove a thumbnail; an unknown one is fine."""
-        self.files.pop(key, None)
+    def remove(self, folder: str) -> None:
+        """Remove all thumbnails whose keys begin with this folder."""
+        for key in [key for key in self.files if key.startswith(f"{folder}/")]:
+            del self.files[key]
 
     def keys(self) -> Sequence[str]:
         """List all keys."""
@@ -82,7 +83,7 @@ class MemoryLedger:
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
         lease_until = time.time_ns() // 1000 + int(lease_s * 1e6)
-        return self._change(claim, lambda row: row.owner == claim.owner, lambda _: {"lease_until": lease_until})
+        return self._change(claim, lambda row: _ours(row, claim), lambda _: {"lease_until": lease_until})
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -94,31 +95,42 @@ class MemoryLedger:
             mine = [row for row in self._rows.values() if row.user_id == user_id]
         return sorted(mine, key=lambda row: row.seniority)
 
-    def contest(self, claim: Claim) -> bool:
-        """Count one contest against a pending row."""
-        return self._change(claim, lambda row: row.status == "pending", lambda row: {"contests": row.contests + 1})
+    def note_face(self, claim: Claim, face_id: str) -> bool:
+        """Record the face enrolled for an undecided row."""
+        return self._change(
+            claim, lambda row: row.status in _UNDECIDED and _ours(row, claim), lambda _: {"face_id": face_id}
+        )
 
-    def accept(self, claim: Claim, face_id: str) -> bool:
+    def contest(self, claim: Claim, contest: Contest) -> bool:
+        """Add a contest to a pending row, once each."""
+        return self._change(
+            claim,
+            lambda row: row.status == "pending",
+            lambda row: {"contests": row.contests if contest in row.contests else (*row.contests, contest)},
+        )
+
+    def accept(self, claim: Claim) -> bool:
         """Turn pending into accepting, unless it was contested since `claim` was read."""
         return self._change(
             claim,
-            lambda row: (row.status, row.owner, row.contests) == ("pending", claim.owner, claim.contests),
-            lambda _: {"status": "accepting", "face_id": face_id},
+            lambda row: row.status == "pending" and _ours(row, claim) and row.contests == claim.contests,
+            lambda _: {"status": "accepting"},
         )
 
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending."""
         return self._change(
             claim,
-            lambda row: row.status in _UNDECIDED and row.owner == claim.owner,
+            lambda row: row.status in _UNDECIDED and _ours(row, claim),
             lambda _: {"status": "pending", "face_id": None},
         )
 
     def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once."""
+        before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._change(
             claim,
-            lambda row: row.status in _UNDECIDED and row.owner == claim.owner,
+            lambda row: row.status == before and _ours(row, claim),
             lambda _: {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id},
         )
         row = self.get(claim.photo, claim.user_id)
@@ -146,6 +158,10 @@ class MemoryLedger:
                 return False
             self._rows[key] = row.model_copy(update=update(row))
             return True
+
+
+def _ours(row: Claim, claim: Claim) -> bool:
+    return (row.owner, row.attempt) == (claim.owner, claim.attempt)
 
 
 class MemoryProfiles:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.sqlite import Database
 
 _LEDGER = """
@@ -23,7 +24,7 @@ CREATE TABLE IF NOT EXISTS claims (
     owner TEXT NOT NULL,
     lease_until INTEGER NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 1,
-    contests INTEGER NOT NULL DEFAULT 0,
+    contests TEXT NOT NULL DEFAULT '[]',
     face_id TEXT,
     verdict TEXT,
     notified INTEGER NOT NULL DEFAULT 0,
@@ -44,7 +45,7 @@ WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :n
 """
 
 _ROW = "WHERE user_id = ? AND photo_id = ?"
-_OURS = f"{_ROW} AND owner = ?"
+_OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
 
 
@@ -73,7 +74,7 @@ class SqliteLedger:
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
         lease_until = time.time_ns() // 1000 + int(lease_s * 1e6)
-        return self._changed(f"UPDATE claims SET lease_until = ? {_OURS}", lease_until, *_key(claim))
+        return self._changed(f"UPDATE claims SET lease_until = ? {_OURS}", lease_until, *_ours(claim))
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -86,38 +87,45 @@ class SqliteLedger:
             _claim(row) for row in self._db.read("SELECT * FROM claims WHERE user_id = ? ORDER BY claimed_at", user_id)
         ]
 
-    def contest(self, claim: Claim) -> bool:
-        """Count one contest against a pending row."""
-        return self._changed(
-            f"UPDATE claims SET contests = contests + 1 {_ROW} AND status = 'pending'",
-            claim.user_id,
-            claim.photo.id,
-        )
+    def note_face(self, claim: Claim, face_id: str) -> bool:
+        """Record the face enrolled for an undecided row."""
+        return self._changed(f"UPDATE claims SET face_id = ? {_OURS} AND {_UNDECIDED}", face_id, *_ours(claim))
 
-    def accept(self, claim: Claim, face_id: str) -> bool:
+    def contest(self, claim: Claim, contest: Contest) -> bool:
+        """Add a contest to a pending row, once each."""
+        with self._db.write() as connection:
+            sql = f"SELECT contests FROM claims {_ROW} AND status = 'pending'"
+            row = connection.execute(sql, (claim.user_id, claim.photo.id)).fetchone()
+            if row is None:
+                return False
+            contests = [Contest.model_validate(held) for held in json.loads(row[0])]
+            if contest not in contests:
+                values = (_json([*contests, contest]), claim.user_id, claim.photo.id)
+                connection.execute(f"UPDATE claims SET contests = ? {_ROW}", values)
+            return True
+
+    def accept(self, claim: Claim) -> bool:
         """Turn pending into accepting, unless it was contested since `claim` was read."""
-        return self._changed(
-            f"UPDATE claims SET status = 'accepting', face_id = ? {_OURS} AND status = 'pending' AND contests = ?",
-            face_id,
-            *_key(claim),
-            claim.contests,
-        )
+        sql = f"UPDATE claims SET status = 'accepting' {_OURS} AND status = 'pending' AND contests = ?"
+        return self._changed(sql, *_ours(claim), _json(claim.contests))
 
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending."""
         return self._changed(
             f"UPDATE claims SET status = 'pending', face_id = NULL {_OURS} AND {_UNDECIDED}",
-            *_key(claim),
+            *_ours(claim),
         )
 
     def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once."""
+        before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._changed(
-            f"UPDATE claims SET status = ?, verdict = ?, face_id = ? {_OURS} AND {_UNDECIDED}",
+            f"UPDATE claims SET status = ?, verdict = ?, face_id = ? {_OURS} AND status = ?",
             verdict.status,
             verdict.model_dump_json(),
             verdict.face_id,
-            *_key(claim),
+            *_ours(claim),
+            before,
         )
         row = self.get(claim.photo, claim.user_id)
         if row is None or not (decided or row.verdict == verdict):
@@ -166,12 +174,17 @@ class SqliteProfiles:
         return self._db.execute(sql, profile.user_id, profile.revision) == 1
 
 
-def _key(claim: Claim) -> tuple[str, str, str]:
-    return claim.user_id, claim.photo.id, claim.owner
+def _ours(claim: Claim) -> tuple[str, str, str, int]:
+    return claim.user_id, claim.photo.id, claim.owner, claim.attempt
+
+
+def _json(contests: Sequence[Contest]) -> str:
+    return json.dumps([contest.model_dump() for contest in contests])
 
 
 def _claim(row: sqlite3.Row) -> Claim:
     values = {name: row[name] for name in row.keys() if name != "photo_id"}  # noqa: SIM118  a Row iterates its values
+    values["contests"] = json.loads(values["contests"])
     values["photo"] = PhotoRef.model_validate_json(values["photo"])
     values["verdict"] = values["verdict"] and Verdict.model_validate_json(values["verdict"])
     return Claim.model_validate(values)

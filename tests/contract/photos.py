@@ -56,7 +56,7 @@ class ThumbnailStoreContract:
     def test_a_thumbnail_is_listed_until_it_is_removed(self, thumbnails: ThumbnailStore) -> None:
         place = thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
         listed = thumbnails.keys()
-        thumbnails.remove("ann/photo/250x250.jpg")
+        thumbnails.remove("ann/photo")
 
         assert place.endswith("ann/photo/250x250.jpg")
         assert list(listed) == ["ann/photo/250x250.jpg"]
@@ -69,4 +69,11 @@ class ThumbnailStoreContract:
         assert len(thumbnails.keys()) == 1
 
     def test_removing_what_is_not_there_is_fine(self, thumbnails: ThumbnailStore) -> None:
-        thumbnails.remove("ann/photo/250x250.jpg")
+        thumbnails.remove("ann/photo")
+
+    def test_all_sizes_of_a_photo_go_and_those_of_others_stay(self, thumbnails: ThumbnailStore) -> None:
+        for key in ("ann@example.com/photo/1.jpg", "ann@example.com/photo/2.webp", "ann@example.com/photo2/1.jpg"):
+            thumbnails.put(key, b"small", "image/jpeg")
+        thumbnails.remove("ann@example.com/photo")
+
+        assert list(thumbnails.keys()) == ["ann@example.com/photo2/1.jpg"]

@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 import pytest
 
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.ports import Ledger, Profiles
 
 PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
+
+
+CONTEST = Contest(user_id="bob", photo=PHOTO, score=0.9)
 
 
 def verdict(status: str = "accepted", face_id: str | None = "face") -> Verdict:
@@ -28,7 +31,7 @@ class LedgerContract:
         return ledger.claim(PHOTO, "ann", "run-1", lease_s=60)
 
     def test_a_new_claim_is_pending_and_ours(self, claim: Claim) -> None:
-        assert (claim.status, claim.owner, claim.attempt, claim.contests) == ("pending", "run-1", 1, 0)
+        assert (claim.status, claim.owner, claim.attempt, claim.contests) == ("pending", "run-1", 1, ())
 
     def test_the_same_run_may_claim_again_and_keeps_its_seniority(self, ledger: Ledger, claim: Claim) -> None:
         again = ledger.claim(PHOTO, "ann", "run-1", lease_s=60)
@@ -68,22 +71,34 @@ class LedgerContract:
         assert len(set(owners)) == 1
 
     def test_accepting_wins_once(self, ledger: Ledger, claim: Claim) -> None:
-        assert ledger.accept(claim, "face")
-        assert not ledger.accept(claim, "face")
+        assert ledger.accept(claim)
+        assert not ledger.accept(claim)
+        assert ledger.get(PHOTO, "ann").status == "accepting"
+
+    def test_the_face_of_a_claim_is_noted(self, ledger: Ledger, claim: Claim) -> None:
+        assert ledger.note_face(claim, "face")
         assert ledger.get(PHOTO, "ann").face_id == "face"
 
     def test_a_contested_claim_is_not_accepted_until_it_is_read_again(self, ledger: Ledger, claim: Claim) -> None:
-        assert ledger.contest(claim)
-        assert not ledger.accept(claim, "face")
-        assert ledger.accept(ledger.get(PHOTO, "ann"), "face")
+        assert ledger.contest(claim, CONTEST)
+        assert not ledger.accept(claim)
+        assert ledger.accept(ledger.get(PHOTO, "ann"))
+
+    def test_contests_name_the_contesters_once_each(self, ledger: Ledger, claim: Claim) -> None:
+        other = CONTEST.model_copy(update={"user_id": "cid"})
+        for contest in (CONTEST, other, CONTEST):
+            assert ledger.contest(claim, contest)
+
+        assert ledger.get(PHOTO, "ann").contests == (CONTEST, other)
 
     def test_what_is_accepting_cannot_be_contested(self, ledger: Ledger, claim: Claim) -> None:
-        ledger.accept(claim, "face")
+        ledger.accept(claim)
 
-        assert not ledger.contest(claim)
+        assert not ledger.contest(claim, CONTEST)
 
     def test_a_released_claim_is_pending_and_names_no_face(self, ledger: Ledger, claim: Claim) -> None:
-        ledger.accept(claim, "face")
+        ledger.note_face(claim, "face")
+        ledger.accept(claim)
 
         assert ledger.release(claim)
         assert (ledger.get(PHOTO, "ann").status, ledger.get(PHOTO, "ann").face_id) == ("pending", None)
@@ -92,8 +107,20 @@ class LedgerContract:
         ledger.renew(claim, -1)
         ledger.claim(PHOTO, "ann", "run-2", lease_s=60)
 
-        assert not ledger.accept(claim, "face")
+        assert not ledger.note_face(claim, "face")
+        assert not ledger.accept(claim)
         assert not ledger.release(claim)
+        with pytest.raises(ClaimLost):
+            ledger.decide(claim, verdict("rejected", None))
+
+    def test_an_earlier_attempt_of_the_same_run_changes_nothing(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.claim(PHOTO, "ann", "run-1", lease_s=60)
+
+        assert not ledger.accept(claim)
+        assert not ledger.release(claim)
+        assert not ledger.renew(claim, 60)
+
+    def test_nothing_is_accepted_that_did_not_win(self, ledger: Ledger, claim: Claim) -> None:
         with pytest.raises(ClaimLost):
             ledger.decide(claim, verdict())
 
@@ -106,6 +133,7 @@ class LedgerContract:
         assert ledger.get(PHOTO, "ann").verdict == verdict("rejected", None)
 
     def test_a_decided_photo_comes_back_with_its_verdict(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim)
         ledger.decide(claim, verdict())
 
         assert ledger.claim(PHOTO, "ann", "run-2", lease_s=60).verdict == verdict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -102,12 +103,16 @@ class TestFolderPhotos(PhotoStoreContract):
 
         return write
 
-    @pytest.mark.parametrize("make", [Path.mkdir, lambda path: __import__("os").mkfifo(path)], ids=["folder", "fifo"])
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
     def test_only_files_are_photos(self, photos: PhotoStore, tmp_path: Path, make: object) -> None:
         make(tmp_path / "thing")
 
         with pytest.raises(WrongInput, match="it is not a file"):
             photos.find(str(tmp_path / "thing"))
+
+    def test_a_name_that_is_not_utf_8_is_an_error_in_words(self, photos: PhotoStore, tmp_path: Path) -> None:
+        with pytest.raises(WrongInput, match="surrogates"):
+            photos.find(os.fsdecode(bytes(tmp_path) + b"/\xff.jpg"))
 
     def test_a_path_with_a_nul_is_an_error_in_words(self, photos: PhotoStore) -> None:
         with pytest.raises(WrongInput, match="null"):
@@ -132,7 +137,8 @@ class TestFolderThumbnails(ThumbnailStoreContract):
 
     def test_no_empty_folders_stay_behind(self, thumbnails: ThumbnailStore, root: Path) -> None:
         thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
-        thumbnails.remove("ann/photo/250x250.jpg")
+        (root / "ann/photo/64x64.jpg.123.part").touch()  # of a process that was killed
+        thumbnails.remove("ann/photo")
 
         assert list(root.iterdir()) == []
 

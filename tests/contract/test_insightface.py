@@ -17,6 +17,7 @@ from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import PhotoRef
 from selfiegate.photos import Limits
+from selfiegate.policy import Rules, judge
 from selfiegate.ports import FaceBackend, PhotoStore
 from selfiegate.stores.folder import FolderPhotos
 from tests.contract.faces import FaceBackendContract
@@ -146,6 +147,17 @@ def test_the_workshops_faces_are_counted(workshop: Path, faces_of_a_pack: FaceBa
     files = ["1_happy_face.jpg", "2_sunglass_face.jpg", "3_multiple_faces.jpg", "4_no_face.jpg"]
 
     assert [len(faces_of_a_pack.detect(photos.find(str(workshop / name))).faces) for name in files] == [1, 1, 3, 0]
+
+
+def test_the_workshops_sunglasses_are_seen_and_its_happy_face_passes(
+    workshop: Path, faces_of_a_pack: FaceBackend, photos: PhotoStore
+) -> None:
+    def reasons(name: str) -> list[str]:
+        detection = faces_of_a_pack.detect(photos.find(str(workshop / name)))
+        return [reason.code for reason in judge(detection, Rules()).reasons]
+
+    assert reasons("2_sunglass_face.jpg") == ["sunglasses"]
+    assert reasons("1_happy_face.jpg") == []
 
 
 @pytest.mark.parametrize(

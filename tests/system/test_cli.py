@@ -47,6 +47,16 @@ def test_the_workshops_photos_get_their_verdicts(workshop: Path) -> None:
     assert json.loads(selfiegate("profile", "user_a", "--json").stdout)["face_id"] == first["face_id"]
 
 
+def test_explain_shows_why_in_a_picture_and_as_json(workshop: Path, tmp_path: Path) -> None:
+    run = selfiegate("explain", workshop / "2_sunglass_face.jpg", "--json")
+    found = json.loads(run.stdout)
+
+    assert [reason["code"] for reason in found["reasons"]] == ["sunglasses"]
+    assert Image.open(tmp_path / found["picture"]).width > 1200
+    assert (run.returncode, run.stderr) == (0, "")
+    assert json.loads(selfiegate("gallery", "stats", "--json").stdout)["faces"] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "data", "code"),
     [

@@ -55,8 +55,11 @@ def race_through_the_flow(home: Path, user: int, rounds: int, barrier: Barrier, 
 
 def assert_one_is_accepted_in_every_round(run: Any, home: Path, rounds: int) -> None:
     context = mp.get_context("spawn")
-    barrier, results = context.Barrier(PROCESSES), context.Queue()
-    workers = [context.Process(target=run, args=(home, user, rounds, barrier, results)) for user in range(PROCESSES)]
+    barrier, results = context.Barrier(PROCESSES, timeout=120), context.Queue()
+    workers = [
+        context.Process(target=run, args=(home, user, rounds, barrier, results), daemon=True)
+        for user in range(PROCESSES)
+    ]
     for worker in workers:
         worker.start()
     found = [results.get(timeout=300) for _ in range(PROCESSES * rounds)]

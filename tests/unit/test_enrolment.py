@@ -133,6 +133,7 @@ def test_a_run_that_lost_its_claim_stops(rt: Runtime, step: Callable[[Runtime, C
 def test_withdrawing_leaves_a_saved_profile_alone(rt: Runtime) -> None:
     claim = claimed(rt, "user_a")
     face_id = enrolment.enrol_face(rt, claim)
+    enrolment.confirm_enrolment(rt, claim, face_id)
     enrolment.save_profile(rt, claim, face_id, {})
     enrolment.withdraw(rt, claim)
 
@@ -144,8 +145,56 @@ def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: Runtime) 
     second = enrolment.claim_photo(rt, rt.photos.add("b.png", scripted_photo("ann~")), "user_a", "run 2")
     for claim in (second, first):
         face_id = enrolment.enrol_face(rt, claim)
+        assert enrolment.confirm_enrolment(rt, claim, face_id) is None
         if enrolment.save_profile(rt, claim, face_id, {}):
             enrolment.remove_older_photo(rt, claim, face_id)
 
     assert rt.profiles.get("user_a").photo == second.photo
     assert rt.faces.stats().faces == 1
+
+
+def test_another_older_claim_of_a_rival_user_does_not_decide_for_its_face(rt: Runtime) -> None:
+    claimed(rt, "user_v", "somebody else")  # stuck, older than all, and of another face
+    ours = claimed(rt, "user_u")
+    photo = rt.photos.add("v2.png", scripted_photo("ann", size=(330, 250)))
+    theirs = enrolment.claim_photo(rt, photo, "user_v", "run 2")
+    enrolment.enrol_face(rt, theirs)
+
+    assert confirmed(rt, ours) is None
+    assert confirmed(rt, theirs).user_id == "user_u"
+
+
+def test_it_is_enough_if_one_of_two_rivals_sees_the_other(rt: Runtime) -> None:
+    class Blind:
+        """Finds no rivals: an approximate search may miss what the other side finds."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(rt.faces, name)
+
+        def rivals(self, face_id: str, user_id: str) -> list[Match]:
+            # The older one confirms between the younger one's search and its accept.
+            assert confirmed(rt, older) is None
+            return []
+
+    older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
+
+    assert confirmed(replace(rt, faces=Blind()), younger).user_id == "user_a"
+
+
+def test_a_run_that_lost_its_claim_to_a_refusal_leaves_nothing(rt: Runtime) -> None:
+    claim = claimed(rt, "user_a")
+    rt.faces.enrol(claim.photo, "user_a")  # it slept here, while another run refused the photo
+    rt.ledger.renew(claim, -1)
+    enrolment.settle(rt, enrolment.claim_photo(rt, claim.photo, "user_a", "another run"))
+
+    with pytest.raises(ClaimLost):
+        enrolment.withdraw(rt, claim)
+    assert rt.faces.stats().faces == 0
+
+
+def test_a_face_that_did_not_win_gets_no_profile(rt: Runtime) -> None:
+    claim = claimed(rt, "user_a")
+    face_id = enrolment.enrol_face(rt, claim)
+
+    with pytest.raises(ClaimLost):
+        enrolment.save_profile(rt, claim, face_id, {})

@@ -106,6 +106,13 @@ def test_a_bomb_is_refused_by_its_header() -> None:
     assert refusal(bomb) == "photo_too_large"
 
 
+def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded() -> None:
+    plain = encoded(picture(), "JPEG", progressive=True)
+    scan = plain[plain.rindex(b"\xff\xda") : -2]
+
+    assert refusal(plain[:-2] + scan * 5000 + plain[-2:]) == "unreadable_photo"
+
+
 def test_the_limits_are_settings() -> None:
     assert refusal(encoded(picture(), "PNG"), Limits(max_pixels=1000)) == "photo_too_large"
     assert refusal(encoded(picture((79, 300)), "PNG")) == "photo_too_small"

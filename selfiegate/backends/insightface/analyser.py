@@ -11,12 +11,11 @@ import cv2
 import numpy as np
 import onnxruntime
 from insightface.app import FaceAnalysis
-from insightface.utils.face_align import arcface_dst
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.transform import SimilarityTransform
 
 from selfiegate.backends.insightface import geometry
+from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Box, Face
@@ -47,23 +46,45 @@ class InsightFaceAnalyser:
                 f"{folder} is not a pack with a detector and a recogniser ({type(error).__name__}: {error}); "
                 "set SELFIEGATE_INSIGHTFACE__PACK to one"
             ) from error
+        self._eyewear = Eyewear()
         file = Path(self._recogniser.model_file)
         self.model = f"{file.stem}@{digest(file)}"
         _log.info("loaded %s on %s", self.model, self._recogniser.session.get_providers()[0])
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the faces, largest first, each with its aligned 112x112 RGB picture."""
-        pixels = np.asarray(picture)
-        boxes, landmarks = self._detector.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        scale = size[0] / picture.width
-        return [_described(pixels, boxes[i], landmarks[i], scale) for i in np.argsort(-areas, kind="stable")]
+        return self.describe(picture, size, *self.locate(picture))
+
+    def locate(self, picture: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return boxes (n, 5: left, top, right, bottom, confidence) and landmarks (n, 5, 2), largest first."""
+        boxes, landmarks = self._detector.detect(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR))
+        order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
+        return boxes[order], landmarks[order]
+
+    def describe(
+        self,
+        picture: Image.Image,
+        size: tuple[int, int],
+        boxes: NDArray[np.float32],
+        landmarks: NDArray[np.float32],
+    ) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
+        """Return each located face's attributes with its aligned 112x112 RGB picture."""
+        pixels, scale = np.asarray(picture), size[0] / picture.width
+        found = [_described(pixels, box, points, scale) for box, points in zip(boxes, landmarks, strict=True)]
+        return [(self._with_eyewear(pixels, face), aligned) for face, aligned in found]
 
     def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return unit embeddings, shape (n, 512)."""
         features = self._recogniser.get_feat([cv2.cvtColor(face, cv2.COLOR_RGB2BGR) for face in aligned])
         unit: NDArray[np.float32] = features / np.linalg.norm(features, axis=1, keepdims=True)
         return unit
+
+    def _with_eyewear(self, pixels: NDArray[np.uint8], face: Face) -> Face:
+        region = eye_region(pixels, np.array(face.landmarks) * (pixels.shape[1], pixels.shape[0]))
+        if region is None:
+            return face
+        _, clear, dark = map(float, self._eyewear([region])[0])
+        return face.model_copy(update={"eyeglasses": clear, "sunglasses": dark})
 
 
 def _described(
@@ -89,9 +110,9 @@ def _described(
 
 def _aligned(pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Turn and scale a face so that its landmarks fall where ArcFace was trained to see them."""
-    transform = SimilarityTransform.from_estimate(landmarks, arcface_dst)
-    # Landmarks that coincide have no such transform; a black picture then resembles nobody.
-    matrix = transform.params[:2] if transform else np.zeros((2, 3))
+    matrix = geometry.similarity(landmarks, geometry.ARCFACE)
+    if matrix is None:  # landmarks that coincide are no face: a black one, which the policy calls too dark
+        return np.zeros((_ALIGNED, _ALIGNED, 3), np.uint8)
     return np.asarray(cv2.warpAffine(pixels, matrix, (_ALIGNED, _ALIGNED)), np.uint8)
 
 

@@ -11,6 +11,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+"""Where ArcFace (Deng et al. 2019) expects the landmarks in its 112 x 112 input, in pixels."""
+
 _NOSE_DEPTH = 1.1
 """How far the nose tip stands before the eyes, in half eye distances: about 35 mm to 31.5 mm in adults.
 
@@ -25,6 +28,21 @@ _LEVEL_NOSE = 0.495
 
 _BLUR_TAPS = 9
 """Crété's filter length, for the 112-pixel aligned face (the paper: "The blur effect", 2007)."""
+
+
+def similarity(points: NDArray[np.floating], onto: NDArray[np.floating]) -> NDArray[np.float64] | None:
+    """Return the (2, 3) matrix that turns, scales and shifts points (n, 2) onto others by least squares.
+
+    None where the points coincide or are not finite. A plane's similarity is one complex factor and a shift.
+    """
+    source, target = points[:, 0] + 1j * points[:, 1], onto[:, 0] + 1j * onto[:, 1]
+    centred = source - source.mean()
+    spread = float(np.vdot(centred, centred).real)
+    if not (math.isfinite(spread) and np.isfinite(target).all()) or spread < 1e-6:
+        return None
+    turn = np.vdot(centred, target - target.mean()) / spread
+    shift = target.mean() - turn * source.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float] | None:
