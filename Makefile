@@ -13,7 +13,7 @@ PHOTOS := $(wildcard $(SHARED)/photos/workshop)
 .PHONY: demo ui test check bench lock clean
 
 demo: .venv/filled  ## four photos through the flow, from nothing to verdicts
-	rm -rf .demo
+	rm -rf .demo && mkdir .demo
 	SELFIEGATE_HOME=.demo/selfiegate PREFECT_HOME=.demo/prefect $(BIN)/selfiegate demo $(if $(PHOTOS),--photos $(PHOTOS))
 
 ui: .venv/filled  ## Prefect's UI on the demo's runs

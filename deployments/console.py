@@ -18,7 +18,6 @@ err = Console(stderr=True, highlight=False)
 
 _QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # runs are logged to the API all the same
-    "PREFECT_LOGGING_LOGGERS_PREFECT_LEVEL": "ERROR",  # the client's own, such as 'starting temporary server'
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a first start migrates its database

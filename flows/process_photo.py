@@ -51,7 +51,8 @@ async def process_photo(
         await notify_user(claim, return_state=True)  # type: ignore[misc]  # an awaitable here, whatever its type says
     await show_verdict(verdict)
     # Prefect takes the state's name from here, and hands its data to whoever awaits the flow.
-    return Completed(name=verdict.status.title().replace("_", ""), data=verdict)  # type: ignore[return-value]
+    name, why = verdict.status.title().replace("_", ""), ", ".join(reason.code for reason in verdict.reasons)
+    return Completed(name=name, message=why or None, data=verdict)  # type: ignore[return-value]
 
 
 async def reach_verdict(claim: Claim) -> Claim:
