@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.lfw import embeddings
+from selfiegate.backends.embedding import MATCH
 from selfiegate.galleries.sqlite import SqliteGallery
-from selfiegate.settings import load_settings
 
 SIZES = (10_000, 100_000, 1_000_000)
 MODEL = "benchmark"
@@ -32,7 +32,7 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
     enrolled, probes = _people()
     rng = np.random.default_rng(0)
     everybody = np.concatenate([enrolled, _strangers(max(sizes) - len(enrolled), rng)])
-    threshold = load_settings().matching.match_threshold
+    threshold = MATCH
     print(f"{len(probes)} probes of {len(enrolled)} people, match threshold {threshold}, {os.cpu_count()} cores\n")
     print("| faces | open | search p50 | p99 | exact p50 | p99 | ratio | resident | on disk | recall |")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")

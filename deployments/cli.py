@@ -17,6 +17,7 @@ from selfiegate.explain import as_json as as_json_of
 from selfiegate.model import Verdict, user_id_of
 from selfiegate.photos import decode
 from selfiegate.policy import judge
+from selfiegate.ports import Creatable
 from selfiegate.runtime import open_photos, runtime
 from selfiegate.settings import load_settings
 
@@ -95,6 +96,15 @@ def stats(as_json: AsJson = False) -> None:
         print(found.model_dump_json())
     else:
         console.out.print(f"{found.faces} faces of {found.users} users, model {found.model}")
+
+
+@gallery.command()
+def create() -> None:
+    """Create Rekognition's collection where it is not there; the embedded gallery makes itself."""
+    faces = runtime().faces
+    if isinstance(faces, Creatable):
+        faces.create()
+    console.out.print(f"the gallery is there, model {faces.model}")
 
 
 @app.command()

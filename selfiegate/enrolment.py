@@ -78,7 +78,7 @@ def search_gallery(rt: Runtime, claim: Claim) -> Finding:
     others = [match for match in matches if match.user_id != claim.user_id]
     held = next((match for match in others if _holders(rt, match) is None), None)
     profile = rt.profiles.get(claim.user_id)
-    if profile and (profile.photo == claim.photo or profile.model != rt.faces.model):
+    if profile and (profile.photo == claim.photo or profile.model not in ("", rt.faces.model)):
         profile = None  # ours already, or of a model whose faces cannot be compared
     own = max((m.score for m in matches if profile and m.face_id == profile.face_id), default=None)
     stranger = profile is not None and (own is None or own < rt.faces.verify_threshold)
@@ -189,7 +189,7 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
     ours = rt.ledger.release(claim)
     row = rt.ledger.get(claim.photo, claim.user_id)
     if ours or (row and row.verdict and row.status != "accepted"):
-        rt.faces.discard(claim.photo, claim.user_id)
+        rt.faces.discard(claim.photo, claim.user_id, keep=profile.face_id if profile else None)
         rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
     if not ours:
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")

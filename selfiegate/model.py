@@ -43,6 +43,10 @@ def user_id_of(text: str) -> str:
         raise WrongInput(str(error)) from None
 
 
+ETAG = "etag:"
+"""Marks a version that is an ETag."""
+
+
 class PhotoRef(Value):
     """Names one version of one photo; the bytes stay where they are.
 
@@ -53,6 +57,11 @@ class PhotoRef(Value):
     bucket: str = Field(min_length=1, description="S3 bucket, or an absolute folder")
     key: str = Field(min_length=1, description="Object key, or a path below the folder")
     version: str = Field(min_length=1, description="S3 version id or ETag, or the SHA-256 of the file")
+
+    @property
+    def etag(self) -> str | None:
+        """The ETag that pins it in a bucket without versions, else None."""
+        return self.version.removeprefix(ETAG) if self.version.startswith(ETAG) else None
 
     @property
     def id(self) -> str:
@@ -232,7 +241,7 @@ class Profile(Value):
     photo: PhotoRef
     face_id: str
     thumbnails: dict[str, str] = Field(description="Size to where it lies")
-    model: str = Field(description="The face model that enrolled it")
+    model: str = Field(description="The face model that enrolled it; empty where an older system did")
     claimed_at: int = Field(description="Of the photo's claim: a newer photo replaces an older one")
     enrolled_at: datetime
     remains: tuple[Remains, ...] = Field(default=(), description="Of older photos, still to be removed")

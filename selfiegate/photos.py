@@ -111,6 +111,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def kind_of(data: bytes) -> str | None:
+    """Return a photo's format by its first bytes: JPEG or PNG, None for others."""
+    return "JPEG" if data.startswith(_MAGIC[0]) else "PNG" if data.startswith(_MAGIC[1]) else None
+
+
 def canonical_jpeg(image: Image.Image) -> bytes:
     """Encode a picture as one plain JPEG: equal pixels give equal bytes, and no metadata travels along."""
     out = io.BytesIO()

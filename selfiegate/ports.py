@@ -7,7 +7,8 @@ All are safe to call from several threads, and all writes may be repeated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,22 @@ from numpy.typing import NDArray
 from selfiegate.model import Claim, Contest, Detection, GalleryStats, Match, PhotoRef, Profile, Verdict
 
 
+@dataclass(frozen=True)
+class Thresholds:
+    """Similarities in a backend's own scale; an other's face from `review` up, below `match`, is doubtful."""
+
+    match: float
+    verify: float
+    review: float
+
+
 class FaceBackend(Protocol):
     """Finds faces in photos and knows which are enrolled: InsightFace with a gallery, or Rekognition."""
 
-    model: str
-    """Names the model and its weights; faces of different models are never compared."""
+    @property
+    def model(self) -> str:
+        """Name the model and its weights; faces of different models are never compared."""
+
     match_threshold: float
     """Another user's face at or above this is the same person."""
     verify_threshold: float
@@ -43,11 +55,22 @@ class FaceBackend(Protocol):
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
 
-    def discard(self, photo: PhotoRef, user_id: str) -> None:
-        """Remove the face enrolled from this photo for this user, also where its id was never learnt."""
+    def discard(self, photo: PhotoRef, user_id: str, keep: str | None = None) -> None:
+        """Remove the face enrolled from this photo for this user, also where its id was never learnt.
+
+        `keep` is a face id that stays: equal bytes may have given it to another photo of the same user.
+        """
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled."""
+
+
+@runtime_checkable
+class Creatable(Protocol):
+    """A face backend whose gallery has to be created before its first use."""
+
+    def create(self) -> str:
+        """Create the gallery where it is not there; returns the model's name."""
 
 
 class Gallery(Protocol):

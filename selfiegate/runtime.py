@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from selfiegate.backends.embedding import EmbeddingBackend, Thresholds
-from selfiegate.ports import FaceBackend, Ledger, Notifier, PhotoStore, Profiles, ThumbnailStore
+from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
+from selfiegate.ports import FaceBackend, Ledger, Notifier, PhotoStore, Profiles, Thresholds, ThumbnailStore
 from selfiegate.settings import Settings, load_settings
 
 
@@ -27,28 +27,30 @@ class Runtime:
 
 def open_runtime(settings: Settings) -> Runtime:
     """Build what the settings name; imports only that."""
-    from selfiegate.notices.log import LogNotices
-    from selfiegate.stores.folder import FolderThumbnails
-    from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles
-
-    home = settings.folder
     photos = open_photos(settings)
+    ledger, profiles = _records(settings)
     return Runtime(
         settings=settings,
         photos=photos,
         faces=_face_backend(settings, photos),
-        ledger=SqliteLedger(home / "records.db"),
-        profiles=SqliteProfiles(home / "records.db"),
-        thumbnails=FolderThumbnails(home / "thumbnails"),
-        notifier=LogNotices(),
+        ledger=ledger,
+        profiles=profiles,
+        thumbnails=_thumbnails(settings),
+        notifier=_notifier(settings),
     )
 
 
 def open_photos(settings: Settings) -> PhotoStore:
     """Build the photo store alone: a wrong path is found out without loading models."""
     from selfiegate.stores.folder import FolderPhotos
+    from selfiegate.stores.routed import RoutedPhotos
 
-    return FolderPhotos(settings.photos)
+    def s3() -> PhotoStore:
+        from selfiegate.stores.s3 import S3Photos
+
+        return S3Photos(settings.aws, settings.photos)
+
+    return RoutedPhotos(FolderPhotos(settings.photos), s3)
 
 
 def _face_backend(settings: Settings, photos: PhotoStore) -> FaceBackend:
@@ -59,7 +61,41 @@ def _face_backend(settings: Settings, photos: PhotoStore) -> FaceBackend:
 
             analyser = InsightFaceAnalyser(settings.insightface)
             gallery = SqliteGallery(settings.folder / "gallery.db", analyser.model)
-            return EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings))
+            return EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings, MATCH, VERIFY))
+        case "rekognition":
+            from selfiegate.backends import rekognition
+
+            thresholds = _thresholds(settings, rekognition.MATCH, rekognition.VERIFY)
+            return rekognition.RekognitionBackend(settings.aws, photos, settings.photos, thresholds)
+
+
+def _records(settings: Settings) -> tuple[Ledger, Profiles]:
+    match settings.records:
+        case "sqlite":
+            from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles
+
+            path = settings.folder / "records.db"
+            return SqliteLedger(path), SqliteProfiles(path)
+        case "dynamodb":
+            from selfiegate.stores.dynamodb import DynamoLedger, DynamoProfiles
+
+            return DynamoLedger(settings.aws), DynamoProfiles(settings.aws)
+
+
+def _thumbnails(settings: Settings) -> ThumbnailStore:
+    if settings.aws.thumbnail_bucket:
+        from selfiegate.stores.s3 import S3Thumbnails
+
+        return S3Thumbnails(settings.aws)
+    from selfiegate.stores.folder import FolderThumbnails
+
+    return FolderThumbnails(settings.folder / "thumbnails")
+
+
+def _notifier(settings: Settings) -> Notifier:
+    from selfiegate.notices.log import LogNotices
+
+    return LogNotices()
 
 
 def memory_runtime(settings: Settings | None = None) -> Runtime:
@@ -75,7 +111,7 @@ def memory_runtime(settings: Settings | None = None) -> Runtime:
     return Runtime(
         settings=settings,
         photos=photos,
-        faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings)),
+        faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings, MATCH, VERIFY)),
         ledger=memory.MemoryLedger(),
         profiles=memory.MemoryProfiles(),
         thumbnails=memory.MemoryThumbnails(),
@@ -83,10 +119,13 @@ def memory_runtime(settings: Settings | None = None) -> Runtime:
     )
 
 
-def _thresholds(settings: Settings) -> Thresholds:
+def _thresholds(settings: Settings, match: float, verify: float) -> Thresholds:
+    """Take what is set, else the backend's own."""
     matching = settings.matching
-    review = matching.match_threshold if matching.review_threshold is None else matching.review_threshold
-    return Thresholds(match=matching.match_threshold, verify=matching.verify_threshold, review=review)
+    match = match if matching.match_threshold is None else matching.match_threshold
+    verify = verify if matching.verify_threshold is None else matching.verify_threshold
+    review = match if matching.review_threshold is None else matching.review_threshold
+    return Thresholds(match=match, verify=verify, review=review)
 
 
 _current: Runtime | None = None

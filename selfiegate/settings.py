@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from selfiegate.aws_settings import AwsSettings
 from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Value
@@ -30,15 +31,13 @@ PREFIX = "SELFIEGATE_"
 
 
 class Matching(Value):
-    """When two faces are one person; scores are the backend's own (cosine -1..1 for InsightFace).
+    """When two faces are one person; scores are the backend's own: cosine -1..1, or Rekognition's 0..100.
 
-    The defaults are for the MobileFaceNet recogniser of buffalo_s and buffalo_sc. On 5,749 people of LFW:
-    0.40 takes 1.6 % of strangers for somebody enrolled (0.9 points of that are wrong labels) and misses
-    4.9 % of returning people; 0.30 as a 1:1 comparison misses 1.3 %.
+    Where nothing is set, the backend's own defaults hold: see `backends.embedding` and `backends.rekognition`.
     """
 
-    match_threshold: float = Field(0.40, description="Another user's face at or above this: already enrolled")
-    verify_threshold: float = Field(0.30, description="The user's own face below this: a different person")
+    match_threshold: float | None = Field(None, description="Another user's face at or above this: already enrolled")
+    verify_threshold: float | None = Field(None, description="The user's own face below this: a different person")
     review_threshold: float | None = Field(
         None, description="Another user's face at or above this, below the match threshold: needs_review"
     )
@@ -64,12 +63,15 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path("~/.selfiegate"), description="Where the embedded stores lie")
-    backend: Literal["insightface"] = "insightface"
+    backend: Literal["insightface", "rekognition"] = "insightface"
+    records: Literal["sqlite", "dynamodb"] = Field("sqlite", description="Where ledger and profiles are kept")
+    aws: AwsSettings = AwsSettings()
     insightface: PackSettings = PackSettings()
     photos: Limits = Limits()
     rules: Rules = Rules()
     matching: Matching = Matching()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
+    notices: tuple[Literal["log", "sns", "ses"], ...] = Field(("log",), description="How users and operators are told")
     retries: Retries = Retries()
     lease_s: float = Field(
         60.0,

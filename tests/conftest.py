@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from selfiegate.aws_settings import AwsSettings
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -19,6 +22,7 @@ os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 # Prefect's SQLite turns clients away while it writes events ("database is locked"); nothing here reads them.
 for service in ("EVENT_PERSISTER", "TASK_RUN_RECORDER", "TRIGGERS"):
     os.environ[f"PREFECT_SERVER_SERVICES_{service}_ENABLED"] = "false"
+os.environ.update(AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test", AWS_DEFAULT_REGION="eu-west-1")  # noqa: S106
 os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
 if (SHARED / "insightface").is_dir():
     os.environ.setdefault("SELFIEGATE_INSIGHTFACE__ROOT", str(SHARED / "insightface"))
@@ -38,6 +42,44 @@ def prefect_api() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of moto's server: S3, DynamoDB, SNS, SES, SQS."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def scripted_rekognition(moto: str) -> Iterator[Any]:
+    """A Rekognition endpoint that sees scripted photos."""
+    from selfiegate.backends.scripted import ScriptedAnalyser
+    from tests.rekognition import RekognitionServer
+
+    with RekognitionServer(ScriptedAnalyser(), s3_url=moto, port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def aws(moto: str, scripted_rekognition: Any) -> AwsSettings:
+    """Settings that lead to empty buckets, tables and an empty collection."""
+    import boto3
+    import requests
+
+    from tests.aws import create, settings
+
+    requests.post(f"{moto}/moto-api/reset", timeout=10).raise_for_status()
+    scripted_rekognition.reset()
+    found = settings(moto, scripted_rekognition.url)
+    create(found)
+    boto3.client("rekognition", endpoint_url=scripted_rekognition.url).create_collection(CollectionId=found.collection)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from selfiegate.backends.embedding import EmbeddingBackend, Thresholds
+from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.scripted import ScriptedAnalyser
 from selfiegate.errors import BackendUnavailable
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import PhotoRef
 from selfiegate.notices.memory import MemoryNotices
+from selfiegate.ports import Thresholds
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails

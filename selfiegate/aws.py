@@ -1,0 +1,95 @@
+"""What the AWS adapters share: clients, and AWS's errors in our own words. Only they import this."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004  botocore's: refused, closed, timed out
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+)
+
+from selfiegate.aws_settings import AwsSettings
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+
+__all__ = ["AwsSettings", "client", "code_of", "take_sessions_from", "translated"]
+
+_UNAVAILABLE = {
+    "InternalError",
+    "InternalServerError",
+    "LimitExceededException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TransactionConflictException",
+}
+
+_session_of: Callable[[AwsSettings], boto3.Session] = lambda settings: boto3.Session(region_name=settings.region)  # noqa: E731
+_lock = threading.Lock()
+
+
+def take_sessions_from(source: Callable[[AwsSettings], boto3.Session]) -> None:
+    """Let clients be made from another source of credentials, such as a Prefect block."""
+    global _session_of
+    _session_of = source
+    _client.cache_clear()
+
+
+def client(service: str, settings: AwsSettings) -> Any:
+    """Return this process's client of a service; boto3's clients may be used by several threads."""
+    with _lock:
+        return _client(service, settings)
+
+
+@lru_cache(32)
+def _client(service: str, settings: AwsSettings) -> Any:
+    # Few retries of botocore's own: the flow's are the ones that people see. Rekognition answers in 1-5 s.
+    config = Config(
+        connect_timeout=5,
+        read_timeout=20,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        max_pool_connections=32,
+    )
+    endpoint = settings.rekognition_endpoint_url if service == "rekognition" else None
+    session = _session_of(settings)
+    with translated(f"the AWS client of {service}"):
+        return session.client(service, endpoint_url=endpoint or settings.endpoint_url, config=config)
+
+
+def code_of(error: ClientError) -> str:
+    """Return AWS's error code, such as 'AccessDenied', or the HTTP status where there is none."""
+    return str(error.response.get("Error", {}).get("Code", "")) or str(_status(error))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn AWS's errors into ours: `BackendUnavailable` may pass, `BackendMisconfigured` needs somebody."""
+    try:
+        yield
+    except ClientError as error:
+        message = f"{what}: {code_of(error)}: {error.response.get('Error', {}).get('Message', '')}"
+        if code_of(error) in _UNAVAILABLE or _status(error) >= 500:
+            raise BackendUnavailable(message) from error
+        raise BackendMisconfigured(f"{message}; `selfiegate aws check` names what is missing") from error
+    except (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:
+        raise BackendUnavailable(f"{what}: {error}") from error
+    except BotoCoreError as error:  # no credentials, no region, wrong parameters
+        raise BackendMisconfigured(f"{what}: {error}; see SELFIEGATE_AWS__REGION and AWS's own credentials") from error

@@ -1,0 +1,28 @@
+"""What can be set about AWS; apart from its clients, so that settings load without boto3."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfiegate.model import Value
+
+
+class AwsSettings(Value):
+    """Where things are in AWS. Names left empty are not used."""
+
+    region: str | None = Field(None, description="Empty: boto3's own")
+    endpoint_url: str | None = Field(None, description="Of an S3-compatible store, or of a test server")
+    rekognition_endpoint_url: str | None = Field(None, description="Where it differs from endpoint_url")
+    credentials_block: str | None = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
+    collection: str = Field("selfiegate", description="Rekognition's gallery")
+    quality_filter: Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"] = Field("AUTO", description="Of IndexFaces")
+    settle_s: float = Field(1.0, ge=0, le=30, description="How long an indexed face may take to be found by a search")
+    thumbnail_bucket: str | None = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
+    ledger_table: str = "selfiegate-ledger"
+    profiles_table: str = Field("selfiegate-profiles", description="The workshop's table can be used as it is")
+    rejected_days: float = Field(30.0, gt=0, description="After which refused photos leave the ledger")
+    topic_arn: str | None = Field(None, description="SNS topic for notices to the operator")
+    sender: str | None = Field(None, description="SES address that mails to users come from")
+    email_template: str | None = Field(None, description="A user's address, e.g. {user_id}@riders.example")

@@ -1,0 +1,280 @@
+"""Amazon Rekognition as a `ports.FaceBackend`: the collection is the gallery.
+
+An accepted photo takes four calls (DetectFaces, SearchFacesByImage, IndexFaces, SearchFaces), one that the
+policy refuses takes one. Age, gender and emotions are never asked for.
+
+IndexFaces is idempotent for equal bytes and ExternalImageId, which is why every call sends the same image:
+the object in S3 where Rekognition takes it as it is, else one canonical JPEG. Searches may lag behind it; see
+`rivals`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.errors import BackendUnavailable, PhotoRejected, WrongInput
+from selfiegate.model import Box, Detection, Face, GalleryStats, Match, PhotoRef, ReasonCode
+from selfiegate.photos import Limits, canonical_jpeg, decode, kind_of
+from selfiegate.ports import PhotoStore, Thresholds
+
+MATCH, VERIFY = 90.0, 80.0
+"""Similarity, 0-100, used where nothing is set. AWS's own default is 80; the workshop used 70 for both."""
+
+_ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
+_INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
+"""Bytes that Rekognition takes in a request, and of an object in S3."""
+
+_MAX_MATCHES = 50
+_REMEMBERED = 64
+
+_UNINDEXED = {
+    "LOW_SHARPNESS": ReasonCode.BLURRED,
+    "LOW_BRIGHTNESS": ReasonCode.TOO_DARK,
+    "EXTREME_POSE": ReasonCode.TURNED_AWAY,
+    "SMALL_BOUNDING_BOX": ReasonCode.FACE_TOO_SMALL,
+    "LOW_CONFIDENCE": ReasonCode.FACE_COVERED,
+    "LOW_FACE_QUALITY": ReasonCode.BLURRED,
+    "EXCEEDS_MAX_FACES": ReasonCode.MULTIPLE_FACES,
+}
+"""Why IndexFaces left a face out, in our words."""
+
+
+class RekognitionBackend:
+    """One collection, and the photos that it is asked about."""
+
+    def __init__(
+        self,
+        settings: AwsSettings,
+        photos: PhotoStore,
+        limits: Limits,
+        thresholds: Thresholds = Thresholds(MATCH, VERIFY, MATCH),  # noqa: B008  immutable
+    ) -> None:
+        self.match_threshold, self.verify_threshold = thresholds.match, thresholds.verify
+        self._review = min(thresholds.review, thresholds.match)
+        self._floor = min(self._review, thresholds.verify)
+        self._settings, self._photos, self._limits = settings, photos, limits
+        self._image = lru_cache(_REMEMBERED)(self._image_of)
+        self._indexed: OrderedDict[str, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def model(self) -> str:
+        """Name the collection and its model's version: faces of different versions are not compared."""
+        found = self._call("describe_collection", CollectionId=self._settings.collection)
+        return f"rekognition/{self._settings.collection}@{found['FaceModelVersion']}"
+
+    def create(self) -> str:
+        """Create the collection where it is not there; returns the model."""
+        try:
+            self._call("create_collection", CollectionId=self._settings.collection)
+        except _Refused as refused:
+            if refused.code != "ResourceAlreadyExistsException":
+                raise
+        return self.model
+
+    def detect(self, photo: PhotoRef) -> Detection:
+        """Find the faces of a photo, largest first."""
+        try:
+            image, size = self._image(photo)
+            found = self._call("detect_faces", Image=image, Attributes=_ATTRIBUTES)
+        except PhotoRejected as rejected:
+            return Detection(unusable=ReasonCode(rejected.code))
+        faces = [_face(details, size) for details in found["FaceDetails"]]
+        return Detection(faces=tuple(sorted(faces, key=lambda face: -face.box.area)))
+
+    def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
+        """Match the photo's largest face; the user's own faces come where they resemble it at all."""
+        found = self._call(
+            "search_faces_by_image",
+            CollectionId=self._settings.collection,
+            Image=self._image(photo)[0],
+            FaceMatchThreshold=self._floor,
+            MaxFaces=_MAX_MATCHES,
+            QualityFilter="NONE",
+        )
+        matches = _matches(found)
+        return [match for match in matches if match.user_id == user_id or match.score >= self._review]
+
+    def enrol(self, photo: PhotoRef, user_id: str) -> str:
+        """Index the photo's largest face; raises `PhotoRejected` where Rekognition will not."""
+        found = self._call(
+            "index_faces",
+            CollectionId=self._settings.collection,
+            Image=self._image(photo)[0],
+            ExternalImageId=external_id(user_id),
+            MaxFaces=1,
+            QualityFilter=self._settings.quality_filter,
+            DetectionAttributes=["DEFAULT"],
+        )
+        if not found["FaceRecords"]:
+            reasons = [reason for face in found.get("UnindexedFaces", ()) for reason in face.get("Reasons", ())]
+            raise PhotoRejected(_UNINDEXED.get(reasons[0], ReasonCode.NO_FACE) if reasons else ReasonCode.NO_FACE)
+        face_id: str = found["FaceRecords"][0]["Face"]["FaceId"]
+        self._remember(face_id)
+        return face_id
+
+    def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+        """Match an enrolled face against the other users' enrolled faces.
+
+        Waits until `settle_s` have passed since the face was indexed here: whoever indexes second then sees
+        the first, if a face is found by searches within that time. AWS states no bound.
+        """
+        indexed = self._indexed.get(face_id, time.monotonic())
+        time.sleep(max(0.0, indexed + self._settings.settle_s - time.monotonic()))
+        self._remember(face_id, indexed)
+        try:
+            found = self._call(
+                "search_faces",
+                CollectionId=self._settings.collection,
+                FaceId=face_id,
+                FaceMatchThreshold=self.match_threshold,
+                MaxFaces=_MAX_MATCHES,
+            )
+        except _Refused as refused:
+            if refused.code == "InvalidParameterException":  # a fresh FaceId may not be known everywhere yet
+                raise BackendUnavailable(str(refused)) from refused
+            raise
+        return [match for match in _matches(found) if match.user_id != user_id]
+
+    def remove(self, face_id: str) -> None:
+        """Remove a face; an unknown one is fine."""
+        self._call("delete_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
+
+    def discard(self, photo: PhotoRef, user_id: str, keep: str | None = None) -> None:
+        """Remove the face indexed from this photo for this user, by learning its id once more."""
+        try:
+            face_id = self.enrol(photo, user_id)
+        except PhotoRejected:
+            return
+        if face_id != keep:
+            self.remove(face_id)
+
+    def stats(self) -> GalleryStats:
+        """Count what is enrolled, by listing it."""
+        with translated("rekognition:ListFaces"):
+            pages = client("rekognition", self._settings).get_paginator("list_faces")
+            users = [
+                face.get("ExternalImageId", face["FaceId"])
+                for page in pages.paginate(CollectionId=self._settings.collection)
+                for face in page["Faces"]
+            ]
+        return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
+
+    def _image_of(self, photo: PhotoRef) -> tuple[Mapping[str, Any], tuple[int, int]]:
+        data = self._photos.read(photo)
+        picture, size = decode(data, self._limits, self._limits.working_side)
+        as_it_is = kind_of(data) in ("JPEG", "PNG")
+        in_s3 = photo.uri.startswith("s3://") and not photo.etag
+        if as_it_is and in_s3 and len(data) <= _FROM_S3:
+            return {"S3Object": {"Bucket": photo.bucket, "Name": photo.key, "Version": photo.version}}, size
+        return {"Bytes": data if as_it_is and len(data) <= _INLINE else canonical_jpeg(picture)}, size
+
+    def _remember(self, face_id: str, indexed: float | None = None) -> None:
+        with self._lock:
+            self._indexed.setdefault(face_id, time.monotonic() if indexed is None else indexed)
+            while len(self._indexed) > 1000:
+                self._indexed.popitem(last=False)
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        action = "rekognition:" + "".join(word.capitalize() for word in operation.split("_"))
+        with translated(f"{action} on the collection {self._settings.collection}"):
+            try:
+                return getattr(client("rekognition", self._settings), operation)(**arguments)
+            except ClientError as error:
+                if code_of(error) in _REASONS:
+                    raise PhotoRejected(_REASONS[code_of(error)]) from error
+                if code_of(error) in ("InvalidParameterException", "ResourceAlreadyExistsException"):
+                    raise _Refused(code_of(error), f"{action}: {error}") from error
+                raise
+
+
+_REASONS = {
+    "ImageTooLargeException": ReasonCode.PHOTO_TOO_LARGE,
+    "InvalidImageFormatException": ReasonCode.UNSUPPORTED_FORMAT,
+}
+
+
+class _Refused(BackendUnavailable):
+    """AWS refused a call for a reason that the caller may know what to do with."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def external_id(user_id: str) -> str:
+    """Return a user id as Rekognition's ExternalImageId; `user_id_from` reads it back.
+
+    What fits is taken as it is, so collections of before keep their ids; all else is '::' and base64.
+    """
+    if re.fullmatch(r"[a-zA-Z0-9_.\-:]{1,255}", user_id) and not user_id.startswith("::"):
+        return user_id
+    encoded = "::" + base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
+    if len(encoded) > 255:
+        raise WrongInput(f"user id {user_id[:40]!r}... is too long for Rekognition; it takes 189 bytes of UTF-8")
+    return encoded
+
+
+def user_id_from(external: str) -> str:
+    """Return the user id that `external_id` made this of."""
+    if not external.startswith("::"):
+        return external
+    body = external[2:]
+    return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode()
+
+
+def _matches(found: Mapping[str, Any]) -> list[Match]:
+    return [
+        Match(
+            face_id=match["Face"]["FaceId"],
+            user_id=user_id_from(match["Face"].get("ExternalImageId", match["Face"]["FaceId"])),
+            score=match["Similarity"],
+        )
+        for match in found["FaceMatches"]
+    ]
+
+
+def _face(details: Mapping[str, Any], size: tuple[int, int]) -> Face:
+    box, pose, quality = details["BoundingBox"], details.get("Pose", {}), details.get("Quality", {})
+    return Face(
+        box=Box(left=box["Left"], top=box["Top"], width=box["Width"], height=box["Height"]),
+        confidence=details["Confidence"] / 100,
+        landmarks=tuple((point["X"], point["Y"]) for point in details.get("Landmarks", ())),
+        eye_distance=_eye_distance(details, size),
+        yaw=pose.get("Yaw"),
+        pitch=pose.get("Pitch"),
+        roll=pose.get("Roll"),
+        sharpness=quality.get("Sharpness"),
+        brightness=quality.get("Brightness"),
+        sunglasses=_probability(details.get("Sunglasses")),
+        eyeglasses=_probability(details.get("Eyeglasses")),
+        eyes_open=_probability(details.get("EyesOpen")),
+        covered=_probability(details.get("FaceOccluded")),
+    )
+
+
+def _eye_distance(details: Mapping[str, Any], size: tuple[int, int]) -> float | None:
+    points = {point["Type"]: point for point in details.get("Landmarks", ())}
+    if not {"eyeLeft", "eyeRight"} <= points.keys():
+        return None
+    left, right = points["eyeLeft"], points["eyeRight"]
+    return math.hypot((right["X"] - left["X"]) * size[0], (right["Y"] - left["Y"]) * size[1])
+
+
+def _probability(answer: Mapping[str, Any] | None) -> float | None:
+    """Turn 'Value: False, Confidence: 98' into 0.02."""
+    if answer is None:
+        return None
+    confidence = float(answer["Confidence"]) / 100
+    return confidence if answer["Value"] else 1 - confidence

@@ -1,0 +1,31 @@
+"""Photos wherever they lie: on disk or in S3, told apart by the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from selfiegate.model import PhotoRef
+from selfiegate.ports import PhotoStore
+
+
+class RoutedPhotos:
+    """Asks one store for `s3://` and the other for paths; S3's is made when it is first asked."""
+
+    def __init__(self, folder: PhotoStore, open_s3: Callable[[], PhotoStore]) -> None:
+        self._folder, self._open_s3 = folder, open_s3
+
+    def find(self, uri: str) -> PhotoRef:
+        """Pin the present version of a photo."""
+        return self._store(uri).find(uri)
+
+    def read(self, photo: PhotoRef) -> bytes:
+        """Return the bytes of exactly this version."""
+        return self._store(photo.uri).read(photo)
+
+    def _store(self, uri: str) -> PhotoStore:
+        return self._s3 if uri.startswith("s3://") else self._folder
+
+    @cached_property
+    def _s3(self) -> PhotoStore:
+        return self._open_s3()

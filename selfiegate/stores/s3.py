@@ -1,0 +1,94 @@
+"""Photos and thumbnails in S3, or in anything that speaks its protocol."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.errors import PhotoRejected, WrongInput
+from selfiegate.model import ETAG, PhotoRef, ReasonCode
+from selfiegate.photos import Limits
+
+_GONE = {"404", "412", "NoSuchKey", "NoSuchVersion", "PreconditionFailed", "MethodNotAllowed", "405"}
+
+
+class S3Photos:
+    """Photos by `s3://bucket/key`, pinned by version id, or by ETag where the bucket keeps no versions."""
+
+    def __init__(self, settings: AwsSettings, limits: Limits) -> None:
+        self._settings, self._limits = settings, limits
+
+    def find(self, uri: str) -> PhotoRef:
+        """Pin the present version of an object."""
+        parts = re.fullmatch(r"s3://([^/]+)/(.+)", uri, re.DOTALL)
+        if parts is None:
+            raise WrongInput(f"{uri!r} names no object; write s3://bucket/key")
+        bucket, key = parts.groups()
+        head = self._call("head_object", bucket, key)
+        if head is None:
+            raise WrongInput(f"there is no photo {uri!r}")
+        version = head.get("VersionId", "null")
+        return PhotoRef(bucket=bucket, key=key, version=f"{ETAG}{head['ETag']}" if version == "null" else version)
+
+    def read(self, photo: PhotoRef) -> bytes:
+        """Return the bytes of exactly this version."""
+        pin = {"IfMatch": photo.etag} if photo.etag else {"VersionId": photo.version}
+        found = self._call("get_object", photo.bucket, photo.key, **pin)
+        if found is None:
+            raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
+        if found["ContentLength"] > self._limits.max_bytes:
+            found["Body"].close()
+            raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
+        with translated(f"s3:GetObject on {photo.uri}"):
+            data: bytes = found["Body"].read()
+            return data
+
+    def _call(self, operation: str, bucket: str, key: str, **pin: str) -> Any:
+        """Return what S3 answers, None where the object, or this version of it, is gone."""
+        with translated(f"s3:GetObject on s3://{bucket}/{key}"):
+            try:
+                return getattr(client("s3", self._settings), operation)(Bucket=bucket, Key=key, **pin)
+            except ClientError as error:
+                if code_of(error) in _GONE:
+                    return None
+                raise
+
+
+class S3Thumbnails:
+    """Thumbnails in a bucket of their own; a key never changes its content, so browsers may keep it."""
+
+    def __init__(self, settings: AwsSettings) -> None:
+        assert settings.thumbnail_bucket  # noqa: S101  the runtime chose this store because it is set
+        self._settings, self._bucket = settings, settings.thumbnail_bucket
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store a thumbnail and return its URI."""
+        with translated(f"s3:PutObject on {self._bucket}"):
+            client("s3", self._settings).put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=data,
+                ContentType=content_type,
+                CacheControl="private, max-age=31536000, immutable",
+            )
+        return f"s3://{self._bucket}/{key}"
+
+    def remove(self, folder: str) -> None:
+        """Remove all thumbnails whose keys begin with this folder."""
+        with translated(f"s3:DeleteObject on {self._bucket}"):
+            for key in self._keys(f"{folder}/"):
+                client("s3", self._settings).delete_object(Bucket=self._bucket, Key=key)
+
+    def keys(self) -> Sequence[str]:
+        """List all keys."""
+        with translated(f"s3:ListBucket on {self._bucket}"):
+            return self._keys("")
+
+    def _keys(self, prefix: str) -> list[str]:
+        pages = client("s3", self._settings).get_paginator("list_objects_v2")
+        found = pages.paginate(Bucket=self._bucket, Prefix=prefix)
+        return [item["Key"] for page in found for item in page.get("Contents", [])]

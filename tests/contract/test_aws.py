@@ -1,0 +1,271 @@
+"""The AWS adapters over the wire: moto's server for S3 and DynamoDB, our own endpoint for Rekognition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+
+from selfiegate.aws import AwsSettings, client
+from selfiegate.backends.rekognition import RekognitionBackend, external_id, user_id_from
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
+from selfiegate.model import PhotoRef
+from selfiegate.photos import Limits
+from selfiegate.ports import FaceBackend, Ledger, PhotoStore, Profiles, Thresholds, ThumbnailStore
+from selfiegate.stores.dynamodb import DynamoLedger, DynamoProfiles
+from selfiegate.stores.s3 import S3Photos, S3Thumbnails
+from tests.aws import PHOTOS, THUMBNAILS
+from tests.contract.faces import FaceBackendContract
+from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
+from tests.contract.records import LedgerContract, ProfilesContract, profile
+
+
+def put(aws: AwsSettings, key: str, data: bytes, bucket: str = PHOTOS) -> str:
+    client("s3", aws).put_object(Bucket=bucket, Key=key, Body=data)
+    return f"s3://{bucket}/{key}"
+
+
+class TestDynamoLedger(LedgerContract):
+    @pytest.fixture
+    def ledger(self, aws: AwsSettings) -> Ledger:
+        return DynamoLedger(aws)
+
+
+class TestDynamoProfiles(ProfilesContract):
+    @pytest.fixture
+    def profiles(self, aws: AwsSettings) -> Profiles:
+        return DynamoProfiles(aws)
+
+    def test_a_row_of_the_workshop_is_read_and_can_be_replaced(self, aws: AwsSettings, profiles: Profiles) -> None:
+        table = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.profiles_table)
+        seed = {
+            "Username": "ann",
+            "faceId": "4f0e1b7a-0d6f-4b7e-9d3e-0c8f7a6b5c4d",
+            "s3bucket": "rides",
+            "s3key": "ann.jpg",
+            "thumbnail": {"s3bucket": "thumbs", "s3key": "resized-ann.jpg"},
+        }
+        table.put_item(Item=seed)
+        held = profiles.get("ann")
+
+        assert (held.face_id, held.photo.uri, held.model) == (seed["faceId"], "s3://rides/ann.jpg", "")
+        assert held.thumbnails == {"seed": "s3://thumbs/resized-ann.jpg"}
+        assert profiles.put(profile(held.revision + 1), replacing=held)
+        assert not profiles.put(profile(held.revision + 1), replacing=held)
+
+    def test_a_row_has_the_workshops_attributes(self, aws: AwsSettings, profiles: Profiles) -> None:
+        profiles.put(profile(thumbnails={"250x250": "s3://thumbs/ann/1.jpg"}), replacing=None)
+        key = {"Username": {"S": "ann"}}
+        item = client("dynamodb", aws).get_item(TableName=aws.profiles_table, Key=key)["Item"]
+
+        assert {name: item[name] for name in ("Username", "faceId", "s3bucket", "s3key", "thumbnail")} == {
+            "Username": {"S": "ann"},
+            "faceId": {"S": "face"},
+            "s3bucket": {"S": "bucket"},
+            "s3key": {"S": "ann/selfie \U0001f600.jpg"},
+            "thumbnail": {"M": {"s3bucket": {"S": "thumbs"}, "s3key": {"S": "ann/1.jpg"}}},
+        }
+
+
+class _S3Photos(PhotoStoreContract):
+    @pytest.fixture
+    def photos(self, aws: AwsSettings) -> PhotoStore:
+        return S3Photos(aws, Limits(max_bytes=1000))
+
+    def test_what_names_no_object_is_said(self, photos: PhotoStore) -> None:
+        for uri in ("s3://", "s3://bucket", "s3://bucket/", "nowhere.jpg"):
+            with pytest.raises(WrongInput, match="s3://bucket/key"):
+                photos.find(uri)
+
+    def test_a_photo_that_is_not_there_is_named(self, photos: PhotoStore) -> None:
+        with pytest.raises(WrongInput, match=r"nowhere\.jpg"):
+            photos.find(f"s3://{PHOTOS}/nowhere.jpg")
+
+    def test_a_photo_above_the_limit_is_refused_before_it_is_read(self, photos: PhotoStore, upload: Upload) -> None:
+        with pytest.raises(Exception, match="photo_too_large"):
+            photos.read(photos.find(upload(b"x" * 1001)))
+
+
+class TestVersionedS3Photos(_S3Photos):
+    @pytest.fixture
+    def upload(self, aws: AwsSettings) -> Upload:
+        return lambda data: put(aws, "ann/my selfie+é#1?.jpg", data)
+
+    def test_a_photo_that_changed_after_it_was_found_is_not_read(self, photos: PhotoStore, upload: Upload) -> None:
+        reference = photos.find(upload(b"selfie"))
+        upload(b"another")
+
+        assert photos.read(reference) == b"selfie"  # its version is kept
+
+    def test_a_deleted_version_is_unreadable(self, aws: AwsSettings, photos: PhotoStore, upload: Upload) -> None:
+        reference = photos.find(upload(b"selfie"))
+        client("s3", aws).delete_object(Bucket=PHOTOS, Key=reference.key, VersionId=reference.version)
+
+        with pytest.raises(Exception, match="unreadable_photo"):
+            photos.read(reference)
+
+
+class TestPlainS3Photos(_S3Photos):
+    @pytest.fixture
+    def upload(self, aws: AwsSettings) -> Upload:
+        return lambda data: put(aws, "ann/my selfie+é#1?.jpg", data, THUMBNAILS)
+
+
+class TestS3Thumbnails(ThumbnailStoreContract):
+    @pytest.fixture
+    def thumbnails(self, aws: AwsSettings) -> ThumbnailStore:
+        return S3Thumbnails(aws)
+
+    def test_browsers_are_told_type_and_age(self, aws: AwsSettings, thumbnails: ThumbnailStore) -> None:
+        thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+        head = client("s3", aws).head_object(Bucket=THUMBNAILS, Key="ann/photo/250x250.jpg")
+
+        assert (head["ContentType"], "immutable" in head["CacheControl"]) == ("image/jpeg", True)
+
+
+class TestRekognition(FaceBackendContract):
+    @pytest.fixture
+    def faces(self, aws: AwsSettings) -> FaceBackend:
+        return RekognitionBackend(aws, S3Photos(aws, Limits()), Limits())
+
+    def upload(self, aws: AwsSettings, key: str, data: bytes) -> PhotoRef:
+        return S3Photos(aws, Limits()).find(put(aws, key, data))
+
+    @pytest.fixture
+    def ann(self, aws: AwsSettings) -> PhotoRef:
+        return self.upload(aws, "ann.png", scripted_photo("ann"))
+
+    @pytest.fixture
+    def ann_again(self, aws: AwsSettings) -> PhotoRef:
+        return self.upload(aws, "ann2.png", scripted_photo("ann~"))
+
+    @pytest.fixture
+    def bob(self, aws: AwsSettings) -> PhotoRef:
+        return self.upload(aws, "bob.png", scripted_photo("bob"))
+
+    @pytest.fixture
+    def group(self, aws: AwsSettings) -> PhotoRef:
+        return self.upload(aws, "group.png", scripted_photo("ann", "bob"))
+
+    @pytest.fixture
+    def nobody(self, aws: AwsSettings) -> PhotoRef:
+        return self.upload(aws, "nobody.png", scripted_photo())
+
+    @pytest.fixture
+    def damaged(self, aws: AwsSettings) -> PhotoRef:
+        return self.upload(aws, "damaged.png", b"no photo")
+
+    @pytest.fixture(autouse=True)
+    def _no_violations(self, scripted_rekognition: Any) -> Any:
+        yield
+        assert scripted_rekognition.violations == []
+
+    def test_neither_age_nor_gender_nor_emotions_are_asked_for(
+        self, faces: FaceBackend, ann: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        faces.detect(ann)
+        (asked,) = scripted_rekognition.detections
+
+        assert asked["image"] == "S3Object"
+        assert set(asked["attributes"]) == {"DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"}
+
+    def test_faces_carry_the_attributes_of_the_policy(self, faces: FaceBackend, aws: AwsSettings) -> None:
+        photo = self.upload(
+            aws, "x.png", scripted_photo("ann", sunglasses=0.9, yaw=20.0, sharpness=70.0, eye_distance=50.0)
+        )
+        face = faces.detect(photo).faces[0]
+
+        assert face.sunglasses > 0.5
+        assert (face.yaw, face.sharpness) == (pytest.approx(20), pytest.approx(70))
+        assert face.eye_distance == pytest.approx(50, abs=1)
+
+    @pytest.mark.parametrize("user_id", ["a b/ü", "::odd", "eu-west-1:0d6f-4b7e", "用户"])
+    def test_any_user_id_comes_back_from_the_collection(self, faces: FaceBackend, ann: PhotoRef, user_id: str) -> None:
+        faces.enrol(ann, user_id)
+
+        assert [match.user_id for match in faces.search(ann, "another")] == [user_id]
+
+    def test_an_equal_photo_under_another_key_shares_its_face_and_keeps_it(
+        self, faces: FaceBackend, ann: PhotoRef, aws: AwsSettings
+    ) -> None:
+        copy = self.upload(aws, "copy.png", scripted_photo("ann"))
+        face_id = faces.enrol(ann, "user_a")
+
+        assert faces.enrol(copy, "user_a") == face_id
+        faces.discard(copy, "user_a", keep=face_id)
+        assert faces.stats().faces == 1
+
+    @pytest.mark.parametrize(
+        "code", ["ThrottlingException", "ProvisionedThroughputExceededException", "InternalServerError"]
+    )
+    def test_what_may_pass_is_unavailable(
+        self, faces: FaceBackend, ann: PhotoRef, scripted_rekognition: Any, code: str
+    ) -> None:
+        scripted_rekognition.switches.fail("DetectFaces", code)
+
+        with pytest.raises(BackendUnavailable, match="rekognition:DetectFaces"):
+            faces.detect(ann)
+
+    @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "InvalidS3ObjectException"])
+    def test_what_needs_somebody_is_misconfigured(
+        self, faces: FaceBackend, ann: PhotoRef, scripted_rekognition: Any, code: str
+    ) -> None:
+        scripted_rekognition.switches.fail("SearchFacesByImage", code)
+
+        with pytest.raises(BackendMisconfigured, match=f"rekognition:SearchFacesByImage.*{code}"):
+            faces.search(ann, "user_a")
+
+    def test_a_face_that_is_not_known_yet_is_asked_for_again(
+        self, faces: FaceBackend, ann: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        scripted_rekognition.switches.delay(known=3600)
+        face_id = faces.enrol(ann, "user_a")
+
+        with pytest.raises(BackendUnavailable):
+            faces.rivals(face_id, "user_a")
+
+    def test_a_face_that_cannot_be_indexed_has_its_reason(self, aws: AwsSettings) -> None:
+        strict = RekognitionBackend(
+            aws.model_copy(update={"quality_filter": "HIGH"}), S3Photos(aws, Limits()), Limits()
+        )
+        photo = self.upload(aws, "x.png", scripted_photo("ann", sharpness=1.0))
+
+        with pytest.raises(Exception, match="blurred"):
+            strict.enrol(photo, "user_a")
+
+    def test_the_collection_is_created_once(self, aws: AwsSettings) -> None:
+        other = RekognitionBackend(aws.model_copy(update={"collection": "new"}), S3Photos(aws, Limits()), Limits())
+
+        assert other.create() == other.create() == "rekognition/new@7.0"
+
+    def test_a_doubtful_other_is_reported_where_that_is_set(
+        self, aws: AwsSettings, ann: PhotoRef, ann_again: PhotoRef
+    ) -> None:
+        backend = RekognitionBackend(aws, S3Photos(aws, Limits()), Limits(), Thresholds(99.9, 80, 90))
+        backend.enrol(ann, "user_a")
+
+        assert [match.user_id for match in backend.search(ann_again, "user_b")] == ["user_a"]
+
+
+@pytest.mark.parametrize("user_id", ["ann", "a.b-c_d:e", "x" * 255, "a b", "::", "ü" * 94, "\U0001f600"])
+def test_external_ids_are_read_back(user_id: str) -> None:
+    assert user_id_from(external_id(user_id)) == user_id
+
+
+def test_a_user_id_that_does_not_fit_is_named() -> None:
+    with pytest.raises(WrongInput, match="189 bytes"):
+        external_id("ü" * 200)
+
+
+def test_a_server_that_is_not_there_is_unavailable(aws: AwsSettings) -> None:
+    nowhere = aws.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
+
+    with pytest.raises(BackendUnavailable):
+        DynamoProfiles(nowhere).get("ann")
+
+
+def test_a_table_that_is_not_there_is_misconfigured(aws: AwsSettings) -> None:
+    with pytest.raises(BackendMisconfigured, match="no-such-table"):
+        DynamoProfiles(aws.model_copy(update={"profiles_table": "no-such-table"})).get("ann")

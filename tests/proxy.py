@@ -1,0 +1,97 @@
+"""A proxy before moto's server that throttles calls, or loses the reply to work that was done."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+THROTTLED = json.dumps({"__type": "com.amazon#ThrottlingException", "message": "Rate exceeded"}).encode()
+
+
+class Proxy:
+    """Forwards to `upstream`; `fail` names the operation that goes wrong next."""
+
+    def __init__(self, upstream: str) -> None:
+        self.calls: Counter[str] = Counter()
+        self._fault: tuple[str, str, float] = ("", "", 0)
+        self._lock = threading.Lock()
+        host = urlsplit(upstream).netloc
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do(handler) -> None:  # noqa: N805  `self` is the proxy here
+                body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+                fault = self._take(operation(handler))
+                if fault == "throttle":
+                    return reply(handler, 400, {"Content-Type": "application/x-amz-json-1.0"}, THROTTLED)
+                answer, data = forward(host, handler, body)
+                if fault == "lose_reply":
+                    handler.close_connection = True
+                    return handler.connection.close()
+                return reply(handler, answer.status, dict(answer.getheaders()), data)
+
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do  # noqa: N815
+
+            def log_message(handler, *_: Any) -> None:  # noqa: N805
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def fail(self, name: str, how: str, times: float) -> None:
+        """Let the next calls of an operation ('dynamodb:PutItem') be throttled or lose their reply."""
+        with self._lock:
+            self._fault = (name, how, times)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _take(self, name: str) -> str | None:
+        with self._lock:
+            self.calls[name] += 1
+            wanted, how, left = self._fault
+            if name != wanted or left <= 0:
+                return None
+            self._fault = (wanted, how, left - 1)
+            return how
+
+
+def operation(handler: BaseHTTPRequestHandler) -> str:
+    """Name the call, as IAM does."""
+    target = handler.headers.get("X-Amz-Target")
+    if target:
+        return f"dynamodb:{target.split('.')[1]}"
+    what = "Bucket" if "list-type=2" in handler.path else "Object"
+    return f"s3:{ {'HEAD': 'Head', 'GET': 'Get', 'PUT': 'Put', 'DELETE': 'Delete'}.get(handler.command, 'Post') }{what}"
+
+
+def forward(host: str, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+    """Send a request on and return the answer, read whole."""
+    connection = http.client.HTTPConnection(host, timeout=30)
+    connection.request(handler.command, handler.path, body, dict(handler.headers.items()))
+    answer = connection.getresponse()
+    return answer, answer.read()
+
+
+def reply(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], data: bytes) -> None:
+    """Answer, with the length that the body has."""
+    length = headers.get("Content-Length", headers.get("content-length")) if handler.command == "HEAD" else len(data)
+    dropped = {"content-length", "transfer-encoding", "connection"}
+    handler.send_response(status)
+    for name, value in headers.items():
+        if name.lower() not in dropped:
+            handler.send_header(name, value)
+    handler.send_header("Content-Length", str(length))
+    handler.end_headers()
+    if handler.command != "HEAD":
+        handler.wfile.write(data)
