@@ -10,7 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-THROTTLED = json.dumps({"__type": "com.amazon#ThrottlingException", "message": "Rate exceeded"}).encode()
+THROTTLED = {
+    "dynamodb": (400, json.dumps({"__type": "com.amazon#ThrottlingException", "message": "Rate exceeded"}).encode()),
+    "s3": (503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"),
+}
+"""Status and body by service."""
 
 
 class Proxy:
@@ -29,7 +33,8 @@ class Proxy:
                 body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
                 fault = self._take(operation(handler))
                 if fault == "throttle":
-                    return reply(handler, 400, {"Content-Type": "application/x-amz-json-1.0"}, THROTTLED)
+                    status, text = THROTTLED[operation(handler).split(":")[0]]
+                    return reply(handler, status, {}, text)
                 answer, data = forward(host, handler, body)
                 if fault == "lose_reply":
                     handler.close_connection = True

@@ -112,14 +112,7 @@ def test_one_face_of_eight_users_is_accepted_once_though_searches_lag(
 
 
 REKOGNITION = ["DetectFaces", "SearchFacesByImage", "IndexFaces", "SearchFaces"]
-STORES = [
-    "s3:GetObject",
-    "s3:PutObject",
-    "dynamodb:GetItem",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-    "dynamodb:Query",
-]
+STORES = ["s3:GetObject", "s3:PutObject", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
 FAULTS = ["throttled twice", "reply lost", "for good"]
 
 
@@ -176,3 +169,19 @@ def test_every_call_to_a_store_may_fail(proxied: tuple[Runtime, Proxy], operatio
     times = {"throttled twice": 2, "reply lost": 1, "for good": float("inf")}[fault]
 
     walk(rt, fault, lambda: proxy.fail(operation, how, times), lambda: proxy.fail("", "", 0))
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_looking_up_a_rival_may_fail(proxied: tuple[Runtime, Proxy], fault: str) -> None:
+    rt, proxy = proxied
+    theirs, ours = upload(rt, "ann.png", scripted_photo("ann")), upload(rt, "ann2.png", scripted_photo("ann~"))
+    run(rt, theirs, "user_a")
+    times = {"throttled twice": 2, "reply lost": 1, "for good": float("inf")}[fault]
+    proxy.fail("dynamodb:Query", "lose_reply" if fault == "reply lost" else "throttle", times)
+    state = run(rt, ours, "user_b")
+    proxy.fail("", "", 0)
+
+    assert state.name == ("Failed" if fault == "for good" else "Rejected")
+    assert run(rt, ours, "user_b").name == "Rejected"
+    assert_consistent(rt, (theirs, "user_a"), (ours, "user_b"))

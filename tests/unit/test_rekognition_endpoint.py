@@ -20,9 +20,9 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
@@ -38,14 +38,12 @@ NOBODY_ID = "00000000-0000-0000-0000-000000000000"
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[Any]:
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    client = boto3.client("s3", endpoint_url="http://{}:{}".format(*moto.get_host_and_port()), **KEYS)
+def s3(moto: str) -> Any:
+    requests.post(f"{moto}/moto-api/reset", timeout=10).raise_for_status()
+    client = boto3.client("s3", endpoint_url=moto, **KEYS)
     client.create_bucket(Bucket="photos")
     client.put_bucket_versioning(Bucket="photos", VersioningConfiguration={"Status": "Enabled"})
-    yield client
-    moto.stop()
+    return client
 
 
 @pytest.fixture(scope="module")
