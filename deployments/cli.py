@@ -18,8 +18,8 @@ from selfiegate.model import Verdict, user_id_of
 from selfiegate.photos import decode
 from selfiegate.policy import judge
 from selfiegate.ports import Creatable
-from selfiegate.runtime import open_photos, runtime
-from selfiegate.settings import load_settings
+from selfiegate.runtime import open_photos, open_with, runtime
+from selfiegate.settings import Settings, load_settings
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,13 +36,13 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on 
 
 @app.command()
 def process(
-    photo: Annotated[str, typer.Argument(help="Path of a photo.")],
+    photo: Annotated[str, typer.Argument(help="A path, or s3://bucket/key.")],
     user: Annotated[str, typer.Option(help="The user whose photo it is.")],
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
     """Run one photo through the flow. Exit 0: a verdict was reached; 1: a fault; 2: wrong usage."""
-    user_id, reference = user_id_of(user), open_photos(load_settings()).find(photo)
+    user_id, reference = user_id_of(user), open_photos(_connected()).find(photo)
     console.quiet_prefect(verbose)
     from deployments.run import verdicts  # Prefect takes two seconds to import
 
@@ -55,12 +55,12 @@ def process(
 
 @app.command()
 def explain(
-    photo: Annotated[str, typer.Argument(help="Path of a photo.")],
+    photo: Annotated[str, typer.Argument(help="A path, or s3://bucket/key.")],
     out: Annotated[Path | None, typer.Option(help="The PNG to write; default: PHOTO.explained.png here.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the policy makes of a photo: a picture with every value against its limit. Enrols nothing."""
-    settings = load_settings()
+    settings = _connected()
     reference = open_photos(settings).find(photo)
     rt = runtime()
     detection = rt.faces.detect(reference)
@@ -81,6 +81,16 @@ def explain(
             console.out.print(f"  {reason.code}: {reason.message}", soft_wrap=True)
 
 
+def _connected() -> Settings:
+    """Return the settings; where they name Prefect blocks, let the runtime be built with them."""
+    settings = load_settings()
+    if settings.aws.credentials_block or settings.notification_block:
+        from tasks.blocks import open_with_blocks  # Prefect takes two seconds to import
+
+        open_with(open_with_blocks)
+    return settings
+
+
 def _save(picture: Image.Image, target: Path) -> None:
     try:
         picture.save(target, "PNG")
@@ -91,6 +101,7 @@ def _save(picture: Image.Image, target: Path) -> None:
 @gallery.command()
 def stats(as_json: AsJson = False) -> None:
     """Count enrolled faces and users."""
+    _connected()
     found = runtime().faces.stats()
     if as_json:
         print(found.model_dump_json())
@@ -101,6 +112,7 @@ def stats(as_json: AsJson = False) -> None:
 @gallery.command()
 def create() -> None:
     """Create Rekognition's collection where it is not there; the embedded gallery makes itself."""
+    _connected()
     faces = runtime().faces
     if isinstance(faces, Creatable):
         faces.create()
@@ -110,6 +122,7 @@ def create() -> None:
 @app.command()
 def profile(user: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
     """Show a user's profile."""
+    _connected()
     found = runtime().profiles.get(user_id_of(user))
     if found is None:
         console.fail(f"there is no profile of {user!r}", 1)

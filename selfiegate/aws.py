@@ -86,7 +86,7 @@ def translated(what: str) -> Iterator[None]:
         yield
     except ClientError as error:
         message = f"{what}: {code_of(error)}: {error.response.get('Error', {}).get('Message', '')}"
-        if code_of(error) in _UNAVAILABLE or _status(error) >= 500:
+        if code_of(error) in _UNAVAILABLE or _status(error) in (429, *range(500, 600)):
             raise BackendUnavailable(message) from error
         raise BackendMisconfigured(f"{message}; `selfiegate aws check` names what is missing") from error
     except (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:

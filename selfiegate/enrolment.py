@@ -227,10 +227,17 @@ def settle(
 
 
 def notify_user(rt: Runtime, claim: Claim) -> None:
-    """Tell the user what is wrong; a crash between telling and noting it tells twice, never not at all."""
-    if claim.verdict and not claim.notified:
+    """Tell the user what is wrong, at most once per verdict; a notice that fails may be tried again.
+
+    The ledger is the outbox: whoever marks the row sends. A process killed while it sends leaves it marked.
+    """
+    if claim.verdict is None or not rt.ledger.mark_notified(claim, True):
+        return
+    try:
         rt.notifier.notify(claim.verdict)
-        rt.ledger.mark_notified(claim)
+    except Exception:
+        rt.ledger.mark_notified(claim, False)
+        raise
 
 
 def lost(match: Match) -> Finding:

@@ -161,8 +161,8 @@ class Ledger(Protocol):
     def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours."""
 
-    def mark_notified(self, claim: Claim) -> None:
-        """Record that the user was told."""
+    def mark_notified(self, claim: Claim, notified: bool) -> bool:
+        """Record whether the user was told (or is being told); False where that is recorded already."""
 
     def undecided(self, before: int) -> Sequence[Claim]:
         """Return the rows without a verdict whose lease ran out before this time (microseconds since 1970)."""

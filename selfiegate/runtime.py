@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Runtime:
     notifier: Notifier
 
 
-def open_runtime(settings: Settings) -> Runtime:
+def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> Runtime:
     """Build what the settings name; imports only that."""
     photos = open_photos(settings)
     ledger, profiles = _records(settings)
@@ -36,7 +36,7 @@ def open_runtime(settings: Settings) -> Runtime:
         ledger=ledger,
         profiles=profiles,
         thumbnails=_thumbnails(settings),
-        notifier=_notifier(settings),
+        notifier=_notifier(settings, more_notices),
     )
 
 
@@ -92,7 +92,22 @@ def _thumbnails(settings: Settings) -> ThumbnailStore:
     return FolderThumbnails(settings.folder / "thumbnails")
 
 
-def _notifier(settings: Settings) -> Notifier:
+def _notifier(settings: Settings, more: Sequence[Notifier]) -> Notifier:
+    from selfiegate.notices.several import SeveralNotices
+
+    return SeveralNotices([*(_notices(name, settings) for name in settings.notices), *more])
+
+
+def _notices(name: str, settings: Settings) -> Notifier:
+    match name:
+        case "sns":
+            from selfiegate.notices.sns import SnsNotices
+
+            return SnsNotices(settings.aws)
+        case "ses":
+            from selfiegate.notices.ses import SesNotices
+
+            return SesNotices(settings.aws)
     from selfiegate.notices.log import LogNotices
 
     return LogNotices()
@@ -129,6 +144,7 @@ def _thresholds(settings: Settings, match: float, verify: float) -> Thresholds:
 
 
 _current: Runtime | None = None
+_opener: Callable[[Settings], Runtime] = open_runtime
 _lock = threading.Lock()
 
 
@@ -137,8 +153,14 @@ def runtime() -> Runtime:
     global _current
     with _lock:
         if _current is None:
-            _current = open_runtime(load_settings())
+            _current = _opener(load_settings())
         return _current
+
+
+def open_with(opener: Callable[[Settings], Runtime]) -> None:
+    """Let another function build the runtime: one that knows more than the settings."""
+    global _opener
+    _opener = opener
 
 
 @contextmanager

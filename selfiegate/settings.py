@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     matching: Matching = Matching()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
     notices: tuple[Literal["log", "sns", "ses"], ...] = Field(("log",), description="How users and operators are told")
+    notification_block: str | None = Field(None, description="A Prefect block that is told too: slack-webhook/riders")
+    key_template: str = Field(
+        "{user_id}/{name}", description="Whose photo an object key is, where its event tells none"
+    )
     retries: Retries = Retries()
     lease_s: float = Field(
         60.0,

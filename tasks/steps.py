@@ -16,11 +16,14 @@ from prefect.client.schemas.objects import TaskRun
 
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.model import Claim
-from selfiegate.runtime import runtime
+from selfiegate.runtime import open_with, runtime
 from selfiegate.settings import load_settings
+from tasks.blocks import open_with_blocks
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+open_with(open_with_blocks)
 
 _retries = load_settings().retries
 _log = logging.getLogger(__name__)

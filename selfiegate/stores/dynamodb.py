@@ -174,9 +174,11 @@ class DynamoLedger:
             raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
         return row
 
-    def mark_notified(self, claim: Claim) -> None:
-        """Record that the user was told."""
-        self._table.update(_key(claim), "SET notified = :yes", "attribute_exists(user_id)", yes=True)
+    def mark_notified(self, claim: Claim, notified: bool) -> bool:
+        """Record whether the user was told, once."""
+        return self._table.update(
+            _key(claim), "SET notified = :now", "notified = :before", now=notified, before=not notified
+        )
 
     def undecided(self, before: int) -> Sequence[Claim]:
         """Return the rows without a verdict whose lease ran out before this time, as of a moment ago."""

@@ -138,9 +138,9 @@ class MemoryLedger:
             raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
         return row
 
-    def mark_notified(self, claim: Claim) -> None:
-        """Record that the user was told."""
-        self._change(claim, lambda _: True, lambda _: {"notified": True})
+    def mark_notified(self, claim: Claim, notified: bool) -> bool:
+        """Record whether the user was told, once."""
+        return self._change(claim, lambda row: row.notified != notified, lambda _: {"notified": notified})
 
     def undecided(self, before: int) -> Sequence[Claim]:
         """Return the rows without a verdict whose lease ran out before this time."""

@@ -132,9 +132,10 @@ class SqliteLedger:
             raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
         return row
 
-    def mark_notified(self, claim: Claim) -> None:
-        """Record that the user was told."""
-        self._changed(f"UPDATE claims SET notified = 1 {_ROW}", claim.user_id, claim.photo.id)
+    def mark_notified(self, claim: Claim, notified: bool) -> bool:
+        """Record whether the user was told, once."""
+        sql = f"UPDATE claims SET notified = ? {_ROW} AND notified = ?"
+        return self._changed(sql, notified, claim.user_id, claim.photo.id, not notified)
 
     def undecided(self, before: int) -> Sequence[Claim]:
         """Return the rows without a verdict whose lease ran out before this time."""

@@ -138,10 +138,12 @@ class LedgerContract:
 
         assert ledger.claim(PHOTO, "ann", "run-2", lease_s=60).verdict == verdict()
 
-    def test_notices_are_marked(self, ledger: Ledger, claim: Claim) -> None:
+    def test_a_notice_is_taken_once_and_may_be_given_back(self, ledger: Ledger, claim: Claim) -> None:
         ledger.decide(claim, verdict("rejected", None))
-        ledger.mark_notified(claim)
 
+        assert [ledger.mark_notified(claim, told) for told in (True, True, False, False, True)] == [
+            True, False, True, False, True
+        ]  # fmt: skip
         assert ledger.get(PHOTO, "ann").notified
 
     def test_undecided_rows_are_found_when_their_lease_ran_out(self, ledger: Ledger, claim: Claim) -> None:

@@ -1,0 +1,23 @@
+"""Every photo that an event names, in whatever shape AWS or the workshop's state machine gave it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from prefect import flow
+from pydantic import Field
+
+from flows.process_photo import process_photo
+from selfiegate.model import Verdict
+from tasks.photos import find_uploads
+
+
+@flow(name="process-event", persist_result=False)
+async def process_event(
+    event: Annotated[
+        dict[str, Any],
+        Field(description='{"userId", "s3Bucket", "s3Key"}, its batch form, or an S3, EventBridge or CloudTrail event'),
+    ],
+) -> list[Verdict | None]:
+    """Process the photos of one event, one after the other, each as a run of its own."""
+    return [await process_photo(photo, user_id) for photo, user_id in await find_uploads(event)]

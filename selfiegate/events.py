@@ -1,0 +1,269 @@
+"""Events as photos: what AWS and the workshop say about uploads, and whose photo a key is.
+
+Known messages, as JSON text or parsed:
+
+    {"userId", "s3Bucket", "s3Key"}            the workshop's, or {"s3Bucket", "images": [{"userId", "s3Key"}]}
+    {"Records": [{"eventName", "s3"}]}         S3 notifications; their keys are form-encoded
+    {"source", "detail-type", "detail"}        EventBridge: S3's `Object Created`, or an S3 call seen by CloudTrail
+    {"Type": "Notification", "Message"}        any of these in an SNS envelope
+    {"Body"}, {"Records": [{"body"}]}          any of these in an SQS message, as boto3 or Lambda give it
+
+Well-formed events that create no object (deletions, S3's test event, other services) name no photo.
+Shapes: AWS's "Event message structure" (S3 notifications), "EventBridge event message structure" and
+"Amazon S3 CloudTrail events". What is wrong raises `WrongInput`, never another error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+from urllib.parse import unquote_plus
+
+from pydantic import Field
+
+from selfiegate.errors import BackendMisconfigured, WrongInput
+from selfiegate.model import Value, user_id_of
+
+_KNOWN = (
+    "known are the workshop's userId, s3Bucket and s3Key (or s3Bucket and images), S3's Records, EventBridge's "
+    "'Object Created' of aws.s3, CloudTrail's PutObject, PostObject, CopyObject and CompleteMultipartUpload, "
+    "and each of these in an SNS or SQS message"
+)
+_MAX_MESSAGE = 1 << 20
+"""SQS and EventBridge carry a mebibyte at most."""
+_MAX_TEXTS = 5
+"""JSON text within JSON text; an event in SNS in SQS takes two."""
+_MAX_FIELD = 4096
+_MAX_KEY = 1024
+"""S3's own limit, in bytes of UTF-8; a field holds one with every byte form-encoded."""
+_CREATING = ("PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload")
+# No slash: a bucket with one would be a folder on this machine (see `PhotoRef`).
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}")
+
+
+class Upload(Value):
+    """One uploaded object, as far as its event tells; "" is "not told"."""
+
+    bucket: str
+    key: str = Field(description="As S3 knows it, decoded")
+    version: str = Field("", description="S3 version id; the 'null' of unversioned objects pins nothing and is dropped")
+    etag: str = Field("", description="Without quotation marks")
+    sequencer: str = Field("", description="Hexadecimal; orders the events of one key once padded to equal length")
+    user_id: str | None = Field(None, description="None where the event names none: see `KeyTemplate`")
+
+
+def uploads(message: str | bytes | Mapping[str, Any]) -> list[Upload]:
+    """Return the uploads that a message tells of, none for an event of another kind.
+
+    Raises `WrongInput` that names what is missing where any part of the message is malformed.
+    """
+    return _uploads(message, texts=0)
+
+
+def _uploads(message: object, texts: int) -> list[Upload]:
+    if isinstance(message, str | bytes):
+        return _uploads(_parsed(message, texts), texts + 1)
+    if not isinstance(message, Mapping):
+        raise WrongInput(f"the event is not an object but {type(message).__name__}; {_KNOWN}")
+    match message:
+        case {"Type": "Notification"}:
+            return _uploads(_enclosed(message, "Message"), texts)
+        case {"Body": _}:
+            return _uploads(_enclosed(message, "Body"), texts)
+        case {"Records": records}:
+            return list(chain.from_iterable(_from_record(record, texts) for record in _listed(records, "Records")))
+        case {"Event": "s3:TestEvent"} | {"Type": "SubscriptionConfirmation" | "UnsubscribeConfirmation"}:
+            return []
+        case {"source": str(), "detail-type": str(), "detail": Mapping()}:
+            return _from_eventbridge(message)
+        case {"images": images}:
+            return [_from_workshop(message, image) for image in _listed(images, "images")]
+        case {"s3Bucket": _} | {"s3Key": _} | {"userId": _}:
+            return [_from_workshop(message, message)]
+    raise WrongInput(f"the event is of no known shape; {_KNOWN}")
+
+
+def _parsed(text: str | bytes, texts: int) -> object:
+    if texts == _MAX_TEXTS or len(text) > _MAX_MESSAGE:
+        raise WrongInput(f"the event is larger than {_MAX_MESSAGE} bytes, or wrapped more than {_MAX_TEXTS} times")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise WrongInput("the event is nested too deeply to be read") from None
+    except ValueError as error:  # no JSON, no Unicode, or a number of thousands of digits
+        raise WrongInput(f"the event is not JSON ({type(error).__name__}); {_KNOWN}") from None
+
+
+def _from_workshop(outer: Mapping[str, Any], image: object) -> Upload:
+    user_id = user_id_of(_text(image, "userId"))
+    return _upload(_text(outer, "s3Bucket"), _text(image, "s3Key"), user_id=user_id)
+
+
+def _from_record(record: object, texts: int) -> list[Upload]:
+    match record:
+        case {"body": _}:
+            return _uploads(_enclosed(record, "body"), texts)
+        case {"Sns": _}:
+            return _uploads(_enclosed(record, "Sns", "Message"), texts)
+    name = _text(record, "eventName").removeprefix("s3:")  # MinIO writes the prefix, AWS does not
+    if not name.startswith("ObjectCreated:"):
+        return []
+    try:
+        key = unquote_plus(_text(record, "s3", "object", "key"), errors="strict")
+    except UnicodeDecodeError:
+        raise WrongInput("the event's s3.object.key is not form-encoded UTF-8") from None
+    return [_created(record, "s3", key, version="versionId", etag="eTag")]
+
+
+def _from_eventbridge(event: Mapping[str, Any]) -> list[Upload]:
+    if _at(event, "detail", "eventSource") == "s3.amazonaws.com":
+        return _from_cloudtrail(event)
+    if (event["source"], event["detail-type"]) != ("aws.s3", "Object Created"):
+        return []
+    key = _text(event, "detail", "object", "key")
+    return [_created(event, "detail", key, version="version-id", etag="etag")]
+
+
+def _created(event: object, part: str, key: str, *, version: str, etag: str) -> Upload:
+    return _upload(
+        _text(event, part, "bucket", "name"),
+        key,
+        version=_told(event, part, "object", version),
+        etag=_told(event, part, "object", etag),
+        sequencer=_told(event, part, "object", "sequencer"),
+    )
+
+
+def _from_cloudtrail(event: Mapping[str, Any]) -> list[Upload]:
+    # A refused call is an event too, with an errorCode.
+    if _at(event, "detail", "eventName") not in _CREATING or _at(event, "detail", "errorCode"):
+        return []
+    return [
+        _upload(
+            _text(event, "detail", "requestParameters", "bucketName"),
+            _text(event, "detail", "requestParameters", "key"),
+            version=_told(event, "detail", "responseElements", "x-amz-version-id"),
+        )
+    ]
+
+
+def _upload(bucket: str, key: str, *, version: str = "", etag: str = "", **more: str) -> Upload:
+    if not _BUCKET.fullmatch(bucket):
+        raise WrongInput(f"{bucket[:80]!r} is no name of a bucket: 3 to 255 letters, digits, dots, hyphens")
+    if len(key.encode()) > _MAX_KEY:
+        raise WrongInput(f"the key {key[:80]!r}... is longer than S3's {_MAX_KEY} bytes")
+    version = "" if version == "null" else version
+    return Upload(bucket=bucket, key=key, version=version, etag=etag.strip('"'), **more)
+
+
+def _at(event: object, *path: str) -> object:
+    for name in path:
+        event = event.get(name) if isinstance(event, Mapping) else None
+    return event
+
+
+def _listed(value: object, name: str) -> list[object]:
+    if not isinstance(value, list):
+        raise WrongInput(f"the event's {name} is not a list; {_KNOWN}")
+    return value
+
+
+def _enclosed(event: object, *path: str) -> object:
+    value = _at(event, *path)
+    if not isinstance(value, str):
+        raise WrongInput(f"the event has no text in {'.'.join(path)}; {_KNOWN}")
+    return value
+
+
+def _text(event: object, *path: str) -> str:
+    if value := _told(event, *path):
+        return value
+    raise WrongInput(f"the event has no {'.'.join(path)}; {_KNOWN}")
+
+
+def _told(event: object, *path: str) -> str:
+    value = _at(event, *path)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > _MAX_FIELD or re.search("[\ud800-\udfff]", value):
+        raise WrongInput(f"the event's {'.'.join(path)} is not text of at most {_MAX_FIELD} characters")
+    return value
+
+
+_Tokens = list[str | None]
+"""Literal texts, and None for what stands for one or more characters."""
+
+
+class KeyTemplate:
+    """Says which user a key belongs to, by `{user_id}` in a template that the whole key must match.
+
+    `{user_id}`, `*` and `{name}` each stand for one or more characters of one path segment. `{name}` alone at
+    the end stands for one or more segments, so `{user_id}/{name}` takes `ann/2026/selfie.jpg`, which
+    `{user_id}/*` refuses. All else stands for itself, upper and lower case told apart.
+
+    Never guesses: a key that could name two users (`ann-b-1.jpg` under `{user_id}-*.jpg`) is refused.
+    Matching takes steps of the order of the key's length times the template's; no regular expression is run.
+    """
+
+    def __init__(self, text: str = "{user_id}/{name}") -> None:
+        self.text = text
+        if text.count("{user_id}") != 1:
+            raise BackendMisconfigured(f"the key template {text!r} needs {{user_id}} once, as in {{user_id}}/{{name}}")
+        segments = text.split("/")
+        self._spans = segments[-1] == "{name}"
+        self._user_at = next(n for n, segment in enumerate(segments) if "{user_id}" in segment)
+        self._segments = [[self._tokens(part) for part in segment.split("{user_id}")] for segment in segments]
+        before, after = self._segments[self._user_at]
+        if before[-1:] == [None] or after[:1] == [None]:
+            raise BackendMisconfigured(f"nothing tells {{user_id}} from its neighbour in the key template {text!r}")
+
+    def __repr__(self) -> str:
+        return f"KeyTemplate({self.text!r})"
+
+    def user_of(self, key: str) -> str:
+        """Return the id of the user that a (decoded) key belongs to; raise `WrongInput` where that is not certain."""
+        found = self._candidates(key)
+        if len(found) != 1:
+            why = "could name more than one user" if found else "does not match"
+            raise WrongInput(f"the key {key[:_MAX_KEY]!r} {why} under the template {self.text!r}")
+        try:
+            return user_id_of(found[0])
+        except WrongInput as error:
+            raise WrongInput(f"the key {key[:_MAX_KEY]!r} under the template {self.text!r}: {error}") from None
+
+    def _candidates(self, key: str) -> list[str]:
+        """Return the user ids that the key can be read as: none, one, or some of several."""
+        count = len(self._segments)
+        parts = key.split("/", count - 1 if self._spans else -1)
+        if len(key) > _MAX_KEY or len(parts) != count or (self._spans and key.endswith("/")):
+            return []
+        others = [n for n in range(count) if n != self._user_at]
+        if not all(len(parts[n]) in _reach(self._segments[n][0], parts[n]) for n in others):
+            return []
+        part, (before, after) = parts[self._user_at], self._segments[self._user_at]
+        starts = sorted(_reach(before, part))
+        ends = sorted(len(part) - n for n in _reach([t and t[::-1] for t in reversed(after)], part[::-1]))
+        # Any span but the widest is shorter, hence another id: two at each side are enough to tell.
+        return [part[start:end] for start in starts[:2] for end in ends[-2:] if start < end]
+
+    def _tokens(self, part: str) -> _Tokens:
+        pieces = re.split(r"(\{name\}|\*)", part)
+        if any(brace in piece for piece in pieces[::2] for brace in "{}"):
+            raise BackendMisconfigured(
+                f"the key template {self.text!r} may hold {{user_id}}, {{name}}, *, no other braces"
+            )
+        return [None if n % 2 else piece for n, piece in enumerate(pieces) if piece]
+
+
+def _reach(tokens: _Tokens, text: str) -> set[int]:
+    """Return all positions of the text at which its beginning is used up by the tokens."""
+    reached = {0}
+    for token in tokens:
+        if token is None:
+            reached = set(range(min(reached, default=len(text)) + 1, len(text) + 1))
+        else:
+            reached = {at + len(token) for at in reached if text.startswith(token, at)}
+    return reached

@@ -1,0 +1,87 @@
+"""Prefect blocks: credentials for AWS, and a place where notices go."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect_aws import AwsCredentials
+
+from selfiegate import aws as aws_clients
+from selfiegate.aws_settings import AwsSettings
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.policy import reason
+from selfiegate.settings import Settings
+from tasks.blocks import BlockNotices, open_with_blocks
+from tests.contract.records import verdict
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+REFUSED = verdict("rejected", None).model_copy(update={"reasons": (reason("sunglasses"),)})
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    received: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", received
+    server.shutdown()
+
+
+def save_webhook(url: str) -> None:
+    CustomWebhookNotificationBlock(
+        name="riders", url=url, method="POST", json_data={"title": "{{subject}}", "text": "{{body}}"}
+    ).save("riders", overwrite=True)
+
+
+def test_a_notification_block_is_told_what_is_wrong(webhook: tuple[str, list[dict[str, str]]]) -> None:
+    save_webhook(webhook[0])
+    BlockNotices("custom-webhook/riders").notify(REFUSED)
+
+    (message,) = webhook[1]
+    assert message["title"] == "Non-compliant photo encountered"
+    assert "The face wears sunglasses." in message["text"]
+
+
+def test_a_block_that_does_not_answer_is_tried_again() -> None:
+    save_webhook("http://127.0.0.1:9/")
+
+    with pytest.raises(BackendUnavailable, match="custom-webhook/riders"):
+        BlockNotices("custom-webhook/riders").notify(REFUSED)
+
+
+def test_a_block_that_is_not_there_is_named_with_its_setting() -> None:
+    with pytest.raises(BackendMisconfigured, match=r"slack-webhook/nobody.*SELFIEGATE_NOTIFICATION_BLOCK"):
+        BlockNotices("slack-webhook/nobody").notify(REFUSED)
+
+
+def test_aws_credentials_come_from_the_block_that_is_named(pack: object) -> None:
+    keys = {"aws_access_key_id": "from-block", "aws_secret_access_key": "x"}
+    AwsCredentials(**keys, region_name="eu-north-1").save("uploads", overwrite=True)
+    settings = AwsSettings(credentials_block="uploads")
+    before = aws_clients._session_of
+    try:
+        open_with_blocks(Settings(aws=settings))
+        s3 = aws_clients.client("s3", settings)
+        moved = aws_clients.client("s3", settings.model_copy(update={"region": "us-west-2"}))
+    finally:
+        aws_clients.take_sessions_from(before)
+
+    assert s3._request_signer._credentials.access_key == "from-block"
+    assert (s3.meta.region_name, moved.meta.region_name) == ("eu-north-1", "us-west-2")

@@ -1,0 +1,59 @@
+"""Events of every shape through the flow, on S3 and Rekognition over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from flows.process_event import process_event
+from selfiegate.aws import AwsSettings, client
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.runtime import open_runtime, using
+from selfiegate.settings import Settings
+from tests.aws import PHOTOS
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"userId": "user_a", "s3Bucket": PHOTOS, "s3Key": "user_a/me.png"},
+        {"s3Bucket": PHOTOS, "images": [{"userId": "user_a", "s3Key": "user_a/me.png"}]},
+        {
+            "Records": [
+                {
+                    "eventName": "ObjectCreated:Put",
+                    "s3": {"bucket": {"name": PHOTOS}, "object": {"key": "user_a%2Fme.png", "sequencer": "00"}},
+                }
+            ]
+        },
+        {
+            "source": "aws.s3",
+            "detail-type": "Object Created",
+            "detail": {"bucket": {"name": PHOTOS}, "object": {"key": "user_a/me.png", "sequencer": "00"}},
+        },
+    ],
+    ids=["workshop", "batch", "s3", "eventbridge"],
+)
+def test_the_photos_of_an_event_get_their_verdicts(aws: AwsSettings, event: dict[str, Any]) -> None:
+    rt = open_runtime(Settings(backend="rekognition", records="dynamodb", aws=aws))
+    client("s3", aws).put_object(Bucket=PHOTOS, Key="user_a/me.png", Body=scripted_photo("ann"))
+    with using(rt):
+        (found,) = asyncio.run(process_event(event))
+
+    assert (found.status, found.user_id) == ("accepted", "user_a")
+
+
+def test_an_event_pins_the_version_that_it_tells(aws: AwsSettings) -> None:
+    rt = open_runtime(Settings(backend="rekognition", records="dynamodb", aws=aws))
+    put = client("s3", aws).put_object
+    first = put(Bucket=PHOTOS, Key="user_a/me.png", Body=scripted_photo("ann"))["VersionId"]
+    put(Bucket=PHOTOS, Key="user_a/me.png", Body=scripted_photo())
+    told = {"bucket": {"name": PHOTOS}, "object": {"key": "user_a/me.png", "version-id": first, "sequencer": "00"}}
+    with using(rt):
+        (found,) = asyncio.run(process_event({"source": "aws.s3", "detail-type": "Object Created", "detail": told}))
+
+    assert (found.status, found.photo.version) == ("accepted", first)
