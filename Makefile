@@ -27,6 +27,7 @@ check: .venv/filled  ## what CI runs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/cfn-lint deployments/aws/template.yaml
 	$(BIN)/pytest -q
 
 bench: .venv/filled

@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 gallery = typer.Typer(no_args_is_help=True, help="The enrolled faces.")
 app.add_typer(gallery, name="gallery")
+aws = typer.Typer(no_args_is_help=True, help="What AWS has to allow.")
+app.add_typer(aws, name="aws")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on stderr.")]
@@ -117,6 +119,22 @@ def create() -> None:
     if isinstance(faces, Creatable):
         faces.create()
     console.out.print(f"the gallery is there, model {faces.model}")
+
+
+@aws.command("check")
+def aws_check(
+    photo_bucket: Annotated[str | None, typer.Option(help="Bucket of the photos, or BUCKET/PREFIX.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try every permission that the flow needs; changes nothing. Exit 1: something is missing."""
+    settings = _connected().aws
+    from deployments.aws_check import check, examine  # boto3 is an extra
+
+    if not as_json:
+        raise typer.Exit(0 if examine(settings, photo_bucket) else 1)
+    findings = check(settings, photo_bucket)
+    print(json.dumps([finding.model_dump() for finding in findings]))
+    raise typer.Exit(1 if any(finding.status == "missing" for finding in findings) else 0)
 
 
 @app.command()

@@ -1,0 +1,164 @@
+"""The CloudFormation template: clean, least privilege, and in step with what `aws check` walks and settings know."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.aws_permissions import Where, permissions
+from tests.aws_stack import REGION, SENDER, TEMPLATE, Stack, deploy, environment_of, template, worker_settings
+
+RESOURCES: dict[str, Any] = template()["Resources"]
+KEPT = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Rekognition::Collection"}
+PROCESSES = ("WorkerPolicy", "WorkerMailPolicy", "OperatorPolicy")
+
+
+@pytest.fixture(scope="module")
+def stack(moto: str) -> Stack:
+    return deploy(moto, Sender=SENDER, UserFrom="metadata")
+
+
+def statements(effect: str) -> list[dict[str, Any]]:
+    """Return all policy statements of one effect, of roles, buckets and queues."""
+    properties = [resource.get("Properties", {}) for resource in RESOURCES.values()]
+    documents = [value for found in properties for name, value in found.items() if name.endswith("PolicyDocument")]
+    return [one for document in documents for one in document["Statement"] if one["Effect"] == effect]
+
+
+def actions(statement: dict[str, Any]) -> list[str]:
+    named = statement["Action"]
+    return [named] if isinstance(named, str) else named
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    command = [Path(sys.executable).with_name("cfn-lint"), "--include-checks", "I", "--", TEMPLATE]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert found.stdout == ""
+    assert found.returncode == 0
+
+
+def test_nothing_is_allowed_by_a_wildcard_action() -> None:
+    assert [action for statement in statements("Allow") for action in actions(statement) if "*" in action] == []
+
+
+def test_a_wildcard_resource_says_why() -> None:
+    lines = [line for line in TEMPLATE.read_text().splitlines() if re.search(r'Resource: "\*"', line)]
+
+    assert lines
+    assert [line for line in lines if "#" not in line] == []
+
+
+def test_what_knows_no_resource_is_bound_to_the_region() -> None:
+    unbound = [one["Sid"] for one in statements("Allow") if one.get("Resource") == "*" and "Condition" not in one]
+
+    assert unbound == []
+
+
+def test_buckets_refuse_plain_http() -> None:
+    denied = statements("Deny")
+
+    assert len(denied) == 2
+    assert all(one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for one in denied)
+
+
+def test_only_the_rule_may_send_to_the_queues() -> None:
+    senders = [one for one in statements("Allow") if "sqs:SendMessage" in actions(one) and "Principal" in one]
+
+    assert len(senders) == 2
+    assert all(one["Principal"] == {"Service": "events.amazonaws.com"} for one in senders)
+    assert all(one["Condition"] == {"ArnEquals": {"aws:SourceArn": {"GetAtt": "PhotoRule.Arn"}}} for one in senders)
+
+
+def test_photos_faces_and_decisions_outlive_the_stack() -> None:
+    lost = [
+        name
+        for name, resource in RESOURCES.items()
+        if resource["Type"] in KEPT
+        and (resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")) != ("Retain", "Retain")
+    ]
+
+    assert lost == []
+
+
+def test_each_permission_that_check_walks_is_granted_and_each_granted_one_is_walked(stack: Stack) -> None:
+    arn = stack.outputs["WorkerRoleArn"].split(":")
+    walked = permissions(worker_settings(stack).aws, stack.outputs["PhotoBucketName"], Where(arn[1], REGION, arn[4]))
+    domain = "identity/" + SENDER.partition("@")[2]  # SES may ask for it in place of the address
+    granted = {(action, where) for action, where in stack.granted(*PROCESSES) if not where.endswith(domain)}
+
+    assert {(one.action, one.resource) for one in walked} == granted
+
+
+def test_what_only_looks_or_creates_is_the_operators(stack: Stack) -> None:
+    arn = stack.outputs["WorkerRoleArn"].split(":")
+    walked = permissions(worker_settings(stack).aws, stack.outputs["PhotoBucketName"], Where(arn[1], REGION, arn[4]))
+
+    assert {(one.action, one.resource) for one in walked if one.is_operators} == stack.granted("OperatorPolicy")
+
+
+def test_the_bridge_reads_photos_only_where_it_takes_users_from_their_metadata(stack: Stack) -> None:
+    always = {action for action, _ in stack.granted("BridgePolicy")}
+    besides = {action for action, _ in stack.granted("BridgeMetadataPolicy")}
+
+    assert always == {
+        "sqs:ReceiveMessage",
+        "sqs:DeleteMessage",
+        "sqs:ChangeMessageVisibility",
+        "sqs:GetQueueAttributes",
+        "sqs:SendMessage",
+        "dynamodb:GetItem",
+    }
+    assert besides == {"s3:GetObject", "s3:GetObjectVersion"}
+
+
+def test_the_output_is_a_workers_environment(stack: Stack) -> None:
+    settings = worker_settings(stack)
+
+    assert (settings.aws.region, settings.aws.collection) == (REGION, "selfiegate")
+    assert (settings.aws.ledger_table, settings.aws.profiles_table) == ("selfiegate-ledger", "selfiegate-profiles")
+    assert settings.aws.sender == SENDER
+    assert settings.aws.topic_arn
+    assert settings.aws.thumbnail_bucket
+
+
+def test_the_workshops_bucket_collection_and_table_can_be_kept(moto: str) -> None:
+    kept = {
+        "ExistingPhotoBucket": "riders-photos",
+        "ExistingThumbnailBucket": "riders-thumbnails",
+        "ExistingCollection": "rider-photos",
+        "ExistingProfilesTable": "RiderPhotoDDBTable",
+    }
+    workshop = deploy(moto, **kept)
+    environment = environment_of(workshop)
+    buckets = workshop.client("s3").list_buckets()["Buckets"]
+    tables = workshop.client("dynamodb").list_tables()["TableNames"]
+
+    assert environment["SELFIEGATE_AWS__COLLECTION"] == "rider-photos"
+    assert environment["SELFIEGATE_AWS__PROFILES_TABLE"] == "RiderPhotoDDBTable"
+    assert environment["SELFIEGATE_AWS__THUMBNAIL_BUCKET"] == "riders-thumbnails"
+    assert "SELFIEGATE_AWS__SENDER" not in environment
+    assert (buckets, tables) == ([], ["selfiegate-ledger"])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "keys"), [("", ["readme.txt", "selfies/ann.jpg"]), ("selfies/", ["selfies/ann.jpg"])]
+)
+def test_uploads_below_the_prefix_reach_the_queue(moto: str, prefix: str, keys: list[str]) -> None:
+    uploads = deploy(moto, PhotoPrefix=prefix)
+    s3, bucket = uploads.client("s3"), uploads.outputs["PhotoBucketName"]
+    switch = {"EventBridgeConfiguration": {}}  # moto's CloudFormation leaves it out
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=switch)
+    for key in ("readme.txt", "selfies/ann.jpg"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"photo")
+    queue = f"{moto}/123456789012/selfiegate-photos"
+    found = uploads.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0)
+
+    events = [json.loads(message["Body"]) for message in found["Messages"]]
+    assert sorted(event["detail"]["object"]["key"] for event in events) == keys
