@@ -87,8 +87,9 @@ def _connected() -> Settings:
     """Return the settings; where they name Prefect blocks, let the runtime be built with them."""
     settings = load_settings()
     if settings.aws.credentials_block or settings.notification_block:
-        from tasks.blocks import open_with_blocks  # Prefect takes two seconds to import
+        from tasks.blocks import connect, open_with_blocks  # Prefect takes two seconds to import
 
+        connect(settings)
         open_with(open_with_blocks)
     return settings
 

@@ -14,6 +14,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,  # noqa: A004  botocore's: refused, closed, timed out
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     ResponseStreamingError,
@@ -89,7 +90,13 @@ def translated(what: str) -> Iterator[None]:
         if code_of(error) in _UNAVAILABLE or _status(error) in (429, *range(500, 600)):
             raise BackendUnavailable(message) from error
         raise BackendMisconfigured(f"{message}; `selfiegate aws check` names what is missing") from error
-    except (ConnectionError, HTTPClientError, IncompleteReadError, ResponseStreamingError) as error:
+    except (
+        ConnectionError,
+        FlexibleChecksumError,
+        HTTPClientError,
+        IncompleteReadError,
+        ResponseStreamingError,
+    ) as error:
         raise BackendUnavailable(f"{what}: {error}") from error
     except BotoCoreError as error:  # no credentials, no region, wrong parameters
         raise BackendMisconfigured(f"{what}: {error}; see SELFIEGATE_AWS__REGION and AWS's own credentials") from error

@@ -13,7 +13,7 @@ class AwsSettings(Value):
     """Where things are in AWS. Names left empty are not used."""
 
     region: str | None = Field(None, description="Empty: boto3's own")
-    endpoint_url: str | None = Field(None, description="Of an S3-compatible store, or of a test server")
+    endpoint_url: str | None = Field(None, description="Of all services: an S3-compatible store, a test server")
     rekognition_endpoint_url: str | None = Field(None, description="Where it differs from endpoint_url")
     credentials_block: str | None = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
     collection: str = Field("selfiegate", description="Rekognition's gallery")

@@ -126,7 +126,7 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
         rivals += _contesters(rt, ours)
         if lost_to := next((match for match, rows in rivals if _outranks(rows, ours)), None):
             return lost_to
-        unexplained = next((match for match, rows in rivals if rows == []), None)
+        unexplained = next((match for match, rows in rivals if rows == [] and rt.faces.holds(match.face_id)), None)
         if not unexplained and _contest(rt, ours, rivals) and rt.ledger.accept(ours):
             return None
         time.sleep(pause)
@@ -186,10 +186,14 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
     profile = rt.profiles.get(claim.user_id)
     if profile and profile.photo == claim.photo:
         return
+    before = rt.ledger.get(claim.photo, claim.user_id)
     ours = rt.ledger.release(claim)
     row = rt.ledger.get(claim.photo, claim.user_id)
     if ours or (row and row.verdict and row.status != "accepted"):
-        rt.faces.discard(claim.photo, claim.user_id, keep=profile.face_id if profile else None)
+        if before and before.face_id:
+            rt.faces.remove(before.face_id)
+        else:
+            rt.faces.discard(claim.photo, claim.user_id)
         rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
     if not ours:
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")

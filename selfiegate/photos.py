@@ -111,9 +111,19 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def kind_of(data: bytes) -> str | None:
-    """Return a photo's format by its first bytes: JPEG or PNG, None for others."""
-    return "JPEG" if data.startswith(_MAGIC[0]) else "PNG" if data.startswith(_MAGIC[1]) else None
+def is_plain(data: bytes) -> bool:
+    """Say whether every reader sees the same in these bytes: 8-bit RGB or grey JPEG or PNG, nothing transparent.
+
+    EXIF orientation is honoured in JPEGs by all, in PNGs by some.
+    """
+    image = _open(data)
+    turned = image.format == "PNG" and image.getexif().get(0x0112, 1) != 1
+    return (
+        image.format in ("JPEG", "MPO", "PNG")
+        and image.mode in ("RGB", "L")
+        and not image.has_transparency_data
+        and not turned
+    )
 
 
 def canonical_jpeg(image: Image.Image) -> bytes:

@@ -55,11 +55,11 @@ class FaceBackend(Protocol):
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
 
-    def discard(self, photo: PhotoRef, user_id: str, keep: str | None = None) -> None:
-        """Remove the face enrolled from this photo for this user, also where its id was never learnt.
+    def discard(self, photo: PhotoRef, user_id: str) -> None:
+        """Remove the face enrolled from this photo for this user, where its id was never noted."""
 
-        `keep` is a face id that stays: equal bytes may have given it to another photo of the same user.
-        """
+    def holds(self, face_id: str) -> bool:
+        """Say whether a face is in the gallery now, whatever searches still show."""
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 from typing import Any
 
+import httpx
 from prefect.blocks.core import Block
 
 from selfiegate.aws_settings import AwsSettings
@@ -14,22 +17,38 @@ from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
 
 
-def open_with_blocks(settings: Settings) -> Runtime:
-    """Build the runtime with the blocks that the settings name."""
+def connect(settings: Settings) -> None:
+    """Let AWS clients be made with the credentials block that the settings name."""
     if settings.aws.credentials_block:
         from selfiegate.aws import take_sessions_from
 
         take_sessions_from(_session)
+
+
+def open_with_blocks(settings: Settings) -> Runtime:
+    """Build the runtime with the blocks that the settings name."""
+    connect(settings)
     block = settings.notification_block
     return open_runtime(settings, [BlockNotices(block)] if block else [])
 
 
 def load(name: str, setting: str) -> Any:
-    """Load a block by 'type/name'; called from threads, where Prefect's client is synchronous."""
+    """Load a block by 'type/name'; `setting` is what names it."""
     try:
-        return Block.load(name)
+        return _ended(Block.load(name))
     except ValueError as error:
         raise BackendMisconfigured(f"there is no Prefect block {name!r} ({error}); mend {setting}") from error
+    except httpx.HTTPError as error:
+        raise BackendUnavailable(f"Prefect's API does not give the block {name!r}: {error}") from error
+
+
+def _ended(answer: Any) -> Any:
+    """Return what a method of Prefect's gives, in the thread of a step.
+
+    The thread has no loop, but it inherits the context of the flow's; so some of Prefect's methods return a
+    coroutine there.
+    """
+    return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
 
 
 def _session(settings: AwsSettings) -> Any:
@@ -56,6 +75,6 @@ class BlockNotices:
         reasons = "\n".join(f"- {reason.message}" for reason in verdict.reasons)
         block = load(self._name, "SELFIEGATE_NOTIFICATION_BLOCK")
         try:
-            block.notify(f"{about}\n{reasons}", subject="Non-compliant photo encountered")
+            _ended(block.notify(f"{about}\n{reasons}", subject="Non-compliant photo encountered"))
         except Exception as error:  # each block raises its own
             raise BackendUnavailable(f"the Prefect block {self._name}: {type(error).__name__}: {error}") from error

@@ -23,6 +23,8 @@ def find_uploads(event: dict[str, Any]) -> list[tuple[PhotoRef, str]]:
     rt, found = runtime(), []
     template = KeyTemplate(rt.settings.key_template)
     for upload in uploads(event):
+        if upload.bucket == rt.settings.aws.thumbnail_bucket:
+            continue  # our own thumbnails must not come round as photos
         user_id = user_id_of(upload.user_id) if upload.user_id else template.user_of(upload.key)
         version = upload.version or (f'{ETAG}"{upload.etag}"' if upload.etag else "")
         pinned = PhotoRef(bucket=upload.bucket, key=upload.key, version=version) if version else None

@@ -56,6 +56,11 @@ class Proxy:
         with self._lock:
             self._fault = (name, how, times)
 
+    @property
+    def left(self) -> float:
+        """How many calls are still to go wrong."""
+        return self._fault[2]
+
     def close(self) -> None:
         """Stop serving."""
         self._server.shutdown()

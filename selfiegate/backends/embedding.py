@@ -86,10 +86,13 @@ class EmbeddingBackend:
         """Remove a face; an unknown one is fine."""
         self._gallery.remove(face_id)
 
-    def discard(self, photo: PhotoRef, user_id: str, keep: str | None = None) -> None:
+    def discard(self, photo: PhotoRef, user_id: str) -> None:
         """Remove the face enrolled from this photo for this user, if there is one."""
-        if _face_id(photo, user_id) != keep:
-            self._gallery.remove(_face_id(photo, user_id))
+        self._gallery.remove(_face_id(photo, user_id))
+
+    def holds(self, face_id: str) -> bool:
+        """Say whether a face is in the gallery now."""
+        return self._gallery.embedding(face_id) is not None
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled."""

@@ -3,9 +3,9 @@
 An accepted photo takes four calls (DetectFaces, SearchFacesByImage, IndexFaces, SearchFaces), one that the
 policy refuses takes one. Age, gender and emotions are never asked for.
 
-IndexFaces is idempotent for equal bytes and ExternalImageId, which is why every call sends the same image:
-the object in S3 where Rekognition takes it as it is, else one canonical JPEG. Searches may lag behind it; see
-`rivals`.
+IndexFaces is idempotent for equal bytes and ExternalImageId. So every call sends the same image (the object in
+S3 where Rekognition sees it as we do, else one canonical JPEG), and the ExternalImageId names user and photo
+version, so that no two claims ever share a face. Searches may lag behind it; see `rivals`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from selfiegate.aws import AwsSettings, client, code_of, translated
-from selfiegate.errors import BackendUnavailable, PhotoRejected, WrongInput
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import Box, Detection, Face, GalleryStats, Match, PhotoRef, ReasonCode
-from selfiegate.photos import Limits, canonical_jpeg, decode, kind_of
+from selfiegate.photos import Limits, canonical_jpeg, decode, is_plain
 from selfiegate.ports import PhotoStore, Thresholds
 
 MATCH, VERIFY = 90.0, 80.0
@@ -35,8 +35,11 @@ _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDE
 _INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
 """Bytes that Rekognition takes in a request, and of an object in S3."""
 
-_MAX_MATCHES = 50
-_REMEMBERED = 64
+_MAX_MATCHES = 4096
+"""All that Rekognition gives: a rival that is cut off would not be seen. It costs nothing."""
+
+_REMEMBERED = 16
+"""Photos whose image is kept between a run's steps: 5 MB each at most."""
 
 _UNINDEXED = {
     "LOW_SHARPNESS": ReasonCode.BLURRED,
@@ -95,10 +98,9 @@ class RekognitionBackend:
 
     def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
         """Match the photo's largest face; the user's own faces come where they resemble it at all."""
-        found = self._call(
+        found = self._look(
             "search_faces_by_image",
-            CollectionId=self._settings.collection,
-            Image=self._image(photo)[0],
+            photo,
             FaceMatchThreshold=self._floor,
             MaxFaces=_MAX_MATCHES,
             QualityFilter="NONE",
@@ -108,11 +110,10 @@ class RekognitionBackend:
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Index the photo's largest face; raises `PhotoRejected` where Rekognition will not."""
-        found = self._call(
+        found = self._look(
             "index_faces",
-            CollectionId=self._settings.collection,
-            Image=self._image(photo)[0],
-            ExternalImageId=external_id(user_id),
+            photo,
+            ExternalImageId=external_id(user_id, photo),
             MaxFaces=1,
             QualityFilter=self._settings.quality_filter,
             DetectionAttributes=["DEFAULT"],
@@ -120,9 +121,12 @@ class RekognitionBackend:
         if not found["FaceRecords"]:
             reasons = [reason for face in found.get("UnindexedFaces", ()) for reason in face.get("Reasons", ())]
             raise PhotoRejected(_UNINDEXED.get(reasons[0], ReasonCode.NO_FACE) if reasons else ReasonCode.NO_FACE)
-        face_id: str = found["FaceRecords"][0]["Face"]["FaceId"]
-        self._remember(face_id)
-        return face_id
+        face = found["FaceRecords"][0]["Face"]
+        if any(_area(other["FaceDetail"]) > _area(face) for other in found.get("UnindexedFaces", ())):
+            self.remove(face["FaceId"])  # it takes the best face, the policy has judged the largest
+            raise PhotoRejected(ReasonCode.MULTIPLE_FACES)
+        self._remember(face["FaceId"])
+        return str(face["FaceId"])
 
     def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces.
@@ -151,34 +155,51 @@ class RekognitionBackend:
         """Remove a face; an unknown one is fine."""
         self._call("delete_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
 
-    def discard(self, photo: PhotoRef, user_id: str, keep: str | None = None) -> None:
-        """Remove the face indexed from this photo for this user, by learning its id once more."""
-        try:
-            face_id = self.enrol(photo, user_id)
-        except PhotoRejected:
-            return
-        if face_id != keep:
-            self.remove(face_id)
+    def discard(self, photo: PhotoRef, user_id: str) -> None:
+        """Remove the face indexed from this photo for this user, by looking through the collection.
+
+        Only where its id was never noted: a run was killed between IndexFaces and the ledger.
+        """
+        for face in self._faces():
+            if face.get("ExternalImageId") == external_id(user_id, photo):
+                self.remove(face["FaceId"])
+
+    def holds(self, face_id: str) -> bool:
+        """Say whether the collection has a face now; lists are consistent where searches lag behind."""
+        found = self._call("list_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
+        return bool(found["Faces"])
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled, by listing it."""
+        users = [user_id_from(face.get("ExternalImageId", face["FaceId"])) for face in self._faces()]
+        return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
+
+    def _faces(self) -> Iterator[Mapping[str, Any]]:
         with translated("rekognition:ListFaces"):
             pages = client("rekognition", self._settings).get_paginator("list_faces")
-            users = [
-                face.get("ExternalImageId", face["FaceId"])
-                for page in pages.paginate(CollectionId=self._settings.collection)
-                for face in page["Faces"]
-            ]
-        return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
+            for page in pages.paginate(CollectionId=self._settings.collection):
+                yield from page["Faces"]
 
     def _image_of(self, photo: PhotoRef) -> tuple[Mapping[str, Any], tuple[int, int]]:
         data = self._photos.read(photo)
         picture, size = decode(data, self._limits, self._limits.working_side)
-        as_it_is = kind_of(data) in ("JPEG", "PNG")
+        as_it_is = is_plain(data)
         in_s3 = photo.uri.startswith("s3://") and not photo.etag
         if as_it_is and in_s3 and len(data) <= _FROM_S3:
             return {"S3Object": {"Bucket": photo.bucket, "Name": photo.key, "Version": photo.version}}, size
         return {"Bytes": data if as_it_is and len(data) <= _INLINE else canonical_jpeg(picture)}, size
+
+    def _look(self, operation: str, photo: PhotoRef, **arguments: Any) -> Any:
+        """Call an operation on a photo's image; a photo that is gone, or shows no face to it, is an outcome."""
+        try:
+            return self._call(
+                operation, CollectionId=self._settings.collection, Image=self._image(photo)[0], **arguments
+            )
+        except _Refused as refused:
+            raise PhotoRejected(ReasonCode.NO_FACE) from refused
+        except BackendMisconfigured:
+            self._photos.read(photo)  # raises `PhotoRejected` where this version is gone
+            raise
 
     def _remember(self, face_id: str, indexed: float | None = None) -> None:
         with self._lock:
@@ -213,25 +234,31 @@ class _Refused(BackendUnavailable):
         self.code = code
 
 
-def external_id(user_id: str) -> str:
-    """Return a user id as Rekognition's ExternalImageId; `user_id_from` reads it back.
+def external_id(user_id: str, photo: PhotoRef) -> str:
+    """Name a face after its user and photo, in the letters that Rekognition takes; see `user_id_from`.
 
-    What fits is taken as it is, so collections of before keep their ids; all else is '::' and base64.
+    Raises `WrongInput` for a user id whose encoded form has more than 221 characters.
     """
-    if re.fullmatch(r"[a-zA-Z0-9_.\-:]{1,255}", user_id) and not user_id.startswith("::"):
-        return user_id
-    encoded = "::" + base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
-    if len(encoded) > 255:
-        raise WrongInput(f"user id {user_id[:40]!r}... is too long for Rekognition; it takes 189 bytes of UTF-8")
-    return encoded
+    plain = re.fullmatch(r"[a-zA-Z0-9_.\-:]+", user_id) and not user_id.startswith("::")
+    encoded = user_id if plain else "::" + base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
+    if len(encoded) > 221:
+        raise WrongInput(
+            f"user id {user_id[:40]!r}... is too long for Rekognition: 221 of its own letters, else 164 bytes of UTF-8"
+        )
+    return f"{encoded}::{photo.id}"
 
 
 def user_id_from(external: str) -> str:
-    """Return the user id that `external_id` made this of."""
-    if not external.startswith("::"):
-        return external
-    body = external[2:]
-    return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode()
+    """Return the user id that an ExternalImageId names; one that an older system made is the user id itself."""
+    ours = re.fullmatch(r"(.+)::[0-9a-f]{32}", external)
+    encoded = ours[1] if ours else external
+    if not ours or not encoded.startswith("::"):
+        return encoded
+    return base64.urlsafe_b64decode(encoded[2:] + "=" * (-len(encoded[2:]) % 4)).decode()
+
+
+def _area(face: Mapping[str, Any]) -> float:
+    return float(face["BoundingBox"]["Width"] * face["BoundingBox"]["Height"])
 
 
 def _matches(found: Mapping[str, Any]) -> list[Match]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -53,11 +54,18 @@ class _Table:
         )
 
     def delete(self, key: Mapping[str, Any], condition: str, **values: Any) -> bool:
+        extra = {"ExpressionAttributeValues": _packed(_colons(values))} if values else {}
+        return self._write("delete_item", Key=_packed(key), ConditionExpression=condition, **extra)
+
+    def overwrite(self, key: Mapping[str, Any], item: Mapping[str, Any], condition: str, **values: Any) -> bool:
+        """Set attributes, and leave those of others alone."""
         return self._write(
-            "delete_item",
+            "update_item",
             Key=_packed(key),
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in item),
             ConditionExpression=condition,
-            ExpressionAttributeValues=_packed(_colons(values)),
+            ExpressionAttributeNames={f"#{name}": name for name in item},
+            ExpressionAttributeValues=_packed(_colons({**item, **values})),
         )
 
     def query(self, condition: str, index: str | None = None, **values: Any) -> list[dict[str, Any]]:
@@ -158,7 +166,8 @@ class DynamoLedger:
 
     def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once; a refused photo's row expires."""
-        accepted = verdict.status == "accepted"
+        before = "accepting" if verdict.status == "accepted" else "pending"
+        expires_at = int(time.time() + self._rejected_s) if verdict.status == "rejected" else None
         decided = self._change(
             claim,
             "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at REMOVE undecided",
@@ -166,8 +175,8 @@ class DynamoLedger:
             status=verdict.status,
             verdict=verdict.model_dump_json(),
             face_id=verdict.face_id,
-            expires_at=None if accepted else int(time.time() + self._rejected_s),
-            before="accepting" if accepted else "pending",
+            expires_at=expires_at,
+            before=before,
         )
         row = self.get(claim.photo, claim.user_id)
         if row is None or not (decided or row.verdict == verdict):
@@ -176,9 +185,16 @@ class DynamoLedger:
 
     def mark_notified(self, claim: Claim, notified: bool) -> bool:
         """Record whether the user was told, once."""
-        return self._table.update(
-            _key(claim), "SET notified = :now", "notified = :before", now=notified, before=not notified
+        token = uuid.uuid4().hex  # tells our own write, whose reply was lost and which botocore repeated
+        marked = self._table.update(
+            _key(claim),
+            "SET notified = :now, notified_by = :token",
+            "notified = :before",
+            now=notified,
+            before=not notified,
+            token=token,
         )
+        return marked or (self._table.get(_key(claim)) or {}).get("notified_by") == token
 
     def undecided(self, before: int) -> Sequence[Claim]:
         """Return the rows without a verdict whose lease ran out before this time, as of a moment ago."""
@@ -209,13 +225,17 @@ class DynamoProfiles:
         item = _profile_item(profile)
         if replacing is None:
             return self._table.put(item, "attribute_not_exists(Username)")
+        key = {"Username": item.pop("Username")}
         if replacing.revision == 0:
-            return self._table.put(item, "attribute_exists(Username) AND attribute_not_exists(revision)")
-        return self._table.put(item, "revision = :revision", revision=replacing.revision)
+            return self._table.overwrite(key, item, "attribute_exists(Username) AND attribute_not_exists(revision)")
+        return self._table.overwrite(key, item, "revision = :replaced", replaced=replacing.revision)
 
     def remove(self, profile: Profile) -> bool:
         """Remove a profile unless another revision is stored now."""
-        return self._table.delete({"Username": profile.user_id}, "revision = :revision", revision=profile.revision)
+        key = {"Username": profile.user_id}
+        if profile.revision == 0:
+            return self._table.delete(key, "attribute_exists(Username) AND attribute_not_exists(revision)")
+        return self._table.delete(key, "revision = :revision", revision=profile.revision)
 
 
 _STATES = {"pending": "pending", "accepting": "accepting"}

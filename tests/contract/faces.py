@@ -102,7 +102,10 @@ class FaceBackendContract:
 
     def test_a_face_can_be_discarded_without_knowing_its_id(self, faces: FaceBackend, ann: PhotoRef) -> None:
         faces.enrol(ann, "user_a")
+        face_id = faces.enrol(ann, "user_a")
+        held = faces.holds(face_id)
         faces.discard(ann, "user_a")
         faces.discard(ann, "user_a")
 
         assert faces.stats().faces == 0
+        assert (held, faces.holds(face_id)) == (True, False)

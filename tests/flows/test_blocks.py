@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect_aws import AwsCredentials
 
@@ -17,6 +19,7 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.policy import reason
 from selfiegate.settings import Settings
 from tasks.blocks import BlockNotices, open_with_blocks
+from tasks.steps import step
 from tests.contract.records import verdict
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -85,3 +88,19 @@ def test_aws_credentials_come_from_the_block_that_is_named(pack: object) -> None
 
     assert s3._request_signer._credentials.access_key == "from-block"
     assert (s3.meta.region_name, moved.meta.region_name) == ("eu-north-1", "us-west-2")
+
+
+def test_blocks_work_inside_a_flow_too(webhook: tuple[str, list[dict[str, str]]]) -> None:
+    save_webhook(webhook[0])
+
+    @step("notify")
+    def notify() -> None:
+        BlockNotices("custom-webhook/riders").notify(REFUSED)
+
+    @flow
+    async def telling() -> None:
+        await notify()
+
+    asyncio.run(telling())
+
+    assert len(webhook[1]) == 1

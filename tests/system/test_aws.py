@@ -168,7 +168,11 @@ def test_every_call_to_a_store_may_fail(proxied: tuple[Runtime, Proxy], operatio
     how = "lose_reply" if fault == "reply lost" else "throttle"
     times = {"throttled twice": 2, "reply lost": 1, "for good": float("inf")}[fault]
 
-    walk(rt, fault, lambda: proxy.fail(operation, how, times), lambda: proxy.fail("", "", 0))
+    def mend_it() -> None:
+        assert proxy.left < times or fault == "for good"  # it did go wrong
+        proxy.fail("", "", 0)
+
+    walk(rt, fault, lambda: proxy.fail(operation, how, times), mend_it)
 
 
 @pytest.mark.usefixtures("prefect_api")

@@ -98,6 +98,26 @@ def test_a_face_that_no_row_explains_is_held_in_the_end(rt: Runtime) -> None:
     assert confirmed(rt, claim).user_id == "user_b"
 
 
+def test_a_removed_face_that_searches_still_show_does_not_count(rt: Runtime) -> None:
+    class Lagging(Interleaved):
+        def rivals(self, face_id: str, user_id: str) -> Any:
+            return [Match(face_id="removed long ago", user_id="user_b", score=0.9)]
+
+    loser = claimed(rt, "user_b")
+    enrolment.settle(rt, loser)
+
+    assert confirmed(replace(rt, faces=Lagging(rt.faces)), claimed(rt, "user_a")) is None
+
+
+def test_the_noted_face_is_withdrawn_though_the_photo_is_gone(rt: Runtime) -> None:
+    claim = claimed(rt, "user_a")
+    enrolment.enrol_face(rt, claim)
+    rt.photos.add("user_a.png", b"overwritten")
+    enrolment.withdraw(rt, claim)
+
+    assert rt.faces.stats().faces == 0
+
+
 def test_a_face_of_an_older_system_is_held(rt: Runtime) -> None:
     photo = rt.photos.add("old.png", scripted_photo("ann", size=(400, 300)))
     rt.faces.enrol(photo, "somebody of before")

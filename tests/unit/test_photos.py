@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from selfiegate.errors import PhotoRejected
-from selfiegate.photos import Limits, canonical_jpeg, decode
+from selfiegate.photos import Limits, canonical_jpeg, decode, is_plain
 
 LIMITS = Limits()
 
@@ -172,6 +172,26 @@ def test_large_photos_are_read_at_working_size_and_report_their_own() -> None:
     upright, size = decode(encoded(picture((4000, 3000)), "JPEG"), LIMITS, 1280)
 
     assert (max(upright.size), size) == (1280, (4000, 3000))
+
+
+def test_only_what_every_reader_sees_alike_is_plain() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    grey16 = Image.fromarray(np.zeros((100, 100), np.uint16))
+    others = [
+        encoded(picture(mode="RGBA"), "PNG"),
+        encoded(picture(), "PNG", exif=turned),
+        encoded(grey16, "PNG"),
+        encoded(picture(mode="P"), "PNG"),
+        encoded(picture(mode="CMYK"), "JPEG"),
+        encoded(picture(), "WEBP"),
+    ]
+
+    assert [is_plain(encoded(picture(), kind, exif=exif)) for kind, exif in (("JPEG", turned), ("PNG", b""))] == [
+        True,
+        True,
+    ]
+    assert [is_plain(data) for data in others] == [False] * len(others)
 
 
 def test_equal_pixels_give_equal_jpegs() -> None:
