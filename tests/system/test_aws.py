@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing as mp
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.ses.models import ses_backends
 from prefect import State
 
 from benchmarks.bare import run_photo
@@ -18,7 +20,7 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.model import PhotoRef, Verdict
 from selfiegate.runtime import Runtime, open_runtime, using
 from selfiegate.settings import Settings
-from tests.aws import PHOTOS
+from tests.aws import PHOTOS, THUMBNAILS
 from tests.proxy import Proxy
 from tests.runtimes import assert_consistent
 
@@ -27,8 +29,8 @@ pytestmark = pytest.mark.system
 LOOP = asyncio.Runner()
 
 
-def runtime_on(aws: AwsSettings) -> Runtime:
-    return open_runtime(Settings(backend="rekognition", records="dynamodb", aws=aws))
+def runtime_on(aws: AwsSettings, **more: Any) -> Runtime:
+    return open_runtime(Settings(backend="rekognition", records="dynamodb", aws=aws, **more))
 
 
 def upload(rt: Runtime, key: str, data: bytes) -> PhotoRef:
@@ -57,7 +59,14 @@ def test_the_workshops_photos_get_the_workshops_verdicts(
     from tests.rekognition import RekognitionServer
 
     with RekognitionServer(InsightFaceAnalyser(pack), s3_url=moto, port=0) as server:
-        rt = runtime_on(aws.model_copy(update={"rekognition_endpoint_url": server.url}))
+        inbox = Inbox(aws)
+        changes = {
+            "rekognition_endpoint_url": server.url,
+            "topic_arn": inbox.topic,
+            "sender": "gate@riders.example",
+            "email_template": "{user_id}@riders.example",
+        }
+        rt = runtime_on(aws.model_copy(update=changes), notices=("sns", "ses"))
         rt.faces.create()
         found = {}
         files = ["1_happy_face.jpg", "2_sunglass_face.jpg", "3_multiple_faces.jpg", "4_no_face.jpg", "1_happy_face.jpg"]
@@ -74,12 +83,47 @@ def test_the_workshops_photos_get_the_workshops_verdicts(
             "e": ("Rejected", ["face_already_enrolled"]),
         }
         assert server.violations == []
-        assert server.calls["DetectFaces"] == 5
-        assert (server.calls["SearchFacesByImage"], server.calls["IndexFaces"], server.calls["SearchFaces"]) == (
-            2,
-            1,
-            1,
-        )
+        calls = {"DetectFaces": 5, "SearchFacesByImage": 2, "IndexFaces": 1, "SearchFaces": 1}
+        assert {name: server.calls[name] for name in calls} == calls
+    notices = inbox.read()
+    assert {notice["Subject"] for notice in notices} == {"Non-compliant photo encountered"}
+    assert [notice["MessageAttributes"]["user_id"]["Value"] for notice in notices] == [f"user_{x}" for x in "bcde"]
+    assert "The face wears sunglasses." in notices[0]["Message"]
+    mails = [message for backend in ses_backends.values() for one in backend.values() for message in one.sent_messages]
+    assert [mail.destinations["ToAddresses"] for mail in mails] == [[f"user_{x}@riders.example"] for x in "bcde"]
+    assert_the_row_is_the_workshops(rt)
+
+
+def assert_the_row_is_the_workshops(rt: Runtime) -> None:
+    aws, key = rt.settings.aws, {"Username": {"S": "user_a"}}
+    item = client("dynamodb", aws).get_item(TableName=aws.profiles_table, Key=key)["Item"]
+    profile = rt.profiles.get("user_a")
+    small = profile.thumbnails["250x250"].removeprefix(f"s3://{THUMBNAILS}/")
+
+    assert {name: item[name] for name in ("Username", "faceId", "s3bucket", "s3key", "thumbnail")} == {
+        "Username": {"S": "user_a"},
+        "faceId": {"S": profile.face_id},
+        "s3bucket": {"S": PHOTOS},
+        "s3key": {"S": "user_a/1_happy_face.jpg"},
+        "thumbnail": {"M": {"s3bucket": {"S": THUMBNAILS}, "s3key": {"S": small}}},
+    }
+
+
+class Inbox:
+    """An SNS topic with a queue behind it, and a verified sender of mail."""
+
+    def __init__(self, aws: AwsSettings) -> None:
+        self._sqs, sns = client("sqs", aws), client("sns", aws)
+        self.topic = sns.create_topic(Name="notices")["TopicArn"]
+        self._queue = self._sqs.create_queue(QueueName="inbox")["QueueUrl"]
+        wanted = self._sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
+        sns.subscribe(TopicArn=self.topic, Protocol="sqs", Endpoint=wanted["Attributes"]["QueueArn"])
+        client("sesv2", aws).create_email_identity(EmailIdentity="gate@riders.example")
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the notices that arrived, in their order."""
+        found = self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", [])
+        return sorted((json.loads(one["Body"]) for one in found), key=lambda notice: notice["Timestamp"])
 
 
 def racing_user(aws: AwsSettings, user: int, rounds: int, barrier: Barrier, results: Any) -> None:
@@ -111,8 +155,16 @@ def test_one_face_of_eight_users_is_accepted_once_though_searches_lag(
     assert_consistent(runtime_on(aws), *((photo, f"user_{user}_{turn}") for turn, user, photo, _ in found))
 
 
-REKOGNITION = ["DetectFaces", "SearchFacesByImage", "IndexFaces", "SearchFaces"]
-STORES = ["s3:GetObject", "s3:PutObject", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+REKOGNITION = ["DetectFaces", "SearchFacesByImage", "IndexFaces", "SearchFaces", "DeleteFaces"]
+STORES = [
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:GetBucket",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:UpdateItem",
+]
 FAULTS = ["throttled twice", "reply lost", "for good"]
 
 
