@@ -34,7 +34,6 @@ from selfiegate.errors import ClaimLost, PhotoInProgress, StillContested
 from selfiegate.model import (
     Check,
     Claim,
-    Contest,
     Face,
     Match,
     PhotoRef,
@@ -46,6 +45,7 @@ from selfiegate.model import (
     Verdict,
 )
 from selfiegate.policy import reason
+from selfiegate.rivals import contest, contesters, holders, outranks
 from selfiegate.runtime import Runtime
 
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -76,7 +76,7 @@ def search_gallery(rt: Runtime, claim: Claim) -> Finding:
     """Look the photo's face up; only faces that somebody holds for good count against it here."""
     matches = rt.faces.search(claim.photo, claim.user_id)
     others = [match for match in matches if match.user_id != claim.user_id]
-    held = next((match for match in others if _holders(rt, match) is None), None)
+    held = next((match for match in others if holders(rt, match) is None), None)
     profile = rt.profiles.get(claim.user_id)
     if profile and (profile.photo == claim.photo or profile.model not in ("", rt.faces.model)):
         profile = None  # ours already, or of a model whose faces cannot be compared
@@ -122,12 +122,12 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
         ours = _still_ours(rt, claim)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
             return None
-        rivals = [(match, _holders(rt, match)) for match in rt.faces.rivals(face_id, claim.user_id)]
-        rivals += _contesters(rt, ours)
-        if lost_to := next((match for match, rows in rivals if _outranks(rows, ours)), None):
+        rivals = [(match, holders(rt, match)) for match in rt.faces.rivals(face_id, claim.user_id)]
+        rivals += contesters(rt, ours)
+        if lost_to := next((match for match, rows in rivals if outranks(rows, ours)), None):
             return lost_to
         unexplained = next((match for match, rows in rivals if rows == [] and rt.faces.holds(match.face_id)), None)
-        if not unexplained and _contest(rt, ours, rivals) and rt.ledger.accept(ours):
+        if not unexplained and contest(rt, ours, rivals) and rt.ledger.accept(ours):
             return None
         time.sleep(pause)
     if unexplained:  # not on its way out after all: nobody knows whose it is, so it counts as held
@@ -247,48 +247,6 @@ def notify_user(rt: Runtime, claim: Claim) -> None:
 def lost(match: Match) -> Finding:
     """Return the finding of a claim that lost its face to another user."""
     return Finding(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match)
-
-
-def _holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
-    """Return the pending rows that the matched face may belong to, or None where it is held for good.
-
-    A face of a user without any row (enrolled by an older system, say) is held. No rows to return means
-    that none explains the face: its claim was just lost, and it is gone by now.
-    """
-    rows = rt.ledger.claims_of(match.user_id)
-    exact = [row for row in rows if row.face_id == match.face_id]
-    if exact:
-        return exact if all(row.status == "pending" for row in exact) else None
-    profile = rt.profiles.get(match.user_id)
-    if not rows or (profile and profile.face_id == match.face_id):
-        return None
-    return [row for row in rows if row.status == "pending" and row.face_id is None]  # enrolled, not yet noted
-
-
-def _contesters(rt: Runtime, ours: Claim) -> list[tuple[Match, Sequence[Claim] | None]]:
-    """Return who contested us and is not refused, as if our own search had found them."""
-    rows = [(contest, rt.ledger.get(contest.photo, contest.user_id)) for contest in ours.contests]
-    return [
-        (
-            Match(face_id=row.face_id or "", user_id=row.user_id, score=contest.score),
-            [row] if row.status == "pending" else None,
-        )
-        for contest, row in rows
-        if row and row.status in ("pending", "accepting", "accepted") and row.face_id
-    ]
-
-
-def _contest(rt: Runtime, ours: Claim, rivals: Sequence[tuple[Match, Sequence[Claim] | None]]) -> bool:
-    """Contest every younger rival; False where one is no longer pending, so that we must look again."""
-    return all(
-        rt.ledger.contest(row, Contest(user_id=ours.user_id, photo=ours.photo, score=match.score))
-        for match, rows in rivals
-        for row in rows or ()
-    )
-
-
-def _outranks(rows: Sequence[Claim] | None, ours: Claim) -> bool:
-    return rows is None or (len(rows) > 0 and all(row.seniority < ours.seniority for row in rows))
 
 
 def _still_ours(rt: Runtime, claim: Claim) -> Claim:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -254,9 +253,3 @@ class GalleryStats(Value):
     faces: int
     users: int
     model: str
-
-
-def slug(user_id: str) -> str:
-    """Return a file name that reads like the user id and is unique to it (at most 57 characters)."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", user_id).strip(".")[:40]
-    return f"{readable}-{hashlib.sha256(user_id.encode()).hexdigest()[:16]}"

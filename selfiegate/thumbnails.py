@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 from typing import Literal
 
 from PIL import Image
 from pydantic import Field
 
-from selfiegate.model import Box, PhotoRef, Value, slug
+from selfiegate.model import Box, PhotoRef, Value
 from selfiegate.photos import Limits, decode
 
 
@@ -28,7 +30,7 @@ class ThumbnailSettings(Value):
 
 def folder(photo: PhotoRef, user_id: str) -> str:
     """Return where a photo's thumbnails lie; equal photos of equal users share it, nobody else does."""
-    return f"{slug(user_id)}/{photo.id}"
+    return f"{_slug(user_id)}/{photo.id}"
 
 
 def key(photo: PhotoRef, user_id: str, size: str, settings: ThumbnailSettings) -> str:
@@ -45,6 +47,12 @@ def render(data: bytes, face: Box, settings: ThumbnailSettings, limits: Limits) 
     if settings.square:
         picture = picture.crop(_square(picture.size, face))
     return {f"{w}x{h}": _encode(_fit(picture, (w, h)), settings) for w, h in settings.sizes}
+
+
+def _slug(user_id: str) -> str:
+    """Return a file name that reads like the user id and is unique to it (at most 57 characters)."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", user_id).strip(".")[:40]
+    return f"{readable}-{hashlib.sha256(user_id.encode()).hexdigest()[:16]}"
 
 
 def _square(size: tuple[int, int], face: Box) -> tuple[int, int, int, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from selfiegate import enrolment
-from selfiegate.events import KeyTemplate, uploads
+from selfiegate.events import uploads
+from selfiegate.keys import KeyTemplate
 from selfiegate.model import ETAG, Claim, Face, PhotoRef, user_id_of
 from selfiegate.runtime import runtime
 from tasks.steps import step

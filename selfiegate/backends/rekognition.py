@@ -10,9 +10,6 @@ version, so that no two claims ever share a face. Searches may lag behind it; se
 
 from __future__ import annotations
 
-import base64
-import math
-import re
 import threading
 import time
 from collections import OrderedDict
@@ -23,10 +20,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from selfiegate.aws import AwsSettings, client, code_of, translated
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
-from selfiegate.model import Box, Detection, Face, GalleryStats, Match, PhotoRef, ReasonCode
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
+from selfiegate.model import Detection, GalleryStats, Match, PhotoRef, ReasonCode
 from selfiegate.photos import Limits, canonical_jpeg, decode, is_plain
 from selfiegate.ports import PhotoStore, Thresholds
+from selfiegate.rekognition_shapes import area, external_id, face_of, matches, user_id_from
 
 MATCH, VERIFY = 90.0, 80.0
 """Similarity, 0-100, used where nothing is set. AWS's own default is 80; the workshop used 70 for both."""
@@ -93,7 +91,7 @@ class RekognitionBackend:
             found = self._call("detect_faces", Image=image, Attributes=_ATTRIBUTES)
         except PhotoRejected as rejected:
             return Detection(unusable=ReasonCode(rejected.code))
-        faces = [_face(details, size) for details in found["FaceDetails"]]
+        faces = [face_of(details, size) for details in found["FaceDetails"]]
         return Detection(faces=tuple(sorted(faces, key=lambda face: -face.box.area)))
 
     def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
@@ -105,8 +103,7 @@ class RekognitionBackend:
             MaxFaces=_MAX_MATCHES,
             QualityFilter="NONE",
         )
-        matches = _matches(found)
-        return [match for match in matches if match.user_id == user_id or match.score >= self._review]
+        return [match for match in matches(found) if match.user_id == user_id or match.score >= self._review]
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Index the photo's largest face; raises `PhotoRejected` where Rekognition will not."""
@@ -122,7 +119,7 @@ class RekognitionBackend:
             reasons = [reason for face in found.get("UnindexedFaces", ()) for reason in face.get("Reasons", ())]
             raise PhotoRejected(_UNINDEXED.get(reasons[0], ReasonCode.NO_FACE) if reasons else ReasonCode.NO_FACE)
         face = found["FaceRecords"][0]["Face"]
-        if any(_area(other["FaceDetail"]) > _area(face) for other in found.get("UnindexedFaces", ())):
+        if any(area(other["FaceDetail"]) > area(face) for other in found.get("UnindexedFaces", ())):
             self.remove(face["FaceId"])  # it takes the best face, the policy has judged the largest
             raise PhotoRejected(ReasonCode.MULTIPLE_FACES)
         self._remember(face["FaceId"])
@@ -149,7 +146,7 @@ class RekognitionBackend:
             if refused.code == "InvalidParameterException":  # a fresh FaceId may not be known everywhere yet
                 raise BackendUnavailable(str(refused)) from refused
             raise
-        return [match for match in _matches(found) if match.user_id != user_id]
+        return [match for match in matches(found) if match.user_id != user_id]
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
@@ -232,76 +229,3 @@ class _Refused(BackendUnavailable):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-def external_id(user_id: str, photo: PhotoRef) -> str:
-    """Name a face after its user and photo, in the letters that Rekognition takes; see `user_id_from`.
-
-    Raises `WrongInput` for a user id whose encoded form has more than 221 characters.
-    """
-    plain = re.fullmatch(r"[a-zA-Z0-9_.\-:]+", user_id) and not user_id.startswith("::")
-    encoded = user_id if plain else "::" + base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
-    if len(encoded) > 221:
-        raise WrongInput(
-            f"user id {user_id[:40]!r}... is too long for Rekognition: 221 of its own letters, else 164 bytes of UTF-8"
-        )
-    return f"{encoded}::{photo.id}"
-
-
-def user_id_from(external: str) -> str:
-    """Return the user id that an ExternalImageId names; one that an older system made is the user id itself."""
-    ours = re.fullmatch(r"(.+)::[0-9a-f]{32}", external)
-    encoded = ours[1] if ours else external
-    if not ours or not encoded.startswith("::"):
-        return encoded
-    return base64.urlsafe_b64decode(encoded[2:] + "=" * (-len(encoded[2:]) % 4)).decode()
-
-
-def _area(face: Mapping[str, Any]) -> float:
-    return float(face["BoundingBox"]["Width"] * face["BoundingBox"]["Height"])
-
-
-def _matches(found: Mapping[str, Any]) -> list[Match]:
-    return [
-        Match(
-            face_id=match["Face"]["FaceId"],
-            user_id=user_id_from(match["Face"].get("ExternalImageId", match["Face"]["FaceId"])),
-            score=match["Similarity"],
-        )
-        for match in found["FaceMatches"]
-    ]
-
-
-def _face(details: Mapping[str, Any], size: tuple[int, int]) -> Face:
-    box, pose, quality = details["BoundingBox"], details.get("Pose", {}), details.get("Quality", {})
-    return Face(
-        box=Box(left=box["Left"], top=box["Top"], width=box["Width"], height=box["Height"]),
-        confidence=details["Confidence"] / 100,
-        landmarks=tuple((point["X"], point["Y"]) for point in details.get("Landmarks", ())),
-        eye_distance=_eye_distance(details, size),
-        yaw=pose.get("Yaw"),
-        pitch=pose.get("Pitch"),
-        roll=pose.get("Roll"),
-        sharpness=quality.get("Sharpness"),
-        brightness=quality.get("Brightness"),
-        sunglasses=_probability(details.get("Sunglasses")),
-        eyeglasses=_probability(details.get("Eyeglasses")),
-        eyes_open=_probability(details.get("EyesOpen")),
-        covered=_probability(details.get("FaceOccluded")),
-    )
-
-
-def _eye_distance(details: Mapping[str, Any], size: tuple[int, int]) -> float | None:
-    points = {point["Type"]: point for point in details.get("Landmarks", ())}
-    if not {"eyeLeft", "eyeRight"} <= points.keys():
-        return None
-    left, right = points["eyeLeft"], points["eyeRight"]
-    return math.hypot((right["X"] - left["X"]) * size[0], (right["Y"] - left["Y"]) * size[1])
-
-
-def _probability(answer: Mapping[str, Any] | None) -> float | None:
-    """Turn 'Value: False, Confidence: 98' into 0.02."""
-    if answer is None:
-        return None
-    confidence = float(answer["Confidence"]) / 100
-    return confidence if answer["Value"] else 1 - confidence

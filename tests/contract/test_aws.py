@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from selfiegate.aws import AwsSettings, client
-from selfiegate.backends.rekognition import RekognitionBackend, external_id, user_id_from
+from selfiegate.backends.rekognition import RekognitionBackend
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.photos import Limits
 from selfiegate.ports import FaceBackend, Ledger, PhotoStore, Profiles, Thresholds, ThumbnailStore
+from selfiegate.rekognition_shapes import external_id, user_id_from
 from selfiegate.stores.dynamodb import DynamoLedger, DynamoProfiles
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from tests.aws import PHOTOS, THUMBNAILS

@@ -1,0 +1,85 @@
+"""Rekognition's answers in our words: faces, matches, and the ids that it keeps for us. No calls."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from selfiegate.errors import WrongInput
+from selfiegate.model import Box, Face, Match, PhotoRef
+
+
+def external_id(user_id: str, photo: PhotoRef) -> str:
+    """Name a face after its user and photo, in the letters that Rekognition takes; see `user_id_from`.
+
+    Raises `WrongInput` for a user id whose encoded form has more than 221 characters.
+    """
+    plain = re.fullmatch(r"[a-zA-Z0-9_.\-:]+", user_id) and not user_id.startswith("::")
+    encoded = user_id if plain else "::" + base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
+    if len(encoded) > 221:
+        raise WrongInput(
+            f"user id {user_id[:40]!r}... is too long for Rekognition: 221 of its own letters, else 164 bytes of UTF-8"
+        )
+    return f"{encoded}::{photo.id}"
+
+
+def user_id_from(external: str) -> str:
+    """Return the user id that an ExternalImageId names; one that an older system made is the user id itself."""
+    ours = re.fullmatch(r"(.+)::[0-9a-f]{32}", external)
+    encoded = ours[1] if ours else external
+    if not ours or not encoded.startswith("::"):
+        return encoded
+    return base64.urlsafe_b64decode(encoded[2:] + "=" * (-len(encoded[2:]) % 4)).decode()
+
+
+def area(face: Mapping[str, Any]) -> float:
+    return float(face["BoundingBox"]["Width"] * face["BoundingBox"]["Height"])
+
+
+def matches(found: Mapping[str, Any]) -> list[Match]:
+    return [
+        Match(
+            face_id=match["Face"]["FaceId"],
+            user_id=user_id_from(match["Face"].get("ExternalImageId", match["Face"]["FaceId"])),
+            score=match["Similarity"],
+        )
+        for match in found["FaceMatches"]
+    ]
+
+
+def face_of(details: Mapping[str, Any], size: tuple[int, int]) -> Face:
+    box, pose, quality = details["BoundingBox"], details.get("Pose", {}), details.get("Quality", {})
+    return Face(
+        box=Box(left=box["Left"], top=box["Top"], width=box["Width"], height=box["Height"]),
+        confidence=details["Confidence"] / 100,
+        landmarks=tuple((point["X"], point["Y"]) for point in details.get("Landmarks", ())),
+        eye_distance=_eye_distance(details, size),
+        yaw=pose.get("Yaw"),
+        pitch=pose.get("Pitch"),
+        roll=pose.get("Roll"),
+        sharpness=quality.get("Sharpness"),
+        brightness=quality.get("Brightness"),
+        sunglasses=_probability(details.get("Sunglasses")),
+        eyeglasses=_probability(details.get("Eyeglasses")),
+        eyes_open=_probability(details.get("EyesOpen")),
+        covered=_probability(details.get("FaceOccluded")),
+    )
+
+
+def _eye_distance(details: Mapping[str, Any], size: tuple[int, int]) -> float | None:
+    points = {point["Type"]: point for point in details.get("Landmarks", ())}
+    if not {"eyeLeft", "eyeRight"} <= points.keys():
+        return None
+    left, right = points["eyeLeft"], points["eyeRight"]
+    return math.hypot((right["X"] - left["X"]) * size[0], (right["Y"] - left["Y"]) * size[1])
+
+
+def _probability(answer: Mapping[str, Any] | None) -> float | None:
+    """Turn 'Value: False, Confidence: 98' into 0.02."""
+    if answer is None:
+        return None
+    confidence = float(answer["Confidence"]) / 100
+    return confidence if answer["Value"] else 1 - confidence
