@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
 from selfiegate.photos import Limits
 from selfiegate.ports import Gallery, Ledger, PhotoStore, Profiles, ThumbnailStore
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
@@ -43,13 +43,13 @@ class TestSqliteGallery(GalleryContract):
 
         assert list(other.search(vectors(1)[0])) == []
 
-    def test_many_removed_faces_do_not_hide_the_one_that_is_left(self, gallery: Gallery, path: Path) -> None:
+    def test_many_removed_faces_do_not_hide_the_one_that_is_left(self, gallery: SqliteGallery, path: Path) -> None:
         other = SqliteGallery(path, "model", dimensions=D)
-        for n in range(500):
-            gallery.add(f"face-{n}", "ann", vectors(1)[0])
-        gallery.add("kept", "bob", vectors(1)[0])
-        other.search(vectors(1)[0])
-        for n in range(500):
+        near, far = vectors(2)
+        gallery.add_all((f"face-{n}", "ann", near) for n in range(CANDIDATES))
+        gallery.add("kept", "bob", far)
+        other.search(near)
+        for n in range(CANDIDATES):
             gallery.remove(f"face-{n}")
 
         assert [match.face_id for match in other.search(vectors(1)[0])] == ["kept"]
