@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selfiegate import enrolment, policy
+from selfiegate import enrolment, policy, profiles
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime
 
@@ -23,6 +23,6 @@ def run_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str) -> Claim:
         enrolment.withdraw(rt, claim)
         lost = enrolment.lost(winner)
         return enrolment.settle(rt, claim, lost.reasons, judgement.checks, lost)
-    if enrolment.save_profile(rt, claim, face_id, thumbnails):
-        enrolment.remove_older_photo(rt, claim, face_id)
+    if profiles.save_profile(rt, claim, face_id, thumbnails):
+        profiles.remove_older_photo(rt, claim, face_id)
     return enrolment.settle(rt, claim, (), judgement.checks, finding, (face_id, thumbnails))

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.errors import ClaimLost, PhotoInProgress, StillContested
@@ -37,10 +36,8 @@ from selfiegate.model import (
     Face,
     Match,
     PhotoRef,
-    Profile,
     Reason,
     ReasonCode,
-    Remains,
     Value,
     Verdict,
 )
@@ -87,15 +84,9 @@ def search_gallery(rt: Runtime, claim: Claim) -> Finding:
     return Finding(reasons=tuple(map(reason, codes)), match=held, review=review and not stranger, own_score=own)
 
 
-def saved_profile(rt: Runtime, claim: Claim) -> Profile | None:
-    """Return the profile that an earlier attempt at this claim saved: all but the clean-up is done then."""
-    profile = rt.profiles.get(claim.user_id) if claim.status == "accepting" else None
-    return profile if profile and profile.photo == claim.photo else None
-
-
 def enrol_face(rt: Runtime, claim: Claim) -> str:
     """Put the face into the gallery and return its id; repeating it changes nothing."""
-    _still_ours(rt, claim)
+    still_ours(rt, claim)
     face_id = rt.faces.enrol(claim.photo, claim.user_id)
     rt.ledger.note_face(claim, face_id)
     return face_id
@@ -105,7 +96,7 @@ def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
     """Render and store the thumbnails; returns size to where it lies."""
     settings = rt.settings.thumbnails
     files = thumbs.render(rt.photos.read(claim.photo), face.box, settings, rt.settings.photos)
-    _still_ours(rt, claim)
+    still_ours(rt, claim)
     return {
         size: rt.thumbnails.put(thumbs.key(claim.photo, claim.user_id, size, settings), data, settings.content_type)
         for size, data in files.items()
@@ -119,7 +110,7 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
     """
     unexplained: Match | None = None
     for pause in _PAUSES_S:
-        ours = _still_ours(rt, claim)  # read before the search: contests that come later make accept fail
+        ours = still_ours(rt, claim)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
             return None
         rivals = [(match, holders(rt, match)) for match in rt.faces.rivals(face_id, claim.user_id)]
@@ -133,48 +124,6 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
     if unexplained:  # not on its way out after all: nobody knows whose it is, so it counts as held
         return unexplained
     raise StillContested(f"the claim on the face of {claim.photo.name} is contested again and again")
-
-
-def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[str, str]) -> bool:
-    """Make this photo the user's profile, unless a newer photo is it already; repeating changes nothing.
-
-    Returns whether a replaced photo is left to be removed.
-    """
-    while True:
-        if _still_ours(rt, claim).status != "accepting":
-            raise ClaimLost(f"{claim.photo.name} of {claim.user_id} did not win its face")
-        present = rt.profiles.get(claim.user_id)
-        if present and present.photo == claim.photo:
-            return bool(present.remains)
-        if present and present.claimed_at > claim.claimed_at:
-            return True
-        profile = Profile(
-            user_id=claim.user_id,
-            photo=claim.photo,
-            face_id=face_id,
-            thumbnails=dict(thumbnails),
-            model=rt.faces.model,
-            claimed_at=claim.claimed_at,
-            enrolled_at=datetime.now(UTC),
-            remains=_remains(present) if present else (),
-            revision=present.revision + 1 if present else 1,
-        )
-        if rt.profiles.put(profile, replacing=present):
-            return bool(profile.remains)
-
-
-def remove_older_photo(rt: Runtime, claim: Claim, face_id: str) -> None:
-    """Remove what replaced photos left in gallery and thumbnails; this photo's own, where a newer one won."""
-    profile = rt.profiles.get(claim.user_id)
-    if profile is None:
-        return
-    for remains in profile.remains:
-        _remove(rt, remains, keep=profile)
-    if profile.remains:
-        cleaned = profile.model_copy(update={"remains": (), "revision": profile.revision + 1})
-        rt.profiles.put(cleaned, replacing=profile)  # somebody newer has them noted, where this fails
-    if profile.photo != claim.photo:
-        _remove(rt, Remains(face_id=face_id, photo=claim.photo), keep=profile)
 
 
 def withdraw(rt: Runtime, claim: Claim) -> None:
@@ -249,19 +198,9 @@ def lost(match: Match) -> Finding:
     return Finding(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match)
 
 
-def _still_ours(rt: Runtime, claim: Claim) -> Claim:
+def still_ours(rt: Runtime, claim: Claim) -> Claim:
+    """Return the row as it stands; raises `ClaimLost` where another run took over or it is decided."""
     row = rt.ledger.get(claim.photo, claim.user_id)
     if row is None or row.verdict or (row.owner, row.attempt) != (claim.owner, claim.attempt):
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
     return row
-
-
-def _remains(replaced: Profile) -> tuple[Remains, ...]:
-    return (*replaced.remains, Remains(face_id=replaced.face_id, photo=replaced.photo))
-
-
-def _remove(rt: Runtime, remains: Remains, keep: Profile) -> None:
-    if remains.face_id != keep.face_id:  # equal photos may have equal faces
-        rt.faces.remove(remains.face_id)
-    if remains.photo != keep.photo:
-        rt.thumbnails.remove(thumbs.folder(remains.photo, keep.user_id))

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from selfiegate.errors import WrongInput
 
@@ -22,24 +22,19 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _printable(user_id: str) -> str:
-    if not user_id.isprintable():
-        raise ValueError(f"user id {user_id!r} holds control or invisible characters; use printable ones")
-    return user_id
-
-
-# 255 is the longest ExternalImageId that Rekognition takes; the same bound holds for every backend.
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_printable)]
-
-
 def user_id_of(text: str) -> str:
-    """Return `text` if it can name a user: 1-255 printable characters; otherwise raise `WrongInput`."""
+    """Return `text` if it can name a user: 1-255 printable characters; otherwise raise `WrongInput`.
+
+    255 is the longest ExternalImageId that Rekognition takes; the same bound holds for every backend.
+    """
     if not 1 <= len(text) <= 255:
         raise WrongInput(f"user id {text[:40]!r} has {len(text)} characters; it needs 1 to 255")
-    try:
-        return _printable(text)
-    except ValueError as error:
-        raise WrongInput(str(error)) from None
+    if not text.isprintable():
+        raise WrongInput(f"user id {text!r} holds control or invisible characters; use printable ones")
+    return text
+
+
+UserId = Annotated[str, AfterValidator(user_id_of), Field(description="1 to 255 printable characters")]
 
 
 ETAG = "etag:"

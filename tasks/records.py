@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfiegate import enrolment
+from selfiegate import enrolment, profiles
 from selfiegate.enrolment import Finding
 from selfiegate.model import Check, Claim, PhotoRef, Profile, Reason
 from selfiegate.runtime import runtime
@@ -20,19 +20,19 @@ def claim_photo(photo: PhotoRef, user_id: str, owner: str) -> Claim:
 @step("look for the profile of {claim.photo.name}")
 def saved_profile(claim: Claim) -> Profile | None:
     """Return the profile that an earlier attempt saved."""
-    return enrolment.saved_profile(runtime(), claim)
+    return profiles.saved_profile(runtime(), claim)
 
 
 @step("save profile for {claim.photo.name}")
 def save_profile(claim: Claim, face_id: str, thumbnails: dict[str, str]) -> bool:
     """Make this photo the user's profile, unless a newer one is; say whether one was replaced."""
-    return enrolment.save_profile(runtime(), claim, face_id, thumbnails)
+    return profiles.save_profile(runtime(), claim, face_id, thumbnails)
 
 
 @step("remove the photo older than {claim.photo.name}")
 def remove_older_photo(claim: Claim, face_id: str) -> None:
     """Remove the face and thumbnails that were replaced."""
-    enrolment.remove_older_photo(runtime(), claim, face_id)
+    profiles.remove_older_photo(runtime(), claim, face_id)
 
 
 @step("accept {claim.photo.name}")

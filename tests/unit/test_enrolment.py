@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from selfiegate import enrolment
+from selfiegate import enrolment, profiles
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import ClaimLost, PhotoInProgress
 from selfiegate.model import Claim, Match
@@ -154,7 +154,7 @@ def test_withdrawing_leaves_a_saved_profile_alone(rt: Runtime) -> None:
     claim = claimed(rt, "user_a")
     face_id = enrolment.enrol_face(rt, claim)
     enrolment.confirm_enrolment(rt, claim, face_id)
-    enrolment.save_profile(rt, claim, face_id, {})
+    profiles.save_profile(rt, claim, face_id, {})
     enrolment.withdraw(rt, claim)
 
     assert rt.faces.stats().faces == 1
@@ -166,8 +166,8 @@ def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: Runtime) 
     for claim in (second, first):
         face_id = enrolment.enrol_face(rt, claim)
         assert enrolment.confirm_enrolment(rt, claim, face_id) is None
-        if enrolment.save_profile(rt, claim, face_id, {}):
-            enrolment.remove_older_photo(rt, claim, face_id)
+        if profiles.save_profile(rt, claim, face_id, {}):
+            profiles.remove_older_photo(rt, claim, face_id)
 
     assert rt.profiles.get("user_a").photo == second.photo
     assert rt.faces.stats().faces == 1
@@ -217,4 +217,4 @@ def test_a_face_that_did_not_win_gets_no_profile(rt: Runtime) -> None:
     face_id = enrolment.enrol_face(rt, claim)
 
     with pytest.raises(ClaimLost):
-        enrolment.save_profile(rt, claim, face_id, {})
+        profiles.save_profile(rt, claim, face_id, {})

@@ -1,0 +1,71 @@
+"""The profile's part of the enrolment protocol: saved when the face is won, the older photo removed after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from selfiegate import thumbnails as thumbs
+from selfiegate.enrolment import still_ours
+from selfiegate.errors import ClaimLost
+from selfiegate.model import Claim, Profile, Remains
+from selfiegate.runtime import Runtime
+
+
+def saved_profile(rt: Runtime, claim: Claim) -> Profile | None:
+    """Return the profile that an earlier attempt at this claim saved: all but the clean-up is done then."""
+    profile = rt.profiles.get(claim.user_id) if claim.status == "accepting" else None
+    return profile if profile and profile.photo == claim.photo else None
+
+
+def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[str, str]) -> bool:
+    """Make this photo the user's profile, unless a newer photo is it already; repeating changes nothing.
+
+    Returns whether a replaced photo is left to be removed.
+    """
+    while True:
+        if still_ours(rt, claim).status != "accepting":
+            raise ClaimLost(f"{claim.photo.name} of {claim.user_id} did not win its face")
+        present = rt.profiles.get(claim.user_id)
+        if present and present.photo == claim.photo:
+            return bool(present.remains)
+        if present and present.claimed_at > claim.claimed_at:
+            return True
+        profile = Profile(
+            user_id=claim.user_id,
+            photo=claim.photo,
+            face_id=face_id,
+            thumbnails=dict(thumbnails),
+            model=rt.faces.model,
+            claimed_at=claim.claimed_at,
+            enrolled_at=datetime.now(UTC),
+            remains=_remains(present) if present else (),
+            revision=present.revision + 1 if present else 1,
+        )
+        if rt.profiles.put(profile, replacing=present):
+            return bool(profile.remains)
+
+
+def remove_older_photo(rt: Runtime, claim: Claim, face_id: str) -> None:
+    """Remove what replaced photos left in gallery and thumbnails; this photo's own, where a newer one won."""
+    profile = rt.profiles.get(claim.user_id)
+    if profile is None:
+        return
+    for remains in profile.remains:
+        _remove(rt, remains, keep=profile)
+    if profile.remains:
+        cleaned = profile.model_copy(update={"remains": (), "revision": profile.revision + 1})
+        rt.profiles.put(cleaned, replacing=profile)  # somebody newer has them noted, where this fails
+    if profile.photo != claim.photo:
+        _remove(rt, Remains(face_id=face_id, photo=claim.photo), keep=profile)
+
+
+def _remains(replaced: Profile) -> tuple[Remains, ...]:
+    return (*replaced.remains, Remains(face_id=replaced.face_id, photo=replaced.photo))
+
+
+def _remove(rt: Runtime, remains: Remains, keep: Profile) -> None:
+    if remains.face_id != keep.face_id:  # equal photos may have equal faces
+        rt.faces.remove(remains.face_id)
+    if remains.photo != keep.photo:
+        rt.thumbnails.remove(thumbs.folder(remains.photo, keep.user_id))

@@ -1,0 +1,44 @@
+"""Tasks take and give references: nothing biometric reaches Prefect."""
+
+from __future__ import annotations
+
+import importlib
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from prefect import Task
+
+BIOMETRIC = (bytes, bytearray, memoryview, np.ndarray, np.generic, Image.Image)
+MODULES = [path.stem for path in Path(__file__).parents[2].glob("tasks/*.py") if path.stem != "__init__"]
+TASKS = [
+    value
+    for name in MODULES
+    for value in vars(importlib.import_module(f"tasks.{name}")).values()
+    if isinstance(value, Task)
+]
+
+
+def types_in(hint: object) -> list[object]:
+    """Return a type and all that it is made of, the fields of models too."""
+    parts = [part for argument in typing.get_args(hint) for part in types_in(argument)]
+    fields = getattr(hint, "model_fields", {})
+    return [hint, typing.get_origin(hint), *parts, *(p for f in fields.values() for p in types_in(f.annotation))]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_no_task_takes_or_gives_pictures_or_embeddings(task: Task) -> None:
+    for hint in typing.get_type_hints(task.fn.__wrapped__).values():
+        assert not any(isinstance(part, type) and issubclass(part, BIOMETRIC) for part in types_in(hint)), hint
+
+
+def test_every_step_is_looked_at() -> None:
+    assert {task.fn.__name__ for task in TASKS} >= {
+        "claim_photo",
+        "detect_faces",
+        "enrol_face",
+        "save_profile",
+        "accept",
+    }
