@@ -19,23 +19,10 @@ from selfiegate.model import PhotoRef, ReasonCode, Verdict
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from tasks.steps import in_thread
+from tests.flowruns import LOOP, run
 from tests.runtimes import Failing, assert_consistent
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
-
-LOOP = asyncio.Runner()
-"""One loop for all: Prefect connects anew for each, which takes longer than the flow."""
-
-
-def run(rt: Runtime, photo: PhotoRef, user_id: str) -> State[Verdict]:
-    async def process() -> State[Verdict]:
-        state = await process_photo(photo, user_id, return_state=True)
-        # While the server writes a run's last events to SQLite it turns new runs away for two seconds.
-        await asyncio.sleep(0.3)
-        return state
-
-    with using(rt):
-        return LOOP.run(process())
 
 
 def verdict(rt: Runtime, photo: PhotoRef, user_id: str) -> Verdict:

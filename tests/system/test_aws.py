@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import multiprocessing as mp
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -12,21 +10,20 @@ from typing import Any
 
 import pytest
 from moto.ses.models import ses_backends
-from prefect import State
 
 from benchmarks.bare import run_photo
 from selfiegate.aws import AwsSettings, client
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.model import PhotoRef, Verdict
-from selfiegate.runtime import Runtime, open_runtime, using
+from selfiegate.model import PhotoRef
+from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
 from tests.aws import PHOTOS, THUMBNAILS
+from tests.flowruns import run
 from tests.proxy import Proxy
+from tests.racing import assert_one_is_accepted_in_every_round
 from tests.runtimes import assert_consistent
 
 pytestmark = pytest.mark.system
-
-LOOP = asyncio.Runner()
 
 
 def runtime_on(aws: AwsSettings, **more: Any) -> Runtime:
@@ -36,18 +33,6 @@ def runtime_on(aws: AwsSettings, **more: Any) -> Runtime:
 def upload(rt: Runtime, key: str, data: bytes) -> PhotoRef:
     client("s3", rt.settings.aws).put_object(Bucket=PHOTOS, Key=key, Body=data)
     return rt.photos.find(f"s3://{PHOTOS}/{key}")
-
-
-def run(rt: Runtime, photo: PhotoRef, user_id: str) -> State[Verdict]:
-    from flows.process_photo import process_photo
-
-    async def process() -> State[Verdict]:
-        state = await process_photo(photo, user_id, return_state=True)
-        await asyncio.sleep(0.3)
-        return state
-
-    with using(rt):
-        return LOOP.run(process())
 
 
 @pytest.mark.weights
@@ -137,22 +122,10 @@ def racing_user(aws: AwsSettings, user: int, rounds: int, barrier: Barrier, resu
 def test_one_face_of_eight_users_is_accepted_once_though_searches_lag(
     aws: AwsSettings, scripted_rekognition: Any
 ) -> None:
-    processes, rounds = 8, 20
     scripted_rekognition.switches.delay(visible=0.3)
     aws = aws.model_copy(update={"settle_s": 0.5})
-    context = mp.get_context("spawn")
-    barrier, results = context.Barrier(processes, timeout=120), context.Queue()
-    workers = [
-        context.Process(target=racing_user, args=(aws, user, rounds, barrier, results), daemon=True)
-        for user in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    found = [results.get(timeout=300) for _ in range(processes * rounds)]
 
-    accepted = [sum(status == "accepted" for turn, _, _, status in found if turn == n) for n in range(rounds)]
-    assert accepted == [1] * rounds
-    assert_consistent(runtime_on(aws), *((photo, f"user_{user}_{turn}") for turn, user, photo, _ in found))
+    assert_one_is_accepted_in_every_round(racing_user, aws, 20, lambda: runtime_on(aws))
 
 
 REKOGNITION = ["DetectFaces", "SearchFacesByImage", "IndexFaces", "SearchFaces", "DeleteFaces"]

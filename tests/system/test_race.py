@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing as mp
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from benchmarks.bare import run_photo
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime
-from tests.runtimes import assert_consistent, scripted_runtime
+from tests.racing import assert_one_is_accepted_in_every_round
+from tests.runtimes import scripted_runtime
 
 pytestmark = pytest.mark.system
-
-PROCESSES = 8
 
 
 def upload(rt: Runtime, home: Path, turn: int, user: int) -> PhotoRef:
@@ -53,30 +51,12 @@ def race_through_the_flow(home: Path, user: int, rounds: int, barrier: Barrier, 
     asyncio.run(race())
 
 
-def assert_one_is_accepted_in_every_round(run: Any, home: Path, rounds: int) -> None:
-    context = mp.get_context("spawn")
-    barrier, results = context.Barrier(PROCESSES, timeout=120), context.Queue()
-    workers = [
-        context.Process(target=run, args=(home, user, rounds, barrier, results), daemon=True)
-        for user in range(PROCESSES)
-    ]
-    for worker in workers:
-        worker.start()
-    found = [results.get(timeout=300) for _ in range(PROCESSES * rounds)]
-    for worker in workers:
-        worker.join(timeout=60)
-
-    accepted = [sum(status == "accepted" for turn, _, _, status in found if turn == n) for n in range(rounds)]
-    assert accepted == [1] * rounds
-    assert_consistent(scripted_runtime(home), *((photo, f"user_{user}_{turn}") for turn, user, photo, _ in found))
-
-
 def test_the_steps_accept_one_of_eight_in_every_round(tmp_path: Path) -> None:
-    assert_one_is_accepted_in_every_round(race_through_the_steps, tmp_path, 20)
+    assert_one_is_accepted_in_every_round(race_through_the_steps, tmp_path, 20, lambda: scripted_runtime(tmp_path))
 
 
 def test_the_flow_accepts_one_of_eight_in_every_round(
     tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
-    assert_one_is_accepted_in_every_round(race_through_the_flow, tmp_path, 3)
+    assert_one_is_accepted_in_every_round(race_through_the_flow, tmp_path, 3, lambda: scripted_runtime(tmp_path))
