@@ -10,11 +10,15 @@ export SELFIEGATE_INSIGHTFACE__PACK ?= buffalo_sc_dequant
 endif
 PHOTOS := $(wildcard $(SHARED)/photos/workshop)
 
-.PHONY: demo ui test check bench lock clean
+.PHONY: demo up ui test check bench lock clean
 
 demo: .venv/filled  ## four photos through the flow, from nothing to verdicts
 	rm -rf .demo && mkdir .demo
 	SELFIEGATE_HOME=.demo/selfiegate PREFECT_HOME=.demo/prefect $(BIN)/selfiegate demo $(if $(PHOTOS),--photos $(PHOTOS))
+
+up: .venv/filled  ## everything on this machine: S3 events to verdicts, watched in Prefect's UI
+	rm -rf .up
+	$(BIN)/selfiegate up
 
 ui: .venv/filled  ## Prefect's UI on the demo's runs
 	PREFECT_HOME=.demo/prefect PREFECT_SERVER_ANALYTICS_ENABLED=false $(BIN)/prefect server start

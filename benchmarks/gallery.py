@@ -31,7 +31,7 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
     """Print one row per size."""
     enrolled, probes = _people()
     rng = np.random.default_rng(0)
-    everybody = np.concatenate([enrolled, _strangers(max(sizes) - len(enrolled), rng)])
+    everybody = np.concatenate([enrolled, strangers(max(sizes) - len(enrolled), rng)])
     threshold = MATCH
     print(f"{len(probes)} probes of {len(enrolled)} people, match threshold {threshold}, {os.cpu_count()} cores\n")
     print("| faces | open | search p50 | p99 | exact p50 | p99 | ratio | resident | on disk | recall |")
@@ -42,7 +42,7 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
 
 
 def _row(folder: Path, faces: NDArray[np.float32], probes: NDArray[np.float32], threshold: float) -> str:
-    _build(folder / "gallery.db", faces)
+    build(folder / "gallery.db", faces)
     np.save(folder / "probes.npy", probes)
     child = subprocess.run(
         [sys.executable, "-m", "benchmarks.gallery", str(folder)], capture_output=True, text=True, check=True
@@ -68,7 +68,8 @@ def _people() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return vectors[enrolled], vectors[others]
 
 
-def _strangers(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def strangers(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return faces (n, 512) of the mean and covariance of LFW's."""
     vectors, _ = embeddings()
     spread = np.linalg.cholesky(np.cov(vectors.T) + 1e-6 * np.eye(vectors.shape[1])).astype(np.float32)
     out = np.empty((n, vectors.shape[1]), np.float32)
@@ -79,8 +80,9 @@ def _strangers(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
     return out
 
 
-def _build(path: Path, faces: NDArray[np.float32]) -> None:
-    gallery = SqliteGallery(path, MODEL)
+def build(path: Path, faces: NDArray[np.float32], model: str = MODEL) -> None:
+    """Enrol these faces, each of a user of its own."""
+    gallery = SqliteGallery(path, model)
     for start in range(0, len(faces), 10_000):
         block = faces[start : start + 10_000]
         gallery.add_all((f"face-{start + n}", f"user-{start + n}", face) for n, face in enumerate(block))

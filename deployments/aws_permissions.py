@@ -108,10 +108,12 @@ def _photos(photos: str | None, where: Where) -> list[Permission]:
     listing = Permission("s3:ListBucket", where.bucket(bucket), _list(bucket), absent)
     objects, gone = where.bucket(f"{bucket}/{prefix}*"), frozenset({"NoSuchKey", "NoSuchVersion"})
     version = _call("get_object", **name, VersionId="null")
+    versions = _call("list_object_versions", Bucket=bucket, MaxKeys=1)
     found = [
         listing,
         Permission("s3:GetObject", objects, _call("get_object", **name), absent, gone, after=listing),
         Permission("s3:GetObjectVersion", objects, version, absent, gone, after=listing),
+        Permission("s3:ListBucketVersions", where.bucket(bucket), versions, absent),
     ]
     return found if photos else _unproven(found, "name the bucket of the photos with --photo-bucket")
 
@@ -152,7 +154,11 @@ def _profiles(table: str, where: Where) -> list[Permission]:
         Permission("dynamodb:GetItem", arn, _call("get_item", TableName=table, Key=key), absent),
         Permission("dynamodb:PutItem", arn, _call("put_item", **there, Item=key), absent, _UNMET),
         Permission("dynamodb:DeleteItem", arn, _call("delete_item", **there, Key=key), absent, _UNMET),
+        Permission("dynamodb:Scan", arn, _call("scan", TableName=table, Limit=1), absent),
     ]
+
+
+_FORGET = "aws dynamodb update-time-to-live --time-to-live-specification Enabled=true,AttributeName=expires_at"
 
 
 def _ledger(table: str, where: Where) -> list[Permission]:
@@ -160,13 +166,13 @@ def _ledger(table: str, where: Where) -> list[Permission]:
     mend = f"{_STACK}, or set SELFIEGATE_AWS__LEDGER_TABLE"
     absent = f"there is no table {table} with the keys user_id (S) and photo_id (S): {mend}"
     there = {"TableName": table, "ConditionExpression": "attribute_exists(user_id)"}
-    change = {"UpdateExpression": "SET notified = :yes", "ExpressionAttributeValues": {":yes": {"BOOL": True}}}
+    change = {"UpdateExpression": "SET notice = :none", "ExpressionAttributeValues": {":none": {"S": "none"}}}
     rows = {"KeyConditionExpression": "user_id = :id", "ExpressionAttributeValues": {":id": key["user_id"]}}
     waiting = {
-        "KeyConditionExpression": "undecided = :yes AND lease_until < :long_ago",
+        "KeyConditionExpression": "unfinished = :yes AND lease_until < :long_ago",
         "ExpressionAttributeValues": {":yes": {"S": "yes"}, ":long_ago": {"N": "0"}},
     }
-    index = f"{table} has no index `undecided` with the keys undecided (S) and lease_until (N): {mend}"
+    index = f"{table} has no index `unfinished` with the keys unfinished (S) and lease_until (N): {mend}"
 
     def query(resource: str, lacking: str, **arguments: object) -> Permission:
         return Permission("dynamodb:Query", resource, _call("query", TableName=table, **arguments), lacking)
@@ -174,17 +180,14 @@ def _ledger(table: str, where: Where) -> list[Permission]:
     def forgets(dynamodb: Any) -> None:
         found = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
         if found["TimeToLiveStatus"] not in ("ENABLED", "ENABLING") or found["AttributeName"] != "expires_at":
-            change = (
-                "aws dynamodb update-time-to-live --time-to-live-specification Enabled=true,AttributeName=expires_at"
-            )
-            raise Missing(f"refused photos stay for ever: {change} --table-name {table}")
+            raise Missing(f"refused photos stay for ever: {_FORGET} --table-name {table}")
 
     return [
         Permission("dynamodb:GetItem", arn, _call("get_item", TableName=table, Key=key), absent),
         Permission("dynamodb:PutItem", arn, _call("put_item", **there, Item=key), absent, _UNMET),
         Permission("dynamodb:UpdateItem", arn, _call("update_item", **there, **change, Key=key), absent, _UNMET),
         query(arn, absent, **rows),
-        query(f"{arn}/index/undecided", index, **waiting, IndexName="undecided"),
+        query(f"{arn}/index/unfinished", index, **waiting, IndexName="unfinished"),
         Permission("dynamodb:DescribeTimeToLive", arn, forgets, absent, is_operators=True),
     ]
 

@@ -9,17 +9,17 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from deployments import console
+from deployments import cli_runs, console
 from selfiegate import report
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.explain import annotate
 from selfiegate.explain import as_json as as_json_of
-from selfiegate.model import Verdict, user_id_of
+from selfiegate.model import Verdict
 from selfiegate.photos import decode
 from selfiegate.policy import judge
 from selfiegate.ports import Creatable
-from selfiegate.runtime import open_photos, open_with, runtime
-from selfiegate.settings import Settings, load_settings
+from selfiegate.runtime import open_photos, runtime
+from selfiegate.users import user_id_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,23 +28,21 @@ app = typer.Typer(
     help="Lets one clear face per account through.",
 )
 gallery = typer.Typer(no_args_is_help=True, help="The enrolled faces.")
+app.add_typer(cli_runs.app)
 app.add_typer(gallery, name="gallery")
 aws = typer.Typer(no_args_is_help=True, help="What AWS has to allow.")
 app.add_typer(aws, name="aws")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on stderr.")]
 
 
 @app.command()
 def process(
     photo: Annotated[str, typer.Argument(help="A path, or s3://bucket/key.")],
     user: Annotated[str, typer.Option(help="The user whose photo it is.")],
-    as_json: AsJson = False,
-    verbose: Verbose = False,
+    as_json: console.AsJson = False,
+    verbose: console.Verbose = False,
 ) -> None:
     """Run one photo through the flow. Exit 0: a verdict was reached; 1: a fault; 2: wrong usage."""
-    user_id, reference = user_id_of(user), open_photos(_connected()).find(photo)
+    user_id, reference = user_id_of(user), open_photos(console.connected()).find(photo)
     console.quiet_prefect(verbose)
     from deployments.run import verdicts  # Prefect takes two seconds to import
 
@@ -59,10 +57,10 @@ def process(
 def explain(
     photo: Annotated[str, typer.Argument(help="A path, or s3://bucket/key.")],
     out: Annotated[Path | None, typer.Option(help="The PNG to write; default: PHOTO.explained.png here.")] = None,
-    as_json: AsJson = False,
+    as_json: console.AsJson = False,
 ) -> None:
     """Show what the policy makes of a photo: a picture with every value against its limit. Enrols nothing."""
-    settings = _connected()
+    settings = console.connected()
     reference = open_photos(settings).find(photo)
     rt = runtime()
     detection = rt.faces.detect(reference)
@@ -83,17 +81,6 @@ def explain(
             console.out.print(f"  {reason.code}: {reason.message}", soft_wrap=True)
 
 
-def _connected() -> Settings:
-    """Return the settings; where they name Prefect blocks, let the runtime be built with them."""
-    settings = load_settings()
-    if settings.aws.credentials_block or settings.notification_block:
-        from tasks.blocks import connect, open_with_blocks  # Prefect takes two seconds to import
-
-        connect(settings)
-        open_with(open_with_blocks)
-    return settings
-
-
 def _save(picture: Image.Image, target: Path) -> None:
     try:
         picture.save(target, "PNG")
@@ -102,9 +89,9 @@ def _save(picture: Image.Image, target: Path) -> None:
 
 
 @gallery.command()
-def stats(as_json: AsJson = False) -> None:
+def stats(as_json: console.AsJson = False) -> None:
     """Count enrolled faces and users."""
-    _connected()
+    console.connected()
     found = runtime().faces.stats()
     if as_json:
         print(found.model_dump_json())
@@ -115,7 +102,7 @@ def stats(as_json: AsJson = False) -> None:
 @gallery.command()
 def create() -> None:
     """Create Rekognition's collection where it is not there; the embedded gallery makes itself."""
-    _connected()
+    console.connected()
     faces = runtime().faces
     if isinstance(faces, Creatable):
         faces.create()
@@ -125,10 +112,10 @@ def create() -> None:
 @aws.command("check")
 def aws_check(
     photo_bucket: Annotated[str | None, typer.Option(help="Bucket of the photos, or BUCKET/PREFIX.")] = None,
-    as_json: AsJson = False,
+    as_json: console.AsJson = False,
 ) -> None:
     """Try every permission that the flow needs; changes nothing. Exit 1: something is missing."""
-    settings = _connected().aws
+    settings = console.connected().aws
     from deployments.aws_check import check, examine  # boto3 is an extra
 
     if not as_json:
@@ -139,9 +126,9 @@ def aws_check(
 
 
 @app.command()
-def profile(user: Annotated[str, typer.Argument()], as_json: AsJson = False) -> None:
+def profile(user: Annotated[str, typer.Argument()], as_json: console.AsJson = False) -> None:
     """Show a user's profile."""
-    _connected()
+    console.connected()
     found = runtime().profiles.get(user_id_of(user))
     if found is None:
         console.fail(f"there is no profile of {user!r}", 1)

@@ -1,20 +1,30 @@
-"""What all commands share: quiet Prefect defaults, and errors as sentences."""
+"""What all commands share: options, quiet Prefect defaults, and errors as sentences."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated, Any, get_args
 
+import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from selfiegate.backfill.outcomes import Status
 from selfiegate.errors import SelfiegateError, WrongInput
 from selfiegate.report import plain
+from selfiegate.runtime import open_with
+from selfiegate.settings import Settings, load_settings
 
 out = Console()
 err = Console(stderr=True, highlight=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on stderr.")]
 
 _QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # runs are logged to the API all the same
@@ -24,12 +34,50 @@ _QUIET = {
 }
 
 
+def connected() -> Settings:
+    """Return the settings; where they name Prefect blocks, let the runtime be built with them."""
+    settings = load_settings()
+    if settings.aws.credentials_block or settings.aws.rate_limits or settings.notification_block:
+        from tasks.blocks import connect, open_with_blocks  # Prefect takes two seconds to import
+
+        connect(settings)
+        open_with(open_with_blocks)
+    return settings
+
+
 def quiet_prefect(verbose: bool) -> None:
     """Keep Prefect's log off the terminal unless it is asked for; call before Prefect is imported."""
     for name, value in _QUIET.items():
         if verbose and "LOGGING" in name:
             continue
         os.environ.setdefault(name, value)
+
+
+def log_to_stderr() -> None:
+    """Let a long-lived process say what it does, one line each; call after Prefect is imported."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name in ("selfiegate", "tasks", "flows", "deployments"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.handlers, logger.propagate = [handler], False
+
+
+@contextmanager
+def progress(shown: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr; gives what is to be told how many of how many are done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not shown) as bar:
+        task = bar.add_task("photos", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def counts(found: dict[str, Any]) -> str:
+    """Return a backfill's counts as lines for people."""
+    lines = [f"{found['photos']} photos in {found['seconds']} s, {found['photos_per_second']} a second"]
+    lines += [f"  {found[name]:7} {name}" for name in get_args(Status) if found[name]]
+    lines += [f"    {count:7} {code}" for code, count in found["reasons"].items()]
+    return "\n".join(lines)
 
 
 @contextmanager

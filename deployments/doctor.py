@@ -42,9 +42,9 @@ def _weights() -> str:
 
 def _stores() -> str:
     rt = runtime()
-    faces, waiting = rt.faces.stats(), len(rt.ledger.undecided(before=2**62))
+    faces, waiting = rt.faces.stats(), len(rt.ledger.unfinished(before=2**62))
     rt.profiles.get("doctor")
-    return f"{faces.faces} faces of {faces.users} users; {waiting} photos without a verdict"
+    return f"{faces.faces} faces of {faces.users} users; {waiting} photos not finished"
 
 
 def _prefect() -> str:

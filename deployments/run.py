@@ -1,13 +1,21 @@
-"""Runs the flow in this process, one photo after the other."""
+"""Runs flows in this process."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
+from prefect import State
+
+from flows.backfill import backfill
 from flows.process_photo import process_photo
+from flows.reconcile import reconcile
 from selfiegate.errors import BackendUnavailable, PhotoInProgress, SelfiegateError
 from selfiegate.model import PhotoRef, Verdict
+from tasks import accounts
+
+T = TypeVar("T")
 
 
 def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
@@ -22,8 +30,37 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
     async def run() -> list[Verdict]:
         return [await verdict(photo, user_id) for photo, user_id in photos]
 
+    return _result(run())
+
+
+def reconciled(**parameters: Any) -> dict[str, int]:
+    """Run the flow `reconcile` and return how many findings of each kind there were."""
+    return _result(reconcile(**parameters))
+
+
+def backfilled(watch: Callable[[int, int], None], **parameters: Any) -> tuple[dict[str, Any], bool]:
+    """Run the flow `backfill`; return its counts, and whether no more photos failed than are tolerated."""
+    accounts.watchers.append(watch)
+
+    async def run() -> State[dict[str, Any]]:
+        state: State[dict[str, Any]] = await backfill(**parameters, return_state=True)
+        return state
+
     try:
-        return asyncio.run(run())
+        state = _result(run())
+    finally:
+        accounts.watchers.remove(watch)
+    found = state.result(raise_on_failure=False)
+    if isinstance(found, SelfiegateError):
+        raise found
+    if not isinstance(found, dict):
+        raise BackendUnavailable(f"{type(found).__name__}: {found}")
+    return found, state.is_completed()
+
+
+def _result(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
     except SelfiegateError:
         raise
     except Exception as error:  # Prefect's, when its API does not answer

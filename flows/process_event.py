@@ -20,6 +20,6 @@ async def process_event(
     ],
 ) -> list[Verdict | None]:
     """Process the photos of one event, one after the other, each as a run of its own."""
-    photos = await find_uploads(event)
-    states = [await process_photo(photo, user_id, return_state=True) for photo, user_id in photos]
+    found = await find_uploads(event)
+    states = [await process_photo(one.photo, one.user_id, one.upload_order, return_state=True) for one in found]
     return [await state.aresult() for state in states]  # a fault raises here, when all others are done

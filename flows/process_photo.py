@@ -13,14 +13,15 @@ from pydantic import Field
 
 from selfiegate.enrolment import Finding, lost
 from selfiegate.errors import PhotoInProgress, PhotoRejected
-from selfiegate.model import Claim, Detection, Face, PhotoRef, ReasonCode, UserId, Verdict
+from selfiegate.leases import leased
+from selfiegate.model import Claim, Detection, Face, PhotoRef, ReasonCode, Verdict
 from selfiegate.policy import Judgement, judge
 from selfiegate.runtime import runtime
+from selfiegate.users import UserId
 from tasks.faces import confirm_enrolment, detect_faces, enrol_face, search_gallery, withdraw
 from tasks.notices import notify_user, show_verdict
 from tasks.photos import make_thumbnail
 from tasks.records import accept, claim_photo, refuse, remove_older_photo, save_profile, saved_profile
-from tasks.steps import leased
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -30,6 +31,7 @@ B = TypeVar("B")
 async def process_photo(
     photo: Annotated[PhotoRef, Field(description="Which version of which photo")],
     user_id: Annotated[UserId, Field(description="Whose photo it is")],
+    upload_order: Annotated[str, Field(description="Sorts by time of upload, as events tell it; empty: now")] = "",
 ) -> Verdict | None:
     """Check a selfie, enrol its face once, and say what is wrong where something is.
 
@@ -38,15 +40,15 @@ async def process_photo(
     still, it ends InProgress, without a verdict.
     """
     try:
-        claim = await claim_photo(photo, user_id, str(flow_run.id))
+        claim = await claim_photo(photo, user_id, str(flow_run.id), upload_order)
     except PhotoInProgress as elsewhere:
         return Completed(name="InProgress", message=str(elsewhere))  # type: ignore[return-value]
     if claim.verdict is None:
-        async with leased(claim):
+        with leased(runtime(), lambda: [] if claim.verdict else [claim]):
             claim = await reach_verdict(claim)
     verdict = claim.verdict
     assert verdict is not None  # noqa: S101  a claim that is decided has one
-    if verdict.status != "accepted" and not claim.notified:
+    if verdict.status != "accepted" and claim.notice not in ("sent", "off"):
         # A notice that fails does not change the verdict.
         await notify_user(claim, return_state=True)  # type: ignore[misc]  # an awaitable here, whatever its type says
     await show_verdict(verdict)

@@ -3,30 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import Field
+
+from selfiegate.errors import WrongInput
 from selfiegate.events import Upload, uploads
 from selfiegate.keys import KeyTemplate
-from selfiegate.model import ETAG, PhotoRef, user_id_of
-from selfiegate.runtime import Runtime
+from selfiegate.model import ETAG, PhotoRef, Value
+from selfiegate.ports import PhotoStore
+from selfiegate.settings import Settings
+from selfiegate.users import UserId, user_id_of
 
 
-def arrivals(rt: Runtime, event: Mapping[str, Any]) -> list[tuple[PhotoRef, str]]:
-    """Return each photo of an event with its user; our own thumbnails are left out, lest they come round as photos.
+class Arrival(Value):
+    """One photo to be processed: the parameters of the flow."""
 
-    Raises `WrongInput` for a malformed event, a key that names no user and a photo that is not there.
+    photo: PhotoRef
+    user_id: UserId
+    upload_order: str = Field("", description="See `Claim.upload_order`; empty where the event tells no time")
+
+
+def arrivals(settings: Settings, photos: PhotoStore, event: Mapping[str, Any]) -> list[Arrival]:
+    """Return each photo of an event with its user.
+
+    Raises `WrongInput` for a malformed event, a photo that names no user and one that is not there.
     """
-    template = KeyTemplate(rt.settings.key_template)
-    return [
-        (_pinned(rt, upload), user_id_of(upload.user_id) if upload.user_id else template.user_of(upload.key))
-        for upload in uploads(event)
-        if upload.bucket != rt.settings.aws.thumbnail_bucket
-    ]
+    found = (arrival(settings, photos, upload) for upload in uploads(event))
+    return [one for one in found if one]
 
 
-def _pinned(rt: Runtime, upload: Upload) -> PhotoRef:
+def arrival(settings: Settings, photos: PhotoStore, upload: Upload) -> Arrival | None:
+    """Return one upload with its user; None for our own thumbnails, lest they come round as photos."""
+    if upload.bucket == settings.aws.thumbnail_bucket:
+        return None
+    order = _order(upload)
+    photo = _pinned(photos, upload)
+    return Arrival(photo=photo, user_id=_user(settings, photos, upload, photo), upload_order=order)
+
+
+def _user(settings: Settings, photos: PhotoStore, upload: Upload, photo: PhotoRef) -> str:
+    if upload.user_id:
+        return user_id_of(upload.user_id)
+    if not settings.user_metadata:
+        return KeyTemplate(settings.key_template).user_of(upload.key)
+    try:
+        return user_id_of(photos.metadata(photo)[settings.user_metadata.lower()])
+    except KeyError:
+        raise WrongInput(f"{photo.uri} has no metadata {settings.user_metadata!r} that names its user") from None
+
+
+def _pinned(photos: PhotoStore, upload: Upload) -> PhotoRef:
     """Take the version that the event tells; one that tells none means the present one."""
     version = upload.version or (f'{ETAG}"{upload.etag}"' if upload.etag else "")
     if not version:
-        return rt.photos.find(f"s3://{upload.bucket}/{upload.key}")
+        return photos.find(f"s3://{upload.bucket}/{upload.key}")
     return PhotoRef(bucket=upload.bucket, key=upload.key, version=version)
+
+
+def _order(upload: Upload) -> str:
+    """Microseconds since 1970, then the sequencer: EventBridge tells whole seconds."""
+    if not upload.time:
+        return ""
+    try:
+        time = datetime.fromisoformat(upload.time)
+    except ValueError:
+        raise WrongInput(f"the event's time {upload.time[:40]!r} is not ISO 8601") from None
+    time = time.replace(tzinfo=time.tzinfo or UTC)
+    return f"{max(0, int(time.timestamp() * 1e6)):016d}.{upload.sequencer.upper():0>32}"

@@ -23,7 +23,7 @@ from botocore.exceptions import (
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 
-__all__ = ["AwsSettings", "client", "code_of", "take_sessions_from", "translated"]
+__all__ = ["AwsSettings", "client", "code_of", "take_sessions_from", "throttle", "throttle_with", "translated"]
 
 _UNAVAILABLE = {
     "InternalError",
@@ -40,6 +40,7 @@ _UNAVAILABLE = {
 }
 
 _session_of: Callable[[AwsSettings], boto3.Session] = lambda settings: boto3.Session(region_name=settings.region)  # noqa: E731
+_wait: Callable[[str], None] = lambda action: None  # noqa: E731
 _lock = threading.Lock()
 
 
@@ -48,6 +49,17 @@ def take_sessions_from(source: Callable[[AwsSettings], boto3.Session]) -> None:
     global _session_of
     _session_of = source
     _client.cache_clear()
+
+
+def throttle_with(wait: Callable[[str], None]) -> None:
+    """Let each call of Rekognition wait first, given its action ('DetectFaces'), so that workers share a quota."""
+    global _wait
+    _wait = wait
+
+
+def throttle(action: str) -> None:
+    """Wait until a call of this action may be made."""
+    _wait(action)
 
 
 def client(service: str, settings: AwsSettings) -> Any:

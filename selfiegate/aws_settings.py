@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfiegate.model import Value
 
@@ -18,11 +18,26 @@ class AwsSettings(Value):
     credentials_block: str | None = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
     collection: str = Field("selfiegate", description="Rekognition's gallery")
     quality_filter: Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"] = Field("AUTO", description="Of IndexFaces")
+    rate_limits: bool = Field(
+        False, description="Wait for Prefect's concurrency limits rekognition-DetectFaces and so on, where they exist"
+    )
     settle_s: float = Field(1.0, ge=0, le=30, description="How long an indexed face may take to be found by a search")
     thumbnail_bucket: str | None = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
+    photo_bucket: str | None = Field(None, description="Where `selfiegate upload` puts photos")
     ledger_table: str = "selfiegate-ledger"
     profiles_table: str = Field("selfiegate-profiles", description="The workshop's table can be used as it is")
     rejected_days: float = Field(30.0, gt=0, description="After which refused photos leave the ledger")
+    queue_url: str | None = Field(None, description="SQS queue of photo events, for the bridge")
+    dead_queue_url: str | None = Field(
+        None, description="Where the bridge puts events that it cannot read; empty: the queue's own redrive policy"
+    )
     topic_arn: str | None = Field(None, description="SNS topic for notices to the operator")
     sender: str | None = Field(None, description="SES address that mails to users come from")
     email_template: str | None = Field(None, description="A user's address, e.g. {user_id}@riders.example")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        """Events of the thumbnails' bucket are left out, so that thumbnails do not come round as photos."""
+        if self.photo_bucket and self.photo_bucket == self.thumbnail_bucket:
+            raise ValueError("photos and thumbnails need buckets of their own")
+        return self

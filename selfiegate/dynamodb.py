@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -65,6 +65,11 @@ class Table:
                 **scope,
             )
             return [_unpacked(item) for page in pages for item in page["Items"]]
+
+    def scan(self) -> Iterator[dict[str, Any]]:
+        with translated(f"dynamodb:Scan on {self._name}"):
+            for page in self._client.get_paginator("scan").paginate(TableName=self._name, ConsistentRead=True):
+                yield from map(_unpacked, page["Items"])
 
     def _write(self, operation: str, **arguments: Any) -> bool:
         with translated(f"dynamodb:{operation} on {self._name}"):

@@ -27,9 +27,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
-from selfiegate.errors import ClaimLost, PhotoInProgress, StillContested
+from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested
 from selfiegate.model import (
     Check,
     Claim,
@@ -58,12 +59,12 @@ class Finding(Value):
     own_score: float | None = None
 
 
-def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str) -> Claim:
+def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_order: str = "") -> Claim:
     """Claim a photo for a run; a decided one comes back with its verdict.
 
     Raises `PhotoInProgress` while another run holds it.
     """
-    claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s)
+    claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
     return claim
@@ -108,22 +109,37 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
 
     Raises `StillContested` where it stays contested, `ClaimLost` where another run took over.
     """
-    unexplained: Match | None = None
+    found = Round()
     for pause in _PAUSES_S:
         ours = still_ours(rt, claim)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
             return None
-        rivals = [(match, holders(rt, match)) for match in rt.faces.rivals(face_id, claim.user_id)]
-        rivals += contesters(rt, ours)
-        if lost_to := next((match for match, rows in rivals if outranks(rows, ours)), None):
-            return lost_to
-        unexplained = next((match for match, rows in rivals if rows == [] and rt.faces.holds(match.face_id)), None)
-        if not unexplained and contest(rt, ours, rivals) and rt.ledger.accept(ours):
-            return None
+        found = contend(rt, ours, rt.faces.rivals(face_id, claim.user_id))
+        if found.won or found.lost_to:
+            return found.lost_to
         time.sleep(pause)
-    if unexplained:  # not on its way out after all: nobody knows whose it is, so it counts as held
-        return unexplained
+    if found.unexplained:  # not on its way out after all: nobody knows whose it is, so it counts as held
+        return found.unexplained
     raise StillContested(f"the claim on the face of {claim.photo.name} is contested again and again")
+
+
+class Round(NamedTuple):
+    """How one attempt to win a face ended; with nothing set, somebody else is to be waited for."""
+
+    won: bool = False
+    lost_to: Match | None = None
+    unexplained: Match | None = None
+
+
+def contend(rt: Runtime, ours: Claim, matches: Sequence[Match]) -> Round:
+    """Try once to win a face against the matches of a search that began after `ours` was read."""
+    rivals = [(match, holders(rt, match)) for match in matches]
+    rivals += contesters(rt, ours)
+    if lost_to := next((match for match, rows in rivals if outranks(rows, ours)), None):
+        return Round(lost_to=lost_to)
+    unexplained = next((match for match, rows in rivals if rows == [] and rt.faces.holds(match.face_id)), None)
+    won = not unexplained and contest(rt, ours, rivals) and rt.ledger.accept(ours)
+    return Round(won=won, unexplained=unexplained)
 
 
 def withdraw(rt: Runtime, claim: Claim) -> None:
@@ -132,10 +148,11 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
     Does nothing where the profile was saved after all: then the photo is run forward, not back. Raises
     `ClaimLost` where another run took over; what that one refused is taken back all the same.
     """
-    profile = rt.profiles.get(claim.user_id)
-    if profile and profile.photo == claim.photo:
+    profile, before = rt.profiles.get(claim.user_id), rt.ledger.get(claim.photo, claim.user_id)
+    is_profile = profile is not None and profile.photo == claim.photo
+    # A pending row saved nothing: such a profile is an earlier one, whose photo was opened again.
+    if profile and is_profile and before and before.status != "pending" and before.face_id == profile.face_id:
         return
-    before = rt.ledger.get(claim.photo, claim.user_id)
     ours = rt.ledger.release(claim)
     row = rt.ledger.get(claim.photo, claim.user_id)
     if ours or (row and row.verdict and row.status != "accepted"):
@@ -143,7 +160,8 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
             rt.faces.remove(before.face_id)
         else:
             rt.faces.discard(claim.photo, claim.user_id)
-        rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
+        if not is_profile:
+            rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
     if not ours:
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
 
@@ -155,6 +173,7 @@ def settle(
     checks: Sequence[Check] = (),
     finding: Finding | None = None,
     enrolled: tuple[str, Mapping[str, str]] | None = None,
+    tell: bool = True,
 ) -> Claim:
     """Store the verdict: accepted with face id and thumbnails, or refused with all reasons."""
     finding = finding or Finding()
@@ -176,21 +195,29 @@ def settle(
         model=rt.faces.model,
         policy=rt.settings.rules.digest,
     )
-    return rt.ledger.decide(claim, verdict)
+    return rt.ledger.decide(claim, verdict, tell)
 
 
 def notify_user(rt: Runtime, claim: Claim) -> None:
-    """Tell the user what is wrong, at most once per verdict; a notice that fails may be tried again.
+    """Tell the user what is wrong; a notice that fails may be tried again.
 
-    The ledger is the outbox: whoever marks the row sends. A process killed while it sends leaves it marked.
+    The ledger is the outbox: whoever takes the notice sends it. A notice is sent twice only where a process is
+    killed, or sleeps for longer than its lease, between sending it and writing that down.
     """
-    if claim.verdict is None or not rt.ledger.mark_notified(claim, True):
+    if claim.verdict is None:
+        return
+    token = rt.ledger.begin_notice(claim, rt.settings.lease_s)
+    if token is None:
+        row = rt.ledger.get(claim.photo, claim.user_id)
+        if row and row.notice == "sending":
+            raise BackendUnavailable(f"another run is telling {claim.user_id} of {claim.photo.name}, or died at it")
         return
     try:
         rt.notifier.notify(claim.verdict)
     except Exception:
-        rt.ledger.mark_notified(claim, False)
+        rt.ledger.end_notice(claim, token, sent=False)
         raise
+    rt.ledger.end_notice(claim, token, sent=True)
 
 
 def lost(match: Match) -> Finding:

@@ -26,7 +26,8 @@ from pydantic import Field
 
 from selfiegate.errors import WrongInput
 from selfiegate.keys import MAX_KEY
-from selfiegate.model import Value, user_id_of
+from selfiegate.model import Value
+from selfiegate.users import user_id_of
 
 _KNOWN = (
     "known are the workshop's userId, s3Bucket and s3Key (or s3Bucket and images), S3's Records, EventBridge's "
@@ -51,6 +52,7 @@ class Upload(Value):
     version: str = Field("", description="S3 version id; the 'null' of unversioned objects pins nothing and is dropped")
     etag: str = Field("", description="Without quotation marks")
     sequencer: str = Field("", description="Hexadecimal; orders the events of one key once padded to equal length")
+    time: str = Field("", description="When it was uploaded, in ISO 8601")
     user_id: str | None = Field(None, description="None where the event names none: see `KeyTemplate`")
 
 
@@ -114,7 +116,8 @@ def _from_record(record: object, texts: int) -> list[Upload]:
         key = unquote_plus(_text(record, "s3", "object", "key"), errors="strict")
     except UnicodeDecodeError:
         raise WrongInput("the event's s3.object.key is not form-encoded UTF-8") from None
-    return [_created(record, "s3", key, version="versionId", etag="eTag")]
+    time = _told(record, "eventTime")
+    return [_created(record, "s3", key, version="versionId", etag="eTag", time=time)]
 
 
 def _from_eventbridge(event: Mapping[str, Any]) -> list[Upload]:
@@ -123,16 +126,18 @@ def _from_eventbridge(event: Mapping[str, Any]) -> list[Upload]:
     if (event["source"], event["detail-type"]) != ("aws.s3", "Object Created"):
         return []
     key = _text(event, "detail", "object", "key")
-    return [_created(event, "detail", key, version="version-id", etag="etag")]
+    time = _told(event, "time")
+    return [_created(event, "detail", key, version="version-id", etag="etag", time=time)]
 
 
-def _created(event: object, part: str, key: str, *, version: str, etag: str) -> Upload:
+def _created(event: object, part: str, key: str, *, version: str, etag: str, time: str) -> Upload:
     return _upload(
         _text(event, part, "bucket", "name"),
         key,
         version=_told(event, part, "object", version),
         etag=_told(event, part, "object", etag),
         sequencer=_told(event, part, "object", "sequencer"),
+        time=time,
     )
 
 
@@ -145,6 +150,7 @@ def _from_cloudtrail(event: Mapping[str, Any]) -> list[Upload]:
             _text(event, "detail", "requestParameters", "bucketName"),
             _text(event, "detail", "requestParameters", "key"),
             version=_told(event, "detail", "responseElements", "x-amz-version-id"),
+            time=_told(event, "detail", "eventTime"),
         )
     ]
 
@@ -154,6 +160,8 @@ def _upload(bucket: str, key: str, *, version: str = "", etag: str = "", **more:
         raise WrongInput(f"{bucket[:80]!r} is no name of a bucket: 3 to 255 letters, digits, dots, hyphens")
     if len(key.encode()) > MAX_KEY:
         raise WrongInput(f"the key {key[:80]!r}... is longer than S3's {MAX_KEY} bytes")
+    if "\0" in key + version + etag:
+        raise WrongInput(f"the key {key[:80]!r} or its version holds NUL, which PostgreSQL cannot keep")
     version = "" if version == "null" else version
     return Upload(bucket=bucket, key=key, version=version, etag=etag.strip('"'), **more)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.model import user_id_of
+from selfiegate.users import user_id_of
 
 MAX_KEY = 1024
 """Bytes of UTF-8: S3's own limit."""
@@ -50,6 +50,17 @@ class KeyTemplate:
             return user_id_of(found[0])
         except WrongInput as error:
             raise WrongInput(f"the key {key[:MAX_KEY]!r} under the template {self.text!r}: {error}") from None
+
+    def key_of(self, user_id: str, name: str) -> str:
+        """Return the key under which a user's photo is to be uploaded, so that `user_of` finds its user again."""
+        key = self.text.replace("*", "{name}").replace("{name}", name).replace("{user_id}", user_id_of(user_id))
+        try:
+            found = self.user_of(key)
+        except WrongInput:
+            found = None
+        if found != user_id:
+            raise WrongInput(f"the user id {user_id!r} cannot stand in a key under the template {self.text!r}")
+        return key
 
     def _candidates(self, key: str) -> list[str]:
         """Return the user ids that the key can be read as: none, one, or some of several."""

@@ -9,32 +9,17 @@ import hashlib
 import json
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from selfiegate.errors import WrongInput
+from selfiegate.users import UserId
 
 
 class Value(BaseModel):
     """An immutable value; unknown fields are errors, so a misspelt name never passes unseen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def user_id_of(text: str) -> str:
-    """Return `text` if it can name a user: 1-255 printable characters; otherwise raise `WrongInput`.
-
-    255 is the longest ExternalImageId that Rekognition takes; the same bound holds for every backend.
-    """
-    if not 1 <= len(text) <= 255:
-        raise WrongInput(f"user id {text[:40]!r} has {len(text)} characters; it needs 1 to 255")
-    if not text.isprintable():
-        raise WrongInput(f"user id {text!r} holds control or invisible characters; use printable ones")
-    return text
-
-
-UserId = Annotated[str, AfterValidator(user_id_of), Field(description="1 to 255 printable characters")]
 
 
 ETAG = "etag:"
@@ -71,8 +56,8 @@ class PhotoRef(Value):
 
     @property
     def name(self) -> str:
-        """The key's last 60 printable characters: names runs and tasks in the UI."""
-        return "".join(c if c.isprintable() else "�" for c in self.key)[-60:]
+        """The last 60 printable characters of the file's name: names runs and tasks in the UI."""
+        return "".join(c if c.isprintable() else "�" for c in self.key.rpartition("/")[2])[-60:]
 
 
 class Box(Value):
@@ -207,18 +192,32 @@ class Claim(Value):
     user_id: UserId
     status: Literal["pending", "accepting", "accepted", "rejected", "needs_review"] = "pending"
     claimed_at: int = Field(description="First claimed, microseconds since 1970, UTC; never changes")
+    upload_order: str = Field("", description="Sorts photos by when they were uploaded; empty: when claimed")
     owner: str = Field(description="The run that works on it")
     lease_until: int = Field(description="When another run may take over, microseconds since 1970")
     attempt: int = Field(1, description="How often a run has begun to work on it")
     contests: tuple[Contest, ...] = Field(default=(), description="Older claims that found the same face")
     face_id: str | None = Field(None, description="The face enrolled for this claim, if it still stands")
     verdict: Verdict | None = None
-    notified: bool = False
+    notice: Literal["none", "sending", "sent", "off"] = Field("none", description="Of a refusal, to its user")
+
+    @property
+    def newness(self) -> str:
+        """Sorts a user's photos from the first uploaded to the last: microseconds since 1970, 16 digits, and more."""
+        return self.upload_order or f"{self.claimed_at:016d}"
 
     @property
     def seniority(self) -> tuple[int, str, str]:
         """Sorts claims from the oldest to the youngest, the same for every observer."""
         return self.claimed_at, self.user_id, self.photo.id
+
+
+class EnrolledFace(Value):
+    """A face in the gallery and whose it is."""
+
+    face_id: str
+    user_id: str
+    origin: str = Field(description="Equals `FaceBackend.origin` of the photo and user it was enrolled for")
 
 
 class Remains(Value):
@@ -236,7 +235,7 @@ class Profile(Value):
     face_id: str
     thumbnails: dict[str, str] = Field(description="Size to where it lies")
     model: str = Field(description="The face model that enrolled it; empty where an older system did")
-    claimed_at: int = Field(description="Of the photo's claim: a newer photo replaces an older one")
+    newness: str = Field(description="Of the photo's claim: a newer photo replaces an older one")
     enrolled_at: datetime
     remains: tuple[Remains, ...] = Field(default=(), description="Of older photos, still to be removed")
     revision: int = Field(1, description="Grows with each write; a write names the one it replaces")

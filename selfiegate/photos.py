@@ -21,6 +21,9 @@ from selfiegate.model import ReasonCode, Value
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 """Pillow's names for what phones and browsers upload; MPO files of phones open as JPEG."""
 
+_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif")
+"""What such files are called."""
+
 _MAX_SCANS = 100
 """Scans of a JPEG. Encoders make 1 to about 12; each costs a pass over all pixels, so a small file with
 thousands keeps a core busy for minutes."""
@@ -109,6 +112,11 @@ def _rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
+
+
+def named_like_photo(name: str) -> bool:
+    """Say whether a file or key ends like those of the formats that are opened."""
+    return name.lower().endswith(_SUFFIXES)
 
 
 def is_plain(data: bytes) -> bool:

@@ -6,14 +6,25 @@ All are safe to call from several threads, and all writes may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.model import Claim, Contest, Detection, GalleryStats, Match, PhotoRef, Profile, Verdict
+from selfiegate.model import (
+    Claim,
+    Contest,
+    Detection,
+    EnrolledFace,
+    GalleryStats,
+    Match,
+    PhotoRef,
+    Profile,
+    Verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,9 @@ class Thresholds:
 
 class FaceBackend(Protocol):
     """Finds faces in photos and knows which are enrolled: InsightFace with a gallery, or Rekognition."""
+
+    remote: bool
+    """Whether calls wait for a network: many at once are faster then, where others are faster in a batch."""
 
     @property
     def model(self) -> str:
@@ -52,6 +66,9 @@ class FaceBackend(Protocol):
     def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces, at or above `match_threshold`."""
 
+    def batch(self) -> AbstractContextManager[object]:
+        """Let the faces that this thread enrols become durable and visible together, at the end of the block."""
+
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
 
@@ -60,6 +77,12 @@ class FaceBackend(Protocol):
 
     def holds(self, face_id: str) -> bool:
         """Say whether a face is in the gallery now, whatever searches still show."""
+
+    def origin(self, photo: PhotoRef, user_id: str) -> str:
+        """Return what the face of this photo and user is known by in the gallery."""
+
+    def faces(self) -> Iterable[EnrolledFace]:
+        """Go through all enrolled faces; one that is enrolled meanwhile may be missed or not."""
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled."""
@@ -81,6 +104,15 @@ class Gallery(Protocol):
     def search(self, embedding: NDArray[np.float32], limit: int = 10) -> Sequence[Match]:
         """Return the `limit` nearest faces by cosine (-1..1), best first."""
 
+    def newest(self) -> int:
+        """Return a mark: a search that begins now sees every face but those added `since` it."""
+
+    def since(self, mark: int, embedding: NDArray[np.float32]) -> Sequence[Match]:
+        """Return the faces added since a mark, each with its cosine."""
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Let the faces that this thread adds become durable and visible together, at the end of the block."""
+
     def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
         """Store a face under its id; storing it again changes nothing. Visible to all processes on return."""
 
@@ -89,6 +121,9 @@ class Gallery(Protocol):
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces."""
+
+    def faces(self) -> Iterable[EnrolledFace]:
+        """Go through all faces."""
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
@@ -108,6 +143,12 @@ class PhotoStore(Protocol):
 
         Raises `PhotoRejected`: `photo_too_large` before anything is read, `unreadable_photo` where this
         version is gone.
+        """
+
+    def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
+        """Return what the uploader wrote beside this version, names in lower case.
+
+        Raises `WrongInput` where this version is gone.
         """
 
 
@@ -130,8 +171,11 @@ class Ledger(Protocol):
     A row is still ours while its owner and its attempt are the claim's.
     """
 
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float) -> Claim:
-        """Return the row as it stands after asking for it.
+    def batch(self) -> AbstractContextManager[object]:
+        """Let this thread's writes to ledger and profiles be durable together, at the end of the block, or at once."""
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
+        """Return the row as it stands after asking for it; `upload_order` is taken by a new one.
 
         A new row, an undecided row of the same owner and one whose lease ran out become ours (`attempt`
         counts how often); a decided row and one that another owner holds come back unchanged.
@@ -158,14 +202,29 @@ class Ledger(Protocol):
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
 
-    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
-        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours."""
+    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
+        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours.
 
-    def mark_notified(self, claim: Claim, notified: bool) -> bool:
-        """Record whether the user was told (or is being told); False where that is recorded already."""
+        Without `tell` nobody is ever told of a refusal.
+        """
 
-    def undecided(self, before: int) -> Sequence[Claim]:
-        """Return the rows without a verdict whose lease ran out before this time (microseconds since 1970)."""
+    def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
+        """Take it on us to tell the user of a refusal, and return a token for `end_notice`.
+
+        None where that was done, or is being done by another. Who takes it has so long; after that another may.
+        """
+
+    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+        """Record that the user was told, or that another may try; nothing where another took it meanwhile."""
+
+    def unfinished(self, before: int) -> Sequence[Claim]:
+        """Return the rows whose lease ran out before this time (microseconds since 1970) with work left.
+
+        These are the ones without a verdict, and the refused ones whose user was not told.
+        """
+
+    def reopen(self, claim: Claim) -> bool:
+        """Turn an accepted row back into a pending one that nobody holds; False where it is not accepted."""
 
 
 class Profiles(Protocol):
@@ -173,6 +232,9 @@ class Profiles(Protocol):
 
     def get(self, user_id: str) -> Profile | None:
         """Return a user's profile, or None."""
+
+    def all(self) -> Iterable[Profile]:
+        """Go through all profiles; one that is written meanwhile may be missed or not."""
 
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
         """Store a profile; False if what is stored now is not `replacing` (compared by revision)."""

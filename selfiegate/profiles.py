@@ -15,7 +15,7 @@ from selfiegate.runtime import Runtime
 def saved_profile(rt: Runtime, claim: Claim) -> Profile | None:
     """Return the profile that an earlier attempt at this claim saved: all but the clean-up is done then."""
     profile = rt.profiles.get(claim.user_id) if claim.status == "accepting" else None
-    return profile if profile and profile.photo == claim.photo else None
+    return profile if profile and (profile.photo, profile.face_id) == (claim.photo, claim.face_id) else None
 
 
 def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[str, str]) -> bool:
@@ -27,9 +27,9 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
         if still_ours(rt, claim).status != "accepting":
             raise ClaimLost(f"{claim.photo.name} of {claim.user_id} did not win its face")
         present = rt.profiles.get(claim.user_id)
-        if present and present.photo == claim.photo:
+        if present and present.photo == claim.photo and present.face_id == face_id:
             return bool(present.remains)
-        if present and present.claimed_at > claim.claimed_at:
+        if present and present.newness > claim.newness:
             return True
         profile = Profile(
             user_id=claim.user_id,
@@ -37,7 +37,7 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             face_id=face_id,
             thumbnails=dict(thumbnails),
             model=rt.faces.model,
-            claimed_at=claim.claimed_at,
+            newness=claim.newness,
             enrolled_at=datetime.now(UTC),
             remains=_remains(present) if present else (),
             revision=present.revision + 1 if present else 1,

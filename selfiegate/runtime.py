@@ -27,8 +27,7 @@ class Runtime:
 
 def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> Runtime:
     """Build what the settings name; imports only that."""
-    photos = open_photos(settings)
-    ledger, profiles = _records(settings)
+    photos, (ledger, profiles) = open_photos(settings), open_records(settings)
     return Runtime(
         settings=settings,
         photos=photos,
@@ -69,15 +68,17 @@ def _face_backend(settings: Settings, photos: PhotoStore) -> FaceBackend:
             return rekognition.RekognitionBackend(settings.aws, photos, settings.photos, thresholds)
 
 
-def _records(settings: Settings) -> tuple[Ledger, Profiles]:
+def open_records(settings: Settings) -> tuple[Ledger, Profiles]:
+    """Build ledger and profiles alone: who only looks at them needs no models."""
     match settings.records:
         case "sqlite":
-            from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles
+            from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles, open_database
 
-            path = settings.folder / "records.db"
-            return SqliteLedger(path), SqliteProfiles(path)
+            database = open_database(settings.folder / "records.db")
+            return SqliteLedger(database), SqliteProfiles(database)
         case "dynamodb":
-            from selfiegate.stores.dynamodb import DynamoLedger, DynamoProfiles
+            from selfiegate.stores.dynamodb import DynamoLedger
+            from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 
             return DynamoLedger(settings.aws), DynamoProfiles(settings.aws)
 

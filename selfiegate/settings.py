@@ -51,6 +51,17 @@ class Retries(Value):
     step_timeout_s: float = Field(60.0, gt=0, description="One attempt at one step")
 
 
+class BridgeSettings(Value):
+    """How the bridge from the queue to Prefect works."""
+
+    window: int = Field(32, ge=1, le=1000, description="How many photos are handed to Prefect and not claimed yet")
+    patience_s: float = Field(
+        20.0, gt=0, description="After which the event of a photo that no run claimed is sent again; doubles to 300"
+    )
+    host: str = Field("127.0.0.1", description="Where /health and /metrics are; 0.0.0.0 in a container")
+    port: int = Field(8080, ge=0, le=65535, description="0: no health server")
+
+
 class Settings(BaseSettings):
     """All settings, checked as a whole; build with `load_settings` for messages fit for people."""
 
@@ -76,7 +87,12 @@ class Settings(BaseSettings):
     key_template: str = Field(
         "{user_id}/{name}", description="Whose photo an object key is, where its event tells none"
     )
+    user_metadata: str | None = Field(
+        None,
+        description="Object metadata that names the user, e.g. user-id (x-amz-meta-user-id), in key_template's place",
+    )
     retries: Retries = Retries()
+    bridge: BridgeSettings = BridgeSettings()
     lease_s: float = Field(
         60.0,
         gt=0,

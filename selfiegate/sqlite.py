@@ -37,9 +37,15 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Run one transaction that holds the write lock from its start; roll back where it raises."""
+        """Run one transaction that holds the write lock from its start; roll back where it raises.
+
+        Within another one of the same thread it is a part of that.
+        """
         with self._translated():
             connection = self._connection()
+            if connection.in_transaction:
+                yield connection
+                return
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

@@ -18,11 +18,15 @@ from selfiegate.settings import Settings
 
 
 def connect(settings: Settings) -> None:
-    """Let AWS clients be made with the credentials block that the settings name."""
+    """Let AWS clients be made with the credentials block that the settings name, and wait for the limits in Prefect."""
     if settings.aws.credentials_block:
         from selfiegate.aws import take_sessions_from
 
         take_sessions_from(_session)
+    if settings.aws.rate_limits:
+        from selfiegate.aws import throttle_with
+
+        throttle_with(_wait_for_slot)
 
 
 def open_with_blocks(settings: Settings) -> Runtime:
@@ -49,6 +53,18 @@ def _ended(answer: Any) -> Any:
     coroutine there.
     """
     return asyncio.run(answer) if inspect.iscoroutine(answer) else answer
+
+
+def _wait_for_slot(action: str) -> None:
+    """Wait for a slot of a global concurrency limit; where none has this name, for nothing."""
+    from prefect.concurrency.sync import rate_limit
+
+    try:
+        rate_limit(f"rekognition-{action}", timeout_seconds=30)
+    except TimeoutError as error:
+        raise BackendUnavailable(f"no slot of the limit rekognition-{action} came free in 30 s") from error
+    except httpx.HTTPError as error:
+        raise BackendUnavailable(f"Prefect's API does not tell of the limit rekognition-{action}: {error}") from error
 
 
 def _session(settings: AwsSettings) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from selfiegate import enrolment
-from selfiegate.arrivals import arrivals
-from selfiegate.model import Claim, Face, PhotoRef
+from selfiegate.arrivals import Arrival, arrivals
+from selfiegate.model import Claim, Face
 from selfiegate.runtime import runtime
 from tasks.steps import step
 
@@ -18,6 +18,6 @@ def make_thumbnail(claim: Claim, face: Face) -> dict[str, str]:
 
 
 @step("find the photos of an event")
-def find_uploads(event: dict[str, Any]) -> list[tuple[PhotoRef, str]]:
+def find_uploads(event: dict[str, Any]) -> list[Arrival]:
     """Return each photo of an event, pinned to a version, with its user."""
-    return arrivals(runtime(), event)
+    return arrivals(runtime().settings, runtime().photos, event)

@@ -12,9 +12,9 @@ from tasks.steps import step
 
 
 @step("claim {photo.name}")
-def claim_photo(photo: PhotoRef, user_id: str, owner: str) -> Claim:
+def claim_photo(photo: PhotoRef, user_id: str, owner: str, upload_order: str) -> Claim:
     """Claim the photo for this run, or learn its verdict."""
-    return enrolment.claim_photo(runtime(), photo, user_id, owner)
+    return enrolment.claim_photo(runtime(), photo, user_id, owner, upload_order)
 
 
 @step("look for the profile of {claim.photo.name}")

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 
-from selfiegate.errors import BackendUnavailable, SelfiegateError
-from selfiegate.model import Claim
-from selfiegate.runtime import open_with, runtime
+from selfiegate.errors import BackendUnavailable
+from selfiegate.runtime import open_with
 from selfiegate.settings import load_settings
 from tasks.blocks import open_with_blocks
 
@@ -28,9 +25,6 @@ open_with(open_with_blocks)
 _retries = load_settings().retries
 _log = logging.getLogger(__name__)
 
-_renewals = ThreadPoolExecutor(1, "renewals")
-"""Leases are renewed though every other thread is busy."""
-
 
 async def may_help(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """Say whether another attempt may help: only where a store or model did not answer."""
@@ -38,7 +32,9 @@ async def may_help(task: Task[..., Any], run: TaskRun, state: State[Any]) -> boo
     return isinstance(error, BackendUnavailable | TimeoutError)
 
 
-def step(name: str) -> Callable[[Callable[P, R]], Task[P, Coroutine[Any, Any, R]]]:
+def step(
+    name: str, timeout_s: float | None = _retries.step_timeout_s
+) -> Callable[[Callable[P, R]], Task[P, Coroutine[Any, Any, R]]]:
     """Make a task of a blocking function; `name` is a template over its parameters, shown in the UI.
 
     Delays double from `retries.first_delay_s` and are stretched by up to as much again, so that runs which
@@ -56,7 +52,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Task[P, Coroutine[Any, Any, R]
             retry_delay_seconds=[_retries.first_delay_s * 2**n for n in range(_retries.attempts - 1)],
             retry_jitter_factor=1 if _retries.first_delay_s else None,
             retry_condition_fn=may_help,
-            timeout_seconds=_retries.step_timeout_s,
+            timeout_seconds=timeout_s,
             cache_policy=NO_CACHE,
             persist_result=False,
         )(off_the_loop)
@@ -77,29 +73,3 @@ async def in_thread(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     except asyncio.CancelledError:
         await asyncio.wait([work])
         raise
-
-
-@asynccontextmanager
-async def leased(claim: Claim) -> AsyncIterator[None]:
-    """Renew a claim's lease while the block runs; give it up at once where the block does not end well."""
-    ledger, lease_s = runtime().ledger, runtime().settings.lease_s
-
-    async def renew() -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(lease_s / 3)
-            try:
-                await loop.run_in_executor(_renewals, ledger.renew, claim, lease_s)
-            except SelfiegateError as error:
-                _log.warning("the lease on %s is not renewed: %s", claim.photo.name, error)
-
-    keeper = asyncio.create_task(renew())
-    try:
-        yield
-    except BaseException:
-        keeper.cancel()
-        with suppress(SelfiegateError):  # the lease then ends by itself
-            _renewals.submit(ledger.renew, claim, 0).result()  # after a renewal that is under way
-        raise
-    finally:
-        keeper.cancel()

@@ -36,7 +36,7 @@ def create(aws: AwsSettings) -> None:
         KeySchema=[{"AttributeName": "Username", "KeyType": "HASH"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    kinds = {"user_id": "S", "photo_id": "S", "undecided": "S", "lease_until": "N"}
+    kinds = {"user_id": "S", "photo_id": "S", "unfinished": "S", "lease_until": "N"}
     dynamodb.create_table(
         TableName=aws.ledger_table,
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in kinds.items()],
@@ -46,9 +46,9 @@ def create(aws: AwsSettings) -> None:
         ],
         GlobalSecondaryIndexes=[
             {
-                "IndexName": "undecided",
+                "IndexName": "unfinished",
                 "KeySchema": [
-                    {"AttributeName": "undecided", "KeyType": "HASH"},
+                    {"AttributeName": "unfinished", "KeyType": "HASH"},
                     {"AttributeName": "lease_until", "KeyType": "RANGE"},
                 ],
                 "Projection": {"ProjectionType": "ALL"},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Protocol
 
@@ -12,12 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfiegate.errors import BackendUnavailable, PhotoRejected
-from selfiegate.model import Detection, Face, GalleryStats, Match, PhotoRef, ReasonCode
+from selfiegate.model import Detection, EnrolledFace, Face, GalleryStats, Match, PhotoRef, ReasonCode
 from selfiegate.photos import Limits, decode
 from selfiegate.ports import Gallery, PhotoStore, Thresholds
 
 _REMEMBERED = 64
 """Photos whose aligned face is kept between a run's steps: 38 kB each. Forgotten ones are looked at again."""
+_EMBEDDINGS = 2048
+"""Photos whose embedding (2 kB) and search are kept: a backfill enrols a chunk after it looked at all of it."""
 
 
 MATCH, VERIFY = 0.40, 0.30
@@ -43,6 +48,8 @@ class Analyser(Protocol):
 class EmbeddingBackend:
     """Joins an analyser and a gallery into a `ports.FaceBackend`."""
 
+    remote = False
+
     def __init__(
         self, analyser: Analyser, gallery: Gallery, photos: PhotoStore, limits: Limits, thresholds: Thresholds
     ) -> None:
@@ -53,7 +60,10 @@ class EmbeddingBackend:
         self._analyser, self._gallery, self._photos, self._limits = analyser, gallery, photos, limits
         # A run's steps may be taken by different processes, so each step can start from the photo alone.
         self._look = lru_cache(_REMEMBERED)(self._look_at)
-        self._embed = lru_cache(_REMEMBERED)(self._embedding_of)
+        self._embed = lru_cache(_EMBEDDINGS)(self._embedding_of)
+        # What a search saw need not be searched again to confirm: only what was added since.
+        self._seen: OrderedDict[str, tuple[int, Sequence[Match]]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def detect(self, photo: PhotoRef) -> Detection:
         """Find the faces of a photo, largest first."""
@@ -61,13 +71,15 @@ class EmbeddingBackend:
 
     def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
         """Match the photo's main face against the gallery; the user's own faces are scored one by one."""
-        probe = self._embed(photo)
+        probe, mark = self._embed(photo), self._gallery.newest()
+        others = self._others(probe, user_id, self._floor)
+        self._remember(_face_id(photo, user_id), mark, others)
         own = [
             Match(face_id=face_id, user_id=user_id, score=float(stored @ probe))
             for face_id in self._gallery.faces_of(user_id)
             if (stored := self._gallery.embedding(face_id)) is not None
         ]
-        return [*self._others(probe, user_id, self._floor), *own]
+        return [*others, *own]
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Put the photo's main face into the gallery."""
@@ -80,7 +92,18 @@ class EmbeddingBackend:
         stored = self._gallery.embedding(face_id)
         if stored is None:
             raise BackendUnavailable(f"the face {face_id} is not in the gallery")
-        return self._others(stored, user_id, self.match_threshold)
+        with self._lock:
+            seen = self._seen.get(face_id)
+        if seen is None:
+            return self._others(stored, user_id, self.match_threshold)
+        mark, before = seen
+        still = [match for match in before if self._gallery.embedding(match.face_id) is not None]
+        newer = [match for match in self._gallery.since(mark, stored) if match.user_id != user_id]
+        return [match for match in (*still, *newer) if match.score >= self.match_threshold]
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Let enrolled faces become durable and visible together."""
+        return self._gallery.batch()
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
@@ -94,9 +117,23 @@ class EmbeddingBackend:
         """Say whether a face is in the gallery now."""
         return self._gallery.embedding(face_id) is not None
 
+    def origin(self, photo: PhotoRef, user_id: str) -> str:
+        """Return the face's id: it is made of these two."""
+        return _face_id(photo, user_id)
+
+    def faces(self) -> Iterable[EnrolledFace]:
+        """Go through all enrolled faces."""
+        return self._gallery.faces()
+
     def stats(self) -> GalleryStats:
         """Count what is enrolled."""
         return self._gallery.stats()
+
+    def _remember(self, face_id: str, mark: int, others: Sequence[Match]) -> None:
+        with self._lock:
+            self._seen[face_id] = mark, others
+            while len(self._seen) > _EMBEDDINGS:
+                self._seen.popitem(last=False)
 
     def _others(self, probe: NDArray[np.float32], user_id: str, floor: float) -> list[Match]:
         limit = 10

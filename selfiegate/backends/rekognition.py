@@ -13,15 +13,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.aws import AwsSettings, client, code_of, throttle, translated
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
-from selfiegate.model import Detection, GalleryStats, Match, PhotoRef, ReasonCode
+from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, ReasonCode
 from selfiegate.photos import Limits, canonical_jpeg, decode, is_plain
 from selfiegate.ports import PhotoStore, Thresholds
 from selfiegate.rekognition_shapes import area, external_id, face_of, matches, user_id_from
@@ -53,6 +54,8 @@ _UNINDEXED = {
 
 class RekognitionBackend:
     """One collection, and the photos that it is asked about."""
+
+    remote = True
 
     def __init__(
         self,
@@ -148,6 +151,10 @@ class RekognitionBackend:
             raise
         return [match for match in matches(found) if match.user_id != user_id]
 
+    def batch(self) -> AbstractContextManager[object]:
+        """Index each at once."""
+        return nullcontext()
+
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
         self._call("delete_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
@@ -166,9 +173,19 @@ class RekognitionBackend:
         found = self._call("list_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
         return bool(found["Faces"])
 
+    def origin(self, photo: PhotoRef, user_id: str) -> str:
+        """Return the ExternalImageId."""
+        return external_id(user_id, photo)
+
+    def faces(self) -> Iterable[EnrolledFace]:
+        """Go through the collection; a face without an ExternalImageId is a user of its own."""
+        for face in self._faces():
+            external = face.get("ExternalImageId", face["FaceId"])
+            yield EnrolledFace(face_id=face["FaceId"], user_id=user_id_from(external), origin=external)
+
     def stats(self) -> GalleryStats:
         """Count what is enrolled, by listing it."""
-        users = [user_id_from(face.get("ExternalImageId", face["FaceId"])) for face in self._faces()]
+        users = [face.user_id for face in self.faces()]
         return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
 
     def _faces(self) -> Iterator[Mapping[str, Any]]:
@@ -205,7 +222,9 @@ class RekognitionBackend:
                 self._indexed.popitem(last=False)
 
     def _call(self, operation: str, **arguments: Any) -> Any:
-        action = "rekognition:" + "".join(word.capitalize() for word in operation.split("_"))
+        name = "".join(word.capitalize() for word in operation.split("_"))
+        action = f"rekognition:{name}"
+        throttle(name)
         with translated(f"{action} on the collection {self._settings.collection}"):
             try:
                 return getattr(client("rekognition", self._settings), operation)(**arguments)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.model import GalleryStats, Match
+from selfiegate.model import EnrolledFace, GalleryStats, Match
 
 
 class MemoryGallery:
@@ -17,6 +18,7 @@ class MemoryGallery:
     def __init__(self, model: str) -> None:
         self.model = model
         self._faces: dict[str, tuple[str, NDArray[np.float32]]] = {}
+        self._added, self._numbers = 0, dict[str, int]()
         self._lock = threading.Lock()
 
     def search(self, embedding: NDArray[np.float32], limit: int = 10) -> Sequence[Match]:
@@ -28,10 +30,27 @@ class MemoryGallery:
             ]
         return sorted(found, key=lambda match: -match.score)[:limit]
 
+    def newest(self) -> int:
+        """Return how many faces were ever added."""
+        with self._lock:
+            return self._added
+
+    def since(self, mark: int, embedding: NDArray[np.float32]) -> Sequence[Match]:
+        """Return the faces added since a mark, each with its cosine."""
+        with self._lock:
+            newer = {face_id for face_id, number in self._numbers.items() if number > mark}
+        return [match for match in self.search(embedding, len(self._faces)) if match.face_id in newer]
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Add each at once."""
+        return nullcontext()
+
     def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
         """Store a face; an id that is stored already stays as it is."""
         with self._lock:
-            self._faces.setdefault(face_id, (user_id, embedding))
+            if face_id not in self._faces:
+                self._added += 1
+                self._faces[face_id], self._numbers[face_id] = (user_id, embedding), self._added
 
     def embedding(self, face_id: str) -> NDArray[np.float32] | None:
         """Return a stored embedding, or None."""
@@ -43,10 +62,19 @@ class MemoryGallery:
         with self._lock:
             return [face_id for face_id, (owner, _) in self._faces.items() if owner == user_id]
 
+    def faces(self) -> Iterable[EnrolledFace]:
+        """Go through all faces."""
+        with self._lock:
+            return [
+                EnrolledFace(face_id=face_id, user_id=user_id, origin=face_id)
+                for face_id, (user_id, _) in self._faces.items()
+            ]
+
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
         with self._lock:
             self._faces.pop(face_id, None)
+            self._numbers.pop(face_id, None)
 
     def stats(self) -> GalleryStats:
         """Count faces and users."""

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,6 +46,10 @@ class FolderPhotos:
         if hashlib.sha256(data).hexdigest() != photo.version:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
         return data
+
+    def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
+        """Files have none."""
+        return {}
 
 
 @contextmanager

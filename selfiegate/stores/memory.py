@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from selfiegate.errors import ClaimLost, PhotoRejected, WrongInput
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, ReasonCode, Verdict
@@ -38,6 +40,10 @@ class MemoryPhotos:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
         return data
 
+    def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
+        """There is none."""
+        return {}
+
 
 class MemoryThumbnails:
     """Thumbnails by key."""
@@ -65,16 +71,21 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], Claim] = {}
+        self._tokens: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
 
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float) -> Claim:
+    def batch(self) -> AbstractContextManager[object]:
+        """Write each at once: nothing is durable here."""
+        return nullcontext()
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
         """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
         now = time.time_ns() // 1000
         lease = {"owner": owner, "lease_until": now + int(lease_s * 1e6)}
         with self._lock:
             row = self._rows.get((user_id, photo.id))
             if row is None:
-                row = Claim(photo=photo, user_id=user_id, claimed_at=now, **lease)
+                row = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, **lease)
             elif row.status in _UNDECIDED and (row.owner == owner or row.lease_until < now):
                 row = row.model_copy(update={**lease, "attempt": row.attempt + 1})
             self._rows[user_id, photo.id] = row
@@ -125,28 +136,61 @@ class MemoryLedger:
             lambda _: {"status": "pending", "face_id": None},
         )
 
-    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._change(
             claim,
             lambda row: row.status == before and _ours(row, claim),
-            lambda _: {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id},
+            lambda _: {
+                "status": verdict.status,
+                "verdict": verdict,
+                "face_id": verdict.face_id,
+                **({} if tell else {"notice": "off"}),
+            },
         )
         row = self.get(claim.photo, claim.user_id)
         if row is None or not (decided or row.verdict == verdict):
             raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
         return row
 
-    def mark_notified(self, claim: Claim, notified: bool) -> bool:
-        """Record whether the user was told, once."""
-        return self._change(claim, lambda row: row.notified != notified, lambda _: {"notified": notified})
+    def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
+        """Take it on us to tell the user, where nobody did or does."""
+        now, token = time.time_ns() // 1000, uuid.uuid4().hex
+        begun = self._change(
+            claim,
+            lambda row: row.notice == "none" or (row.notice == "sending" and row.lease_until < now),
+            lambda row: {"notice": "sending", "lease_until": now + int(lease_s * 1e6), "attempt": row.attempt + 1},
+        )
+        if begun:
+            self._tokens[claim.user_id, claim.photo.id] = token
+        return token if begun else None
 
-    def undecided(self, before: int) -> Sequence[Claim]:
-        """Return the rows without a verdict whose lease ran out before this time."""
+    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+        """Record that the user was told, or that another may try."""
+        held = self._tokens.get((claim.user_id, claim.photo.id)) == token
+        notice = "sent" if sent else "none"
+        self._change(claim, lambda row: held and row.notice == "sending", lambda _: {"notice": notice})
+
+    def unfinished(self, before: int) -> Sequence[Claim]:
+        """Return the rows with work left whose lease ran out before this time."""
         with self._lock:
-            rows = [row for row in self._rows.values() if row.status in _UNDECIDED and row.lease_until < before]
+            rows = [row for row in self._rows.values() if _unfinished(row) and row.lease_until < before]
         return sorted(rows, key=lambda row: row.seniority)
+
+    def reopen(self, claim: Claim) -> bool:
+        """Turn an accepted row back into a pending one that nobody holds."""
+        free = {
+            "status": "pending",
+            "verdict": None,
+            "face_id": None,
+            "contests": (),
+            "lease_until": 0,
+            "notice": "off",
+        }
+        return self._change(
+            claim, lambda row: row.status == "accepted", lambda row: {**free, "attempt": row.attempt + 1}
+        )
 
     def _change(
         self, claim: Claim, allowed: Callable[[Claim], bool], update: Callable[[Claim], dict[str, object]]
@@ -158,6 +202,10 @@ class MemoryLedger:
                 return False
             self._rows[key] = row.model_copy(update=update(row))
             return True
+
+
+def _unfinished(row: Claim) -> bool:
+    return row.status in _UNDECIDED or (row.status != "accepted" and row.notice not in ("sent", "off"))
 
 
 def _ours(row: Claim, claim: Claim) -> bool:
@@ -175,6 +223,11 @@ class MemoryProfiles:
         """Return a user's profile, or None."""
         return self._profiles.get(user_id)
 
+    def all(self) -> Iterable[Profile]:
+        """Go through all profiles."""
+        with self._lock:
+            return list(self._profiles.values())
+
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
         """Store a profile unless something else than `replacing` is stored now."""
         with self._lock:
@@ -188,7 +241,7 @@ class MemoryProfiles:
         """Remove a profile unless another revision is stored now."""
         with self._lock:
             stored = self._profiles.get(profile.user_id)
-            if stored is None or stored.revision != profile.revision:
+            if stored is None or (stored.revision, stored.face_id) != (profile.revision, profile.face_id):
                 return False
             del self._profiles[profile.user_id]
             return True

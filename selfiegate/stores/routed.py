@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from selfiegate.model import PhotoRef
@@ -22,6 +22,10 @@ class RoutedPhotos:
     def read(self, photo: PhotoRef) -> bytes:
         """Return the bytes of exactly this version."""
         return self._store(photo.uri).read(photo)
+
+    def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
+        """Return what the uploader wrote beside this version."""
+        return self._store(photo.uri).metadata(photo)
 
     def _store(self, uri: str) -> PhotoStore:
         return self._s3 if uri.startswith("s3://") else self._folder

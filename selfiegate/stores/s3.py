@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -36,8 +39,7 @@ class S3Photos:
 
     def read(self, photo: PhotoRef) -> bytes:
         """Return the bytes of exactly this version."""
-        pin = {"IfMatch": photo.etag} if photo.etag else {"VersionId": photo.version}
-        found = self._call("get_object", photo.bucket, photo.key, **pin)
+        found = self._call("get_object", photo.bucket, photo.key, **_pin(photo))
         if found is None:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
         if found["ContentLength"] > self._limits.max_bytes:
@@ -46,6 +48,20 @@ class S3Photos:
         with translated(f"s3:GetObject on {photo.uri}"):
             data: bytes = found["Body"].read()
             return data
+
+    def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
+        """Return what the uploader wrote beside this version; S3 keeps other scripts than ASCII encoded."""
+        head = self._call("head_object", photo.bucket, photo.key, **_pin(photo))
+        if head is None:
+            raise WrongInput(f"there is no photo {photo.uri!r} of version {photo.version!r}")
+        return {name.lower(): _decoded(text) for name, text in head["Metadata"].items()}
+
+    def put(self, bucket: str, key: str, data: bytes, metadata: Mapping[str, str]) -> PhotoRef:
+        """Upload a photo and return its reference."""
+        with translated(f"s3:PutObject on s3://{bucket}/{key}"):
+            made = client("s3", self._settings).put_object(Bucket=bucket, Key=key, Body=data, Metadata=dict(metadata))
+        version = made.get("VersionId", "null")
+        return PhotoRef(bucket=bucket, key=key, version=f"{ETAG}{made['ETag']}" if version == "null" else version)
 
     def _call(self, operation: str, bucket: str, key: str, **pin: str) -> Any:
         """Return what S3 answers, None where the object, or this version of it, is gone."""
@@ -56,6 +72,16 @@ class S3Photos:
                 if code_of(error) in _GONE:
                     return None
                 raise
+
+
+def _decoded(text: str) -> str:
+    with suppress(LookupError, ValueError, HeaderParseError):  # it only looks encoded
+        return str(make_header(decode_header(text)))
+    return text
+
+
+def _pin(photo: PhotoRef) -> dict[str, str]:
+    return {"IfMatch": photo.etag} if photo.etag else {"VersionId": photo.version}
 
 
 class S3Thumbnails:

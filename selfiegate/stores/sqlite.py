@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from selfiegate.errors import ClaimLost
@@ -27,9 +29,12 @@ CREATE TABLE IF NOT EXISTS claims (
     contests TEXT NOT NULL DEFAULT '[]',
     face_id TEXT,
     verdict TEXT,
-    notified INTEGER NOT NULL DEFAULT 0,
+    notice TEXT NOT NULL DEFAULT 'none',
+    notice_by TEXT,
+    upload_order TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (user_id, photo_id)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS undecided ON claims (lease_until) WHERE status IN ('pending', 'accepting')
+CREATE INDEX IF NOT EXISTS unfinished ON claims (lease_until)
+    WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'))
 """
 
 _PROFILES = """
@@ -38,8 +43,8 @@ CREATE TABLE IF NOT EXISTS profiles (
 """
 
 _CLAIM = """
-INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until)
-VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until)
+INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order)
+VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until, :upload_order)
 ON CONFLICT DO UPDATE SET owner = :owner, lease_until = :lease_until, attempt = attempt + 1
 WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :now)
 """
@@ -49,13 +54,22 @@ _OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
 
 
+def open_database(path: Path) -> Database:
+    """Open or create the file that holds ledger and profiles, so that writes to both can be one transaction."""
+    return Database(path, f"{_LEDGER.strip()};\n{_PROFILES.strip()}")
+
+
 class SqliteLedger:
     """The ledger for one machine, shared by its processes."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = Database(path, _LEDGER)
+    def __init__(self, records: Database) -> None:
+        self._db = records
 
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float) -> Claim:
+    def batch(self) -> AbstractContextManager[object]:
+        """Make the writes of this thread one transaction, those to the profiles beside it included."""
+        return self._db.write()
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
         """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
         now = time.time_ns() // 1000
         values = {
@@ -65,6 +79,7 @@ class SqliteLedger:
             "now": now,
             "owner": owner,
             "lease_until": now + int(lease_s * 1e6),
+            "upload_order": upload_order,
         }
         with self._db.write() as connection:
             connection.execute(_CLAIM, values)
@@ -116,14 +131,16 @@ class SqliteLedger:
             *_ours(claim),
         )
 
-    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._changed(
-            f"UPDATE claims SET status = ?, verdict = ?, face_id = ? {_OURS} AND status = ?",
+            f"""UPDATE claims SET status = ?, verdict = ?, face_id = ?, notice = coalesce(?, notice)
+            {_OURS} AND status = ?""",
             verdict.status,
             verdict.model_dump_json(),
             verdict.face_id,
+            None if tell else "off",
             *_ours(claim),
             before,
         )
@@ -132,18 +149,29 @@ class SqliteLedger:
             raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
         return row
 
-    def mark_notified(self, claim: Claim, notified: bool) -> bool:
-        """Record whether the user was told, once."""
-        sql = f"UPDATE claims SET notified = ? {_ROW} AND notified = ?"
-        return self._changed(sql, notified, claim.user_id, claim.photo.id, not notified)
+    def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
+        """Take it on us to tell the user, where nobody did or does."""
+        now, token = time.time_ns() // 1000, uuid.uuid4().hex
+        sql = f"""UPDATE claims SET notice = 'sending', notice_by = ?, lease_until = ?, attempt = attempt + 1 {_ROW}
+            AND (notice = 'none' OR (notice = 'sending' AND lease_until < ?))"""
+        return token if self._changed(sql, token, now + int(lease_s * 1e6), *_row(claim), now) else None
 
-    def undecided(self, before: int) -> Sequence[Claim]:
-        """Return the rows without a verdict whose lease ran out before this time."""
-        rows = self._db.read(
-            f"SELECT * FROM claims WHERE {_UNDECIDED} AND lease_until < ? ORDER BY claimed_at",
-            before,
-        )
-        return [_claim(row) for row in rows]
+    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+        """Record that the user was told, or that another may try."""
+        sql = f"UPDATE claims SET notice = ? {_ROW} AND notice = 'sending' AND notice_by = ?"
+        self._db.execute(sql, "sent" if sent else "none", *_row(claim), token)
+
+    def unfinished(self, before: int) -> Sequence[Claim]:
+        """Return the rows with work left whose lease ran out before this time."""
+        sql = f"""SELECT * FROM claims WHERE ({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent', 'off')))
+            AND lease_until < ? ORDER BY claimed_at"""
+        return [_claim(row) for row in self._db.read(sql, before)]
+
+    def reopen(self, claim: Claim) -> bool:
+        """Turn an accepted row back into a pending one that nobody holds."""
+        sql = f"""UPDATE claims SET status = 'pending', verdict = NULL, face_id = NULL, contests = '[]',
+            lease_until = 0, notice = 'off', attempt = attempt + 1 {_ROW} AND status = 'accepted'"""
+        return self._changed(sql, *_row(claim))
 
     def _changed(self, sql: str, *parameters: object) -> bool:
         return self._db.execute(sql, *parameters) == 1
@@ -152,13 +180,20 @@ class SqliteLedger:
 class SqliteProfiles:
     """The profiles for one machine, shared by its processes."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = Database(path, _PROFILES)
+    def __init__(self, records: Database) -> None:
+        self._db = records
 
     def get(self, user_id: str) -> Profile | None:
         """Return a user's profile, or None."""
         rows = self._db.read("SELECT profile FROM profiles WHERE user_id = ?", user_id)
         return Profile.model_validate_json(rows[0][0]) if rows else None
+
+    def all(self) -> Iterable[Profile]:
+        """Go through all profiles, a thousand at a time."""
+        last = ""
+        while rows := self._db.read("SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT 1000", last):
+            yield from (Profile.model_validate_json(row["profile"]) for row in rows)
+            last = rows[-1]["user_id"]
 
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
         """Store a profile unless something else than `replacing` is stored now."""
@@ -171,12 +206,16 @@ class SqliteProfiles:
 
     def remove(self, profile: Profile) -> bool:
         """Remove a profile unless another revision is stored now."""
-        sql = "DELETE FROM profiles WHERE user_id = ? AND revision = ?"
-        return self._db.execute(sql, profile.user_id, profile.revision) == 1
+        sql = "DELETE FROM profiles WHERE user_id = ? AND revision = ? AND profile ->> 'face_id' = ?"
+        return self._db.execute(sql, profile.user_id, profile.revision, profile.face_id) == 1
+
+
+def _row(claim: Claim) -> tuple[str, str]:
+    return claim.user_id, claim.photo.id
 
 
 def _ours(claim: Claim) -> tuple[str, str, str, int]:
-    return claim.user_id, claim.photo.id, claim.owner, claim.attempt
+    return *_row(claim), claim.owner, claim.attempt
 
 
 def _json(contests: Sequence[Contest]) -> str:
@@ -184,7 +223,7 @@ def _json(contests: Sequence[Contest]) -> str:
 
 
 def _claim(row: sqlite3.Row) -> Claim:
-    values = {name: row[name] for name in row.keys() if name != "photo_id"}  # noqa: SIM118  a Row iterates its values
+    values = {name: row[name] for name in row.keys() if name not in ("photo_id", "notice_by")}  # noqa: SIM118  a Row iterates its values
     values["contests"] = json.loads(values["contests"])
     values["photo"] = PhotoRef.model_validate_json(values["photo"])
     values["verdict"] = values["verdict"] and Verdict.model_validate_json(values["verdict"])

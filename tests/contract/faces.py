@@ -93,6 +93,11 @@ class FaceBackendContract:
 
         assert [match.face_id for match in faces.rivals(ours, "user_a")] == [theirs]
 
+    def test_all_enrolled_faces_are_listed(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
+        enrolled = {(faces.enrol(ann, "user_a"), "user_a"), (faces.enrol(bob, "user_b"), "user_b")}
+
+        assert {(face.face_id, face.user_id) for face in faces.faces()} == enrolled
+
     def test_a_removed_face_does_not_match(self, faces: FaceBackend, ann: PhotoRef) -> None:
         face_id = faces.enrol(ann, "user_a")
         faces.remove(face_id)

@@ -23,6 +23,29 @@ class GalleryContract:
     def test_an_empty_gallery_matches_nobody(self, gallery: Gallery) -> None:
         assert list(gallery.search(vectors(1)[0])) == []
 
+    def test_all_faces_are_listed(self, gallery: Gallery) -> None:
+        for n, vector in enumerate(vectors(3)):
+            gallery.add(f"face-{n}", f"user-{n}", vector)
+        gallery.remove("face-1")
+
+        assert [(face.face_id, face.user_id) for face in gallery.faces()] == [
+            ("face-0", "user-0"),
+            ("face-2", "user-2"),
+        ]
+
+    def test_what_was_added_since_a_mark_is_found_exactly(self, gallery: Gallery) -> None:
+        gallery.add("old", "ann", vectors(3)[0])
+        mark = gallery.newest()
+        with gallery.batch():
+            for n in (1, 2):
+                gallery.add(f"new-{n}", "bob", vectors(3)[n])
+        gallery.remove("new-2")
+
+        (found,) = gallery.since(mark, vectors(3)[1])
+        assert (found.face_id, found.user_id) == ("new-1", "bob")
+        assert found.score == pytest.approx(1, abs=1e-3)
+        assert list(gallery.since(gallery.newest(), vectors(3)[1])) == []
+
     def test_a_face_finds_itself_with_a_cosine_of_one(self, gallery: Gallery) -> None:
         for n, vector in enumerate(vectors(20)):
             gallery.add(f"face-{n}", f"user-{n}", vector)

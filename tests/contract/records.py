@@ -21,6 +21,9 @@ def verdict(status: str = "accepted", face_id: str | None = "face") -> Verdict:
     return Verdict(status=status, user_id="ann", photo=PHOTO, face_id=face_id, model="m", policy="p")
 
 
+FAR = 2**62
+
+
 class LedgerContract:
     @pytest.fixture
     def ledger(self) -> Ledger:
@@ -141,17 +144,86 @@ class LedgerContract:
     def test_a_notice_is_taken_once_and_may_be_given_back(self, ledger: Ledger, claim: Claim) -> None:
         ledger.decide(claim, verdict("rejected", None))
 
-        assert [ledger.mark_notified(claim, told) for told in (True, True, False, False, True)] == [
-            True, False, True, False, True
-        ]  # fmt: skip
-        assert ledger.get(PHOTO, "ann").notified
+        token = ledger.begin_notice(claim, 60)
+        assert token
+        assert ledger.begin_notice(claim, 60) is None
+        ledger.end_notice(claim, token, sent=False)
+        again = ledger.begin_notice(claim, 60)
+        assert again
+        ledger.end_notice(claim, again, sent=True)
+        assert ledger.begin_notice(claim, 60) is None
+        assert ledger.get(PHOTO, "ann").notice == "sent"
 
-    def test_undecided_rows_are_found_when_their_lease_ran_out(self, ledger: Ledger, claim: Claim) -> None:
-        decided = ledger.claim(PHOTO, "bob", "run-2", lease_s=0)
-        ledger.decide(decided, verdict("rejected", None))
+    def test_a_notice_whose_sender_died_is_taken_by_another(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.decide(claim, verdict("rejected", None))
+        late = ledger.begin_notice(claim, -1)
+        taken = ledger.begin_notice(claim, 60)
+        assert late
+        assert taken
 
-        assert list(ledger.undecided(before=claim.lease_until)) == []
-        assert [row.user_id for row in ledger.undecided(before=claim.lease_until + 1)] == ["ann"]
+        ledger.end_notice(claim, late, sent=False)
+        assert ledger.get(PHOTO, "ann").notice == "sending"
+        ledger.end_notice(claim, taken, sent=True)
+        assert ledger.get(PHOTO, "ann").notice == "sent"
+
+    def test_a_refusal_that_nobody_is_to_be_told_of_is_finished(self, ledger: Ledger, claim: Claim) -> None:
+        row = ledger.decide(claim, verdict("rejected", None), tell=False)
+
+        assert row.notice == "off"
+        assert list(ledger.unfinished(before=FAR)) == []
+        assert ledger.begin_notice(claim, 60) is None
+
+    def test_a_batch_is_stored_whole(self, ledger: Ledger, claim: Claim) -> None:
+        with ledger.batch():
+            other = ledger.claim(PHOTO, "bob", "run-2", lease_s=60)
+            ledger.accept(claim)
+            assert ledger.get(PHOTO, "bob") == other
+
+        assert ledger.get(PHOTO, "ann").status == "accepting"
+        assert ledger.get(PHOTO, "bob") == other
+
+    def test_rows_with_work_left_are_found_when_their_lease_ran_out(self, ledger: Ledger, claim: Claim) -> None:
+        assert list(ledger.unfinished(before=claim.lease_until)) == []
+        assert [row.user_id for row in ledger.unfinished(before=claim.lease_until + 1)] == ["ann"]
+
+    def test_a_refusal_is_unfinished_until_its_user_was_told(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.decide(claim, verdict("rejected", None))
+        assert [row.status for row in ledger.unfinished(before=FAR)] == ["rejected"]
+
+        token = ledger.begin_notice(claim, 60)
+        assert [row.notice for row in ledger.unfinished(before=FAR)] == ["sending"]
+
+        ledger.end_notice(claim, token, sent=True)
+        assert list(ledger.unfinished(before=FAR)) == []
+
+    def test_an_accepted_row_is_finished(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim)
+        assert [row.status for row in ledger.unfinished(before=FAR)] == ["accepting"]
+
+        ledger.decide(claim, verdict())
+        assert list(ledger.unfinished(before=FAR)) == []
+
+    def test_an_accepted_row_may_be_opened_again(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim)
+        ledger.decide(claim, verdict())
+
+        assert ledger.reopen(claim)
+        row = ledger.get(PHOTO, "ann")
+        assert (row.status, row.verdict, row.face_id, row.claimed_at) == ("pending", None, None, claim.claimed_at)
+        assert ledger.claim(PHOTO, "ann", "run-2", lease_s=60).owner == "run-2"
+        assert [row.user_id for row in ledger.unfinished(before=FAR)] == ["ann"]
+
+    def test_only_an_accepted_row_may_be_opened_again(self, ledger: Ledger, claim: Claim) -> None:
+        assert not ledger.reopen(claim)
+        ledger.decide(claim, verdict("rejected", None))
+
+        assert not ledger.reopen(claim)
+
+    def test_the_order_of_upload_is_kept(self, ledger: Ledger, claim: Claim) -> None:
+        other = ledger.claim(PHOTO, "bob", "run", lease_s=0, upload_order="0000000000000001.0A")
+        again = ledger.claim(PHOTO, "bob", "run", lease_s=0, upload_order="0000000000000002.0B")
+
+        assert other.newness == again.newness == "0000000000000001.0A" < claim.newness
 
 
 def profile(revision: int = 1, **changes: object) -> Profile:
@@ -161,7 +233,7 @@ def profile(revision: int = 1, **changes: object) -> Profile:
         "face_id": "face",
         "thumbnails": {"250x250": "somewhere"},
         "model": "m",
-        "claimed_at": 1,
+        "newness": "1",
         "enrolled_at": datetime(2026, 1, 1, tzinfo=UTC),
         "revision": revision,
     }
@@ -196,9 +268,17 @@ class ProfilesContract:
     def test_nothing_replaces_a_profile_that_is_gone(self, profiles: Profiles) -> None:
         assert not profiles.put(profile(2), replacing=profile())
 
+    def test_all_profiles_are_listed(self, profiles: Profiles) -> None:
+        stored = [profile(user_id=user_id) for user_id in ("ann", "bob", "Å")]
+        for each in stored:
+            profiles.put(each, replacing=None)
+
+        assert sorted(profiles.all(), key=lambda each: each.user_id) == stored
+
     def test_removing_names_a_revision_too(self, profiles: Profiles) -> None:
         profiles.put(profile(2), replacing=None)
 
         assert not profiles.remove(profile(1))
+        assert not profiles.remove(profile(2, face_id="another"))
         assert profiles.remove(profile(2))
         assert profiles.get("ann") is None

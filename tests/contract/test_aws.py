@@ -17,7 +17,8 @@ from selfiegate.model import PhotoRef
 from selfiegate.photos import Limits
 from selfiegate.ports import FaceBackend, Ledger, PhotoStore, Profiles, Thresholds, ThumbnailStore
 from selfiegate.rekognition_shapes import external_id, user_id_from
-from selfiegate.stores.dynamodb import DynamoLedger, DynamoProfiles
+from selfiegate.stores.dynamodb import DynamoLedger
+from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from tests.aws import PHOTOS, THUMBNAILS
 from tests.contract.faces import FaceBackendContract
@@ -305,3 +306,19 @@ def test_a_server_that_is_not_there_is_unavailable(aws: AwsSettings) -> None:
 def test_a_table_that_is_not_there_is_misconfigured(aws: AwsSettings) -> None:
     with pytest.raises(BackendMisconfigured, match="no-such-table"):
         DynamoProfiles(aws.model_copy(update={"profiles_table": "no-such-table"})).get("ann")
+
+
+def test_the_metadata_of_exactly_this_version_is_read(aws: AwsSettings) -> None:
+    put, photos = client("s3", aws).put_object, S3Photos(aws, Limits())
+    for user_id in ("ann", "bob"):
+        put(Bucket=PHOTOS, Key="selfie.jpg", Body=user_id.encode(), Metadata={"User-Id": user_id})
+    present = photos.find(f"s3://{PHOTOS}/selfie.jpg")
+    versions = client("s3", aws).list_object_versions(Bucket=PHOTOS)["Versions"]
+    (older,) = [version["VersionId"] for version in versions if not version["IsLatest"]]
+
+    put(Bucket=PHOTOS, Key="odd.jpg", Body=b"", Metadata={"user-id": "=?bogus?B?eA==?="})
+    assert photos.metadata(photos.find(f"s3://{PHOTOS}/odd.jpg")) == {"user-id": "=?bogus?B?eA==?="}
+    assert photos.metadata(present) == {"user-id": "bob"}
+    assert photos.metadata(present.model_copy(update={"version": older})) == {"user-id": "ann"}
+    with pytest.raises(WrongInput, match="there is no photo"):
+        photos.metadata(present.model_copy(update={"key": "another.jpg"}))

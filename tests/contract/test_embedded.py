@@ -13,7 +13,7 @@ from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
 from selfiegate.photos import Limits
 from selfiegate.ports import Gallery, Ledger, PhotoStore, Profiles, ThumbnailStore
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
-from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles
+from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles, open_database
 from tests.contract.gallery import D, GalleryContract, vectors
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
 from tests.contract.records import LedgerContract, ProfilesContract
@@ -80,13 +80,13 @@ class TestSqliteGallery(GalleryContract):
 class TestSqliteLedger(LedgerContract):
     @pytest.fixture
     def ledger(self, tmp_path: Path) -> Ledger:
-        return SqliteLedger(tmp_path / "records.db")
+        return SqliteLedger(open_database(tmp_path / "records.db"))
 
 
 class TestSqliteProfiles(ProfilesContract):
     @pytest.fixture
     def profiles(self, tmp_path: Path) -> Profiles:
-        return SqliteProfiles(tmp_path / "records.db")
+        return SqliteProfiles(open_database(tmp_path / "records.db"))
 
 
 class TestFolderPhotos(PhotoStoreContract):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect_aws import AwsCredentials
 
 from selfiegate import aws as aws_clients
@@ -18,7 +21,7 @@ from selfiegate.aws_settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.policy import reason
 from selfiegate.settings import Settings
-from tasks.blocks import BlockNotices, open_with_blocks
+from tasks.blocks import BlockNotices, connect, open_with_blocks
 from tasks.steps import step
 from tests.contract.records import verdict
 
@@ -104,3 +107,22 @@ def test_blocks_work_inside_a_flow_too(webhook: tuple[str, list[dict[str, str]]]
     asyncio.run(telling())
 
     assert len(webhook[1]) == 1
+
+
+def test_calls_wait_for_the_slots_of_a_limit_that_workers_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def limited() -> float:
+        async with get_client() as client:
+            limit = GlobalConcurrencyLimitCreate(name="rekognition-DetectFaces", limit=2, slot_decay_per_second=2)
+            await client.create_global_concurrency_limit(limit)
+        began = time.monotonic()
+        await asyncio.gather(*(asyncio.to_thread(aws_clients.throttle, "DetectFaces") for _ in range(6)))
+        return time.monotonic() - began
+
+    async def unlimited() -> None:
+        await asyncio.to_thread(aws_clients.throttle, "SearchFaces")  # there is no such limit
+
+    monkeypatch.setattr(aws_clients, "_wait", aws_clients._wait)
+    connect(Settings(aws=AwsSettings(rate_limits=True)))
+
+    assert asyncio.run(limited()) >= 1.5  # two at once, then two a second
+    asyncio.run(unlimited())

@@ -125,6 +125,16 @@ def test_a_new_photo_of_the_same_user_replaces_the_old_one(rt: Runtime, ann: Pho
     assert_consistent(rt, (ann, "user_a"), (newer, "user_a"))
 
 
+def test_an_event_that_comes_late_does_not_replace_a_photo_uploaded_after_it(rt: Runtime, ann: PhotoRef) -> None:
+    newer = rt.photos.add("ann/newer.png", scripted_photo("ann~"))
+    run(rt, newer, "user_a", "0000000000000002.0B")
+    late = run(rt, ann, "user_a", "0000000000000001.0A")
+
+    assert late.name == "Accepted"
+    assert rt.profiles.get("user_a").photo == newer
+    assert_consistent(rt, (newer, "user_a"), (ann, "user_a"))
+
+
 def test_an_older_photo_that_comes_late_does_not_replace_a_newer_one(rt: Runtime, ann: PhotoRef) -> None:
     newer = rt.photos.add("ann/newer.png", scripted_photo("ann~"))
     rt.ledger.renew(rt.ledger.claim(ann, "user_a", "a run that died", 60), -1)
@@ -234,7 +244,7 @@ def test_running_a_failed_photo_again_finishes_it(
     rt: Runtime, ann: PhotoRef, part: str, method: str, after: bool
 ) -> None:
     run(failing(rt, part, method, float("inf"), after), ann, "user_a")
-    for claim in rt.ledger.undecided(before=2**62):
+    for claim in rt.ledger.unfinished(before=2**62):
         rt.ledger.renew(claim, -1)  # time passes: a claim whose reply was lost is nobody's until its lease ends
 
     assert run(rt, ann, "user_a").name == "Accepted"

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from moto.ses.models import ses_backends
 
-from benchmarks.bare import run_photo
+from selfiegate.alone import finish
 from selfiegate.aws import AwsSettings, client
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.enrolment import claim_photo
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
@@ -116,7 +117,9 @@ def racing_user(aws: AwsSettings, user: int, rounds: int, barrier: Barrier, resu
     for turn in range(rounds):
         photo = upload(rt, f"{user}/{turn}.png", scripted_photo(f"person-{turn}", size=(320, 240 + user)))
         barrier.wait()
-        results.put((turn, user, photo, run_photo(rt, photo, f"user_{user}_{turn}", f"run {user} {turn}").status))
+        results.put(
+            (turn, user, photo, finish(rt, claim_photo(rt, photo, f"user_{user}_{turn}", f"run {user} {turn}")).status)
+        )
 
 
 def test_one_face_of_eight_users_is_accepted_once_though_searches_lag(
@@ -160,7 +163,7 @@ def walk(rt: Runtime, fault: str, break_it: Any, mend_it: Any) -> None:
         assert state.type == "FAILED"
     else:
         assert state.name == "Accepted"
-    for claim in rt.ledger.undecided(before=2**62):
+    for claim in rt.ledger.unfinished(before=2**62):
         rt.ledger.renew(claim, -1)  # time passes
 
     assert run(rt, newer, "user_a").name == "Accepted"

@@ -135,3 +135,51 @@ def test_the_doctor_finds_everything_in_order_and_what_is_not(monkeypatch: pytes
     assert healthy.stdout.count("✓") == 4
     assert ill.returncode == 1
     assert "SELFIEGATE_INSIGHTFACE__PACK" in ill.stdout
+
+
+def test_a_folder_is_backfilled_and_what_is_broken_is_listed(workshop: Path, tmp_path: Path) -> None:
+    for photo in sorted(workshop.glob("*.jpg")):
+        for copy in range(5):
+            target = tmp_path / "photos" / photo.stem / f"{photo.stem}-{copy}.jpg"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(photo.read_bytes())
+    (tmp_path / "photos" / "3_multiple_faces" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    asked = ("--key-template", "*/{user_id}.jpg", "--report", tmp_path / "r.jsonl", "--html", tmp_path / "r.html")
+    first = selfiegate("backfill", tmp_path / "photos", *asked, "--json")
+    found = json.loads(first.stdout)
+
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (found["photos"], found["accepted"], found["rejected"], found["failed"]) == (21, 1, 20, 0)
+    assert found["reasons"] == {
+        "multiple_faces": 5, "no_face": 5, "sunglasses": 5, "face_already_enrolled": 4, "unreadable_photo": 1
+    }  # fmt: skip
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 21
+    assert "broken.jpg" in (tmp_path / "r.html").read_text()
+
+    again = selfiegate("backfill", tmp_path / "photos", *asked[:2])
+    assert again.returncode == 0
+    assert "21 skipped" in again.stdout
+
+
+def test_a_folder_is_backfilled_on_a_dask_cluster(workshop: Path, tmp_path: Path) -> None:
+    for photo in sorted(workshop.glob("*.jpg")):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photos" / photo.name).write_bytes(photo.read_bytes())
+    run = selfiegate("backfill", tmp_path / "photos", "--key-template", "{user_id}.jpg", "--engine", "dask", "--json")
+    found = json.loads(run.stdout)
+
+    assert (found["photos"], found["accepted"], found["rejected"], found["failed"]) == (4, 1, 3, 0)
+
+
+def test_a_source_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    run = selfiegate("backfill", tmp_path / "nowhere")
+
+    assert run.returncode == 2
+    assert "nowhere" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_reconcile_says_what_it_found() -> None:
+    run = selfiegate("reconcile", "--audit", "--json")
+
+    assert (run.returncode, json.loads(run.stdout)) == (0, {})

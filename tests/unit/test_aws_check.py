@@ -102,7 +102,7 @@ def test_nothing_is_left_behind(world: World) -> None:
             {"ListBucket", "AbortMultipartUpload", "GetBucketVersioning"},
             "SELFIEGATE_AWS__THUMBNAIL_BUCKET",
         ),
-        ("profiles_table", "nowhere", {"GetItem", "PutItem", "DeleteItem"}, "SELFIEGATE_AWS__PROFILES_TABLE"),
+        ("profiles_table", "nowhere", {"GetItem", "PutItem", "DeleteItem", "Scan"}, "SELFIEGATE_AWS__PROFILES_TABLE"),
         (
             "ledger_table",
             "nowhere",
@@ -135,8 +135,8 @@ def test_what_is_not_set_is_said_by_its_name(world: World) -> None:
     found = [one.todo for one in check(unset, None) if one.status != "ok"]
 
     names = ("--photo-bucket", "THUMBNAIL_BUCKET", "TOPIC_ARN", "SENDER")
-    assert [sum(name in todo for todo in found) for name in names] == [3, 5, 2, 2]
-    assert len(found) == 3 + 5 + 2 + 2
+    assert [sum(name in todo for todo in found) for name in names] == [4, 5, 2, 2]
+    assert len(found) == 4 + 5 + 2 + 2
 
 
 def test_a_table_with_other_keys_is_not_the_ledger(world: World) -> None:
@@ -159,7 +159,7 @@ def test_a_ledger_without_its_index_and_expiry_is_told(world: World) -> None:
     told = [one.todo for one in found.values() if one.status == "missing"]
 
     assert len(told) == 2
-    assert "plain has no index `undecided`" in told[0]
+    assert "plain has no index `unfinished`" in told[0]
     assert "aws dynamodb update-time-to-live" in told[1]
 
 

@@ -68,12 +68,47 @@ def test_buckets_refuse_plain_http() -> None:
     assert all(one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for one in denied)
 
 
-def test_only_the_rule_may_send_to_the_queues() -> None:
+def test_only_a_queues_own_rule_may_send_to_it() -> None:
     senders = [one for one in statements("Allow") if "sqs:SendMessage" in actions(one) and "Principal" in one]
+    rules = {one["Resource"]["GetAtt"]: one["Condition"]["ArnEquals"]["aws:SourceArn"]["GetAtt"] for one in senders}
 
-    assert len(senders) == 2
     assert all(one["Principal"] == {"Service": "events.amazonaws.com"} for one in senders)
-    assert all(one["Condition"] == {"ArnEquals": {"aws:SourceArn": {"GetAtt": "PhotoRule.Arn"}}} for one in senders)
+    assert rules == {
+        "PhotoQueue.Arn": "PhotoRule.Arn",
+        "DeadPhotoQueue.Arn": "PhotoRule.Arn",
+        "DeadWebhookQueue.Arn": "WebhookRule.Arn",
+    }
+
+
+def test_all_that_reaches_prefect_cloud_exists_only_where_its_webhook_is_set() -> None:
+    conditional = {name for name, resource in RESOURCES.items() if resource.get("Condition") == "HasWebhook"}
+
+    assert template()["Conditions"]["HasWebhook"] == {"Not": [{"Equals": [{"Ref": "PrefectWebhookUrl"}, ""]}]}
+    assert conditional == {name for name in RESOURCES if "Webhook" in name}
+    assert template()["Outputs"]["DeadWebhookQueueUrl"]["Condition"] == "HasWebhook"
+
+
+def test_the_webhook_is_told_of_the_photos_that_the_queue_gets() -> None:
+    queue, webhook = (RESOURCES[name]["Properties"] for name in ("PhotoRule", "WebhookRule"))
+    (target,) = webhook["Targets"]
+
+    assert webhook["EventPattern"] == queue["EventPattern"]
+    assert target["DeadLetterConfig"] == {"Arn": {"GetAtt": "DeadWebhookQueue.Arn"}}
+    assert "InputTransformer" not in target  # `process-event` takes the event as it is
+
+
+def test_the_webhooks_role_may_call_the_webhook_and_nothing_else() -> None:
+    role, policy = (RESOURCES[name]["Properties"] for name in ("WebhookRole", "WebhookPolicy"))
+    (allowed,) = policy["PolicyDocument"]["Statement"]
+
+    assert role["ManagedPolicyArns"] == [{"Ref": "WebhookPolicy"}]
+    assert (allowed["Action"], allowed["Resource"]) == ("events:InvokeApiDestination", {"GetAtt": "Webhook.Arn"})
+
+
+def test_what_prefect_cloud_is_shown_is_not_shown_to_others() -> None:
+    parameters = template()["Parameters"]
+
+    assert all(parameters[name]["NoEcho"] for name in ("PrefectWebhookUrl", "PrefectWebhookKey"))
 
 
 def test_photos_faces_and_decisions_outlive_the_stack() -> None:

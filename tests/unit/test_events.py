@@ -19,7 +19,8 @@ from selfiegate.keys import KeyTemplate
 VERSION = "IYV3p45BT0ac8hjHg1houSdS1a.Mro8e"
 ETAG = "b1946ac92492d2347c6235b4d2611184"
 SEQUENCER = "0062E99A88DC407460"
-PINNED = Upload(bucket="wild-rydes", key="ann/selfie.jpg", version=VERSION, etag=ETAG, sequencer=SEQUENCER)
+TIME = "2026-11-20T14:35:33.250Z"
+PINNED = Upload(bucket="wild-rydes", key="ann/selfie.jpg", version=VERSION, etag=ETAG, sequencer=SEQUENCER, time=TIME)
 
 
 def record(key: str = "ann/selfie.jpg", name: str = "ObjectCreated:Put", **entry: object) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def record(key: str = "ann/selfie.jpg", name: str = "ObjectCreated:Put", **entry
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "awsRegion": "eu-central-1",
-        "eventTime": "2026-11-20T14:35:33.000Z",
+        "eventTime": TIME,
         "eventName": name,
         "userIdentity": {"principalId": "AWS:AIDAJDPLRKLG7UEXAMPLE"},
         "requestParameters": {"sourceIPAddress": "192.0.2.1"},
@@ -63,7 +64,7 @@ def eventbridge(kind: str = "Object Created", source: str = "aws.s3", **detail: 
         "detail-type": kind,
         "source": source,
         "account": "111122223333",
-        "time": "2026-11-20T14:35:33Z",
+        "time": TIME,
         "region": "eu-central-1",
         "resources": ["arn:aws:s3:::wild-rydes"],
         "detail": {
@@ -90,7 +91,7 @@ def cloudtrail(name: str = "PutObject", **changes: object) -> dict[str, Any]:
     event["detail"] = {
         "eventVersion": "1.11",
         "userIdentity": {"type": "AssumedRole", "accountId": "111122223333", "invokedBy": "cognito"},
-        "eventTime": "2026-11-20T14:35:33Z",
+        "eventTime": TIME,
         "eventSource": "s3.amazonaws.com",
         "eventName": name,
         "awsRegion": "eu-central-1",
@@ -480,3 +481,8 @@ def test_any_key_names_a_user_or_is_refused(template: KeyTemplate, key: str) -> 
 def test_keys_that_blow_regular_expressions_up_are_answered(key: str) -> None:
     with pytest.raises(WrongInput):
         KeyTemplate("*a" * 40 + "-{user_id}-" + "a*" * 40 + "a").user_of(key)
+
+
+def test_a_key_that_no_database_can_keep_is_wrong_input() -> None:
+    with pytest.raises(WrongInput, match="NUL"):
+        uploads({"Records": [record("ann/x%00.jpg")]})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from selfiegate.errors import WrongInput
-from selfiegate.model import Box, Face, PhotoRef, user_id_of
+from selfiegate.model import Box, Face, PhotoRef
 from selfiegate.report import markdown
+from selfiegate.users import user_id_of
 from tests.contract.records import verdict
 
 

@@ -52,8 +52,14 @@ class InsightFaceAnalyser:
         _log.info("loaded %s on %s", self.model, self._recogniser.session.get_providers()[0])
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
-        """Return the faces, largest first, each with its aligned 112x112 RGB picture."""
-        return self.describe(picture, size, *self.locate(picture))
+        """Return the faces, largest first, each with its aligned 112x112 RGB picture.
+
+        Only the largest is described: of the others it matters that they are there.
+        """
+        boxes, landmarks = self.locate(picture)
+        pixels, rest = np.asarray(picture), zip(boxes[1:], landmarks[1:], strict=True)
+        others = [(_located(picture, box), _aligned(pixels, points)) for box, points in rest]
+        return [*self.describe(picture, size, boxes[:1], landmarks[:1]), *others]
 
     def locate(self, picture: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return boxes (n, 5: left, top, right, bottom, confidence) and landmarks (n, 5, 2), largest first."""
@@ -85,6 +91,13 @@ class InsightFaceAnalyser:
             return face
         _, clear, dark = map(float, self._eyewear([region])[0])
         return face.model_copy(update={"eyeglasses": clear, "sunglasses": dark})
+
+
+def _located(picture: Image.Image, box: NDArray[np.float32]) -> Face:
+    left, top, right, bottom, confidence = map(float, box)
+    width, height = picture.size
+    place = Box(left=left / width, top=top / height, width=(right - left) / width, height=(bottom - top) / height)
+    return Face(box=place, confidence=confidence)
 
 
 def _described(

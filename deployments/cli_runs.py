@@ -1,0 +1,140 @@
+"""The commands that take photos by the many: upload, backfill, reconcile, worker, bridge, up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from deployments import console
+from selfiegate.errors import WrongInput
+from selfiegate.keys import KeyTemplate
+
+app = typer.Typer()
+
+
+@app.command()
+def upload(
+    photo: Annotated[Path, typer.Argument(help="The photo's file.")],
+    user: Annotated[str, typer.Option(help="The user whose photo it is.")],
+    bucket: Annotated[str | None, typer.Option(help="Default: SELFIEGATE_AWS__PHOTO_BUCKET.")] = None,
+) -> None:
+    """Put a photo where users' photos arrive; its event does the rest."""
+    settings = console.connected()
+    bucket = bucket or settings.aws.photo_bucket
+    if bucket is None:
+        raise WrongInput("no bucket to upload to; name one by --bucket or SELFIEGATE_AWS__PHOTO_BUCKET")
+    try:
+        data = photo.read_bytes()
+    except OSError as error:
+        raise WrongInput(f"cannot read the photo {str(photo)!r}: {error.strerror}") from None
+    from selfiegate.stores.s3 import S3Photos  # boto3 is an extra
+
+    key = KeyTemplate(settings.key_template).key_of(user, photo.name)
+    metadata = {settings.user_metadata: user} if settings.user_metadata else {}
+    made = S3Photos(settings.aws, settings.photos).put(bucket, key, data, metadata)
+    console.out.print(f"uploaded {console.shown(made.uri)}", soft_wrap=True)
+
+
+@app.command()
+def backfill(
+    source: Annotated[str, typer.Argument(help="A folder, s3://bucket/prefix, a manifest.json or a batch .json.")],
+    key_template: Annotated[
+        str | None, typer.Option(help="Whose photo it is, e.g. '*/{user_id}.jpg'; default: SELFIEGATE_KEY_TEMPLATE.")
+    ] = None,
+    order: Annotated[
+        Literal["key", "modified"], typer.Option(help="Of two photos with one face the first wins.")
+    ] = "key",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of the photos.")] = False,
+    notify: Annotated[bool, typer.Option("--notify", help="Tell users of refusals.")] = False,
+    engine: Annotated[
+        Literal["threads", "dask"], typer.Option(help="Threads of this process, or a Dask cluster.")
+    ] = "threads",
+    dask: Annotated[str | None, typer.Option(help="Address of Dask's scheduler; default: a cluster here.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Photos side by side; default: cores.")] = None,
+    tolerate: Annotated[float, typer.Option(min=0, max=1, help="The share of photos that may fail.")] = 0.01,
+    report: Annotated[Path | None, typer.Option(help="Write one line of JSON a photo.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a contact sheet of the refused.")] = None,
+    as_json: console.AsJson = False,
+    verbose: console.Verbose = False,
+) -> None:
+    """Take all photos of a source to their verdicts. Exit 0: done; 1: more failed than is tolerated; 2: wrong usage."""
+    console.connected()
+    console.quiet_prefect(verbose)
+    from deployments.run import backfilled  # Prefect takes two seconds to import
+
+    asked = {"key_template": key_template, "order": order, "dry_run": dry_run, "notify": notify}
+    asked |= {"engine": engine, "dask": dask}
+    files = {"report": report and str(report), "html": html and str(html)}
+    with console.progress(shown=not as_json) as watch:
+        found, ended_well = backfilled(watch, source=source, workers=workers, tolerate=tolerate, **asked, **files)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        console.out.print(console.counts(found))
+    raise typer.Exit(0 if ended_well else 1)
+
+
+@app.command()
+def reconcile(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Photos to run again, at most.")] = 200,
+    audit: Annotated[bool, typer.Option("--audit", help="List what lacks its counterpart in the stores.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what the audit lists.")] = False,
+    as_json: console.AsJson = False,
+    verbose: console.Verbose = False,
+) -> None:
+    """Run photos again whose runs died, and audit the stores where asked. Running it twice changes nothing more."""
+    console.connected()
+    console.quiet_prefect(verbose)
+    from deployments.run import reconciled
+
+    found = reconciled(limit=limit, audit=audit, repair=repair)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        console.out.print("\n".join(f"{count} {kind}" for kind, count in found.items()) or "nothing to do")
+
+
+@app.command()
+def worker(
+    pool: Annotated[
+        str, typer.Option(help="The work pool to take runs from; made where it is not there.")
+    ] = "selfiegate",
+    name: Annotated[str | None, typer.Option(help="What the UI calls this worker; default: a random name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=256, help="Runs at once.")] = 8,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds that runs get to end after SIGTERM.")] = 30.0,
+    health: Annotated[bool, typer.Option(help="Answer on PREFECT_WORKER_WEBSERVER_PORT (8080) at /health.")] = True,
+    verbose: console.Verbose = False,
+) -> None:
+    """Run flow runs of the work pool in this process, models loaded once, until SIGTERM."""
+    console.connected()
+    console.quiet_prefect(verbose)
+    from deployments.warm_worker import serve
+
+    console.log_to_stderr()
+    serve(pool, name, limit, patience, health)
+
+
+@app.command()
+def up(
+    folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".up"),
+) -> None:
+    """Run everything on this machine, AWS's part by moto's server, until Ctrl-C."""
+    from deployments.up import up  # boto3 is an extra
+
+    console.log_to_stderr()
+    up(folder)
+
+
+@app.command()
+def bridge(verbose: console.Verbose = False) -> None:
+    """Hand photo events from SQS (SELFIEGATE_AWS__QUEUE_URL) to Prefect, until it is stopped.
+
+    SIGTERM and SIGINT: what no run has claimed goes back to the queue, exit 0. A second one ends it at once.
+    """
+    console.quiet_prefect(verbose)
+    from deployments.s3_bridge import serve  # boto3 is an extra
+
+    serve(console.connected())

@@ -1,0 +1,85 @@
+"""Uploaded photos as Prefect events, for an automation to start runs from."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from prefect.events import Event
+from prefect.events.clients import EventsClient, get_events_client
+from prefect.settings import PREFECT_API_URL
+
+from selfiegate.arrivals import Arrival
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+
+UPLOADED = "selfiegate.photo.uploaded"
+"""The event's name; its payload holds the flow's parameters."""
+
+_PATIENCE_S = 15.0
+"""For connecting and sending; Prefect's own client would wait for minutes."""
+
+
+def event_of(arrival: Arrival) -> Event:
+    """Return a new event of an arrival; each has an id of its own, for Prefect drops ids that it knows."""
+    photo = arrival.photo
+    return Event(
+        event=UPLOADED,
+        resource={"prefect.resource.id": f"selfiegate.photo.{photo.id}", "prefect.resource.name": photo.name},
+        payload=arrival.model_dump(mode="json"),
+    )
+
+
+class PrefectEvents:
+    """Sends events to Prefect, server or Cloud, one after the other over one connection.
+
+    That one was sent means that Prefect received it, not that it keeps it: only the ledger's row does.
+    """
+
+    def __init__(self) -> None:
+        if not PREFECT_API_URL.value():
+            raise BackendMisconfigured(
+                "events need a Prefect API that others see too: set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api"
+            )
+        self._client: EventsClient | None = None
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Connect with the first event, for Prefect may be down now."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        await self._close()
+
+    async def emit(self, arrival: Arrival) -> None:
+        """Send an arrival's event; raises `BackendUnavailable`, and connects anew the next time."""
+        async with self._turn:
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    client = await self._opened()
+                    await client.emit(event_of(arrival))
+            except asyncio.CancelledError:
+                await self._close()
+                raise
+            except Exception as error:  # of sockets, HTTP and the handshake, whose errors have no common base
+                await self._close()
+                what = f"{type(error).__name__}: {error}"
+                raise BackendUnavailable(f"Prefect's events at {PREFECT_API_URL.value()}: {what}") from error
+
+    async def _opened(self) -> EventsClient:
+        if self._client is None:
+            # No attempts of its own: the bridge's are the ones that people see.
+            client = get_events_client(reconnection_attempts=0, checkpoint_every=1)
+            self._client = await client.__aenter__()
+        return self._client
+
+    async def _close(self) -> None:
+        client, self._client = self._client, None
+        if client:
+            with suppress(Exception):  # it is broken, or will be gone in a second
+                async with asyncio.timeout(1):
+                    await client.__aexit__(None, None, None)

@@ -1,0 +1,68 @@
+"""Runs the bridge from SQS to Prefect: signals, health server, exit code. `bridge.py` says how it works."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+
+from deployments import console
+from selfiegate.errors import BackendUnavailable
+from selfiegate.runtime import open_photos, open_records
+from selfiegate.settings import Settings
+from selfiegate.sqs import Queue
+
+_log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Run the bridge until SIGTERM or SIGINT; a second one ends the process at once.
+
+    Raises `BackendMisconfigured` where queue, ledger, port or Prefect's API are not set or not there for us.
+    """
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from deployments.bridge import Bridge
+    from deployments.bridge_health import served  # after `quiet_prefect`, which has to come before Prefect
+    from deployments.photo_events import PrefectEvents
+
+    # Each message has a thread that looks and, now and then, one that keeps it.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * settings.bridge.window + 2, "bridge"))
+    queue = Queue(settings.aws)
+    async with PrefectEvents() as events:
+        bridge = Bridge(settings, queue, open_photos(settings), open_records(settings)[0], events.emit)
+        with suppress(BackendUnavailable):  # it will be there
+            queue.check()
+        with ExitStack() as stack:
+            if settings.bridge.port:
+                stack.enter_context(served(settings.bridge.host, settings.bridge.port, bridge.meters, bridge.health))
+            console.log_to_stderr()
+            _on_signals(bridge.stop)
+            _log.info("taking photo events from %s", settings.aws.queue_url)
+            await bridge.run()
+    _log.info("stopped; what no run had claimed is in the queue")
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(one)
+            signal.signal(one, signal.SIG_DFL)
+        stop()
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, first)
+
+
+if __name__ == "__main__":
+    from deployments.cli_runs import bridge
+
+    with console.faults_as_sentences():
+        bridge()

@@ -1,0 +1,275 @@
+"""Many photos at the speed of the models: the enrolment protocol over a chunk of them at a time.
+
+The rules, and the functions that apply them, are those of a single photo (`policy`, `enrolment`, `profiles`). What
+differs is when they are called: photos are looked at side by side, then each step of the protocol is taken for
+all of them in one transaction, and chunks take these steps one after the other. So of two photos with one
+face the one that comes first in the listing wins, whatever was looked at first.
+
+A chunk that dies leaves claims without verdicts. Whoever runs these photos again finishes them, one by one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+
+from selfiegate import enrolment, profiles
+from selfiegate.alone import finish
+from selfiegate.backfill.listing import Entry, pinned
+from selfiegate.backfill.outcomes import Outcome
+from selfiegate.enrolment import Finding, lost
+from selfiegate.errors import (
+    BackendMisconfigured,
+    BackendUnavailable,
+    ClaimLost,
+    PhotoInProgress,
+    PhotoRejected,
+    SelfiegateError,
+)
+from selfiegate.leases import leased
+from selfiegate.model import Claim, Detection, Match, PhotoRef, Reason, ReasonCode
+from selfiegate.policy import Judgement, judge
+from selfiegate.runtime import Runtime
+
+_NOT_JUDGED = Judgement(face=None, reasons=(), checks=())
+
+
+@dataclass(eq=False)
+class _Photo:
+    """One photo on its way through a chunk; it is open until it has a claim's end, or `ended` is set."""
+
+    entry: Entry
+    photo: PhotoRef | None = None
+    claim: Claim | None = None
+    judgement: Judgement = _NOT_JUDGED
+    finding: Finding = field(default_factory=Finding)
+    face_id: str = ""
+    matches: Sequence[Match] = ()
+    thumbnails: dict[str, str] = field(default_factory=dict)
+    profile: int | None = None
+    """The revision of the user's profile when the gallery was searched."""
+    ended: Outcome | None = None
+    again: SelfiegateError | None = None
+    """Why it is to be tried again later: another run is at it, or a store did not answer."""
+
+    @property
+    def open(self) -> bool:
+        return self.ended is None and self.again is None
+
+    @property
+    def ours(self) -> Claim:
+        assert self.claim is not None  # noqa: S101  claimed before any step that asks
+        return self.claim
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        return (*self.judgement.reasons, *self.finding.reasons)
+
+
+class Chunk:
+    """Takes photos to their verdicts; one instance for one call of `run`."""
+
+    def __init__(self, rt: Runtime, owner: str, eyes: Executor, hands: Executor, tell: bool = False) -> None:
+        """`eyes` look at photos side by side, `hands` read and write: these must not queue behind the next chunks.
+
+        Without `tell` nobody is ever told of a refusal.
+        """
+        self._rt, self._owner, self._eyes, self._hands, self._tell = rt, owner, eyes, hands, tell
+        self.seconds: dict[str, float] = {}
+        """Step to the time that it took; looking is done side by side with other chunks' steps."""
+
+    def run(
+        self, entries: Sequence[Entry], turn: AbstractContextManager[object] | None = None
+    ) -> tuple[list[Outcome], list[tuple[Entry, str]]]:
+        """Return what became of the photos, and which are to be tried again later, and why.
+
+        `turn` is held while faces are fought over, and puts chunks into their order. Raises `BackendMisconfigured`,
+        and `BackendUnavailable` where that is all there is to say; what else goes wrong with a photo is its outcome.
+        """
+        work = [_Photo(entry) for entry in entries]
+        self._side_by_side("read", self._pin, work)
+        with self._timed("claim"):
+            self._together(self._claim, work)
+        with leased(self._rt, lambda: _undecided(work)):
+            again = [one for one in work if one.open and one.ours.attempt > 1]
+            first = [one for one in work if one.open and one.ours.attempt == 1]
+            self._side_by_side("look", self._look, first, self._eyes)
+            with turn or nullcontext():
+                for batch in _one_of_each_user(first):
+                    self._settle(batch)
+                with self._timed("finish what died"):
+                    for one in again:
+                        self._guarded(self._finish, one)
+            if self._tell:
+                told = [one for one in work if one.ended and one.ended.status in ("rejected", "needs_review")]
+                self._side_by_side("notify", self._notify, told)
+        again_later = [(one.entry, one.again) for one in work if one.again]
+        unavailable = [error for _, error in again_later if type(error) is BackendUnavailable]
+        if work and len(unavailable) == len(work):
+            raise unavailable[0]
+        return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in again_later]
+
+    def _settle(self, work: Sequence[_Photo]) -> None:
+        with self._timed("search again"):
+            for one in work:
+                if one.open and one.judgement.face and one.profile != self._revision(one):
+                    self._guarded(self._search, one)  # another photo of this user was accepted meanwhile
+        candidates = [one for one in work if one.open and one.judgement.face and not one.reasons]
+        if self._rt.faces.remote:
+            self._side_by_side("enrol", self._enrol, candidates)
+        else:
+            # The ledger's lock first, as where an older photo's face is removed while the profile is saved.
+            with self._timed("enrol"), self._rt.ledger.batch(), self._rt.faces.batch():
+                self._together(self._enrol, candidates)
+        self._side_by_side("confirm", self._search_rivals, [one for one in candidates if one.open])
+        with self._timed("confirm"):
+            contested = self._contend([one for one in candidates if one.open])
+            for one in contested:
+                self._guarded(self._confirm_alone, one)
+            losers = [one for one in candidates if one.open and one.reasons]
+            with self._rt.ledger.batch(), self._rt.faces.batch():
+                self._together(lambda one: enrolment.withdraw(self._rt, one.ours), losers)
+        winners = [one for one in candidates if one.open and not one.reasons]
+        self._side_by_side("thumbnail", self._thumbnail, winners)
+        with self._timed("store"):
+            self._together(self._store, work)
+
+    def _pin(self, one: _Photo) -> None:
+        one.photo = pinned(self._rt.photos, one.entry)
+
+    def _claim(self, one: _Photo) -> None:
+        assert one.photo is not None  # noqa: S101  it is open, so it is pinned
+        entry = one.entry
+        try:
+            one.claim = enrolment.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
+        except PhotoInProgress as elsewhere:
+            one.again = elsewhere
+            return
+        if one.claim.verdict:
+            one.ended = _outcome(one, "skipped")
+
+    def _look(self, one: _Photo) -> None:
+        rules = self._rt.settings.rules
+        one.judgement = judge(self._rt.faces.detect(one.ours.photo), rules)
+        if one.judgement.face and not one.judgement.reasons:
+            self._search(one)
+
+    def _search(self, one: _Photo) -> None:
+        one.profile = self._revision(one)
+        try:
+            one.finding = enrolment.search_gallery(self._rt, one.ours)
+        except PhotoRejected as gone:
+            one.judgement = judge(Detection(unusable=ReasonCode(gone.code)), self._rt.settings.rules)
+
+    def _revision(self, one: _Photo) -> int | None:
+        profile = self._rt.profiles.get(one.entry.user_id)
+        return profile.revision if profile else None
+
+    def _enrol(self, one: _Photo) -> None:
+        one.face_id = enrolment.enrol_face(self._rt, one.ours)
+
+    def _search_rivals(self, one: _Photo) -> None:
+        one.claim = enrolment.still_ours(self._rt, one.ours)  # before the search, see `enrolment.contend`
+        one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id)
+
+    def _contend(self, candidates: Sequence[_Photo]) -> list[_Photo]:
+        """Fight for the faces in their order; return the photos that have to wait for somebody."""
+        waiting: list[_Photo] = []
+
+        def contend(one: _Photo) -> None:
+            end = enrolment.contend(self._rt, one.ours, one.matches)
+            if end.lost_to:
+                one.finding = lost(end.lost_to)
+            elif not end.won:
+                waiting.append(one)
+
+        self._together(contend, candidates)
+        return waiting
+
+    def _confirm_alone(self, one: _Photo) -> None:
+        if lost_to := enrolment.confirm_enrolment(self._rt, one.ours, one.face_id):
+            one.finding = lost(lost_to)
+
+    def _thumbnail(self, one: _Photo) -> None:
+        assert one.judgement.face is not None  # noqa: S101  it won by it
+        one.thumbnails = enrolment.make_thumbnails(self._rt, one.ours, one.judgement.face)
+
+    def _store(self, one: _Photo) -> None:
+        refused = one.judgement.face is None or one.reasons
+        enrolled = None if refused else (one.face_id, one.thumbnails)
+        if enrolled and profiles.save_profile(self._rt, one.ours, *enrolled):
+            profiles.remove_older_photo(self._rt, one.ours, one.face_id)
+        row = enrolment.settle(
+            self._rt, one.ours, one.reasons, one.judgement.checks, one.finding, enrolled, tell=self._tell
+        )
+        one.claim = row
+        one.ended = _outcome(one, row.status)
+
+    def _notify(self, one: _Photo) -> None:
+        with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells
+            enrolment.notify_user(self._rt, one.ours)
+
+    def _finish(self, one: _Photo) -> None:
+        one.claim = finish(self._rt, one.ours, self._tell)
+        one.ended = _outcome(one, one.ours.status)
+
+    def _together(self, step: Callable[[_Photo], None], photos: Sequence[_Photo]) -> None:
+        with self._rt.ledger.batch():
+            for one in photos:
+                if one.open:
+                    self._guarded(step, one)
+
+    def _side_by_side(
+        self, name: str, step: Callable[[_Photo], None], photos: Sequence[_Photo], pool: Executor | None = None
+    ) -> None:
+        with self._timed(name):
+            list((pool or self._hands).map(lambda one: self._guarded(step, one), photos))
+
+    def _guarded(self, step: Callable[[_Photo], None], one: _Photo) -> None:
+        """Take a step for one photo; where it fails, the photo's face is taken back, and the others go on."""
+        try:
+            step(one)
+        except BackendMisconfigured:
+            raise
+        except Exception as error:  # a photo that makes a library fail must not stop the others
+            if isinstance(error, BackendUnavailable | ClaimLost):
+                one.again = error
+            else:
+                one.ended = _outcome(one, "failed", f"{type(error).__name__}: {error}")
+            if one.face_id:
+                with suppress(SelfiegateError):  # what is left is found by its unfinished row
+                    enrolment.withdraw(self._rt, one.ours)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - began
+
+
+def _undecided(work: Sequence[_Photo]) -> list[Claim]:
+    return [one.claim for one in work if one.claim and one.claim.verdict is None]
+
+
+def _one_of_each_user(photos: Sequence[_Photo]) -> list[list[_Photo]]:
+    """Split photos so that a user's second one is held against the profile that the first one made."""
+    batches: list[list[_Photo]] = []
+    counts: dict[str, int] = {}
+    for one in photos:
+        turn = counts[one.entry.user_id] = counts.get(one.entry.user_id, -1) + 1
+        if turn == len(batches):
+            batches.append([])
+        batches[turn].append(one)
+    return batches
+
+
+def _outcome(one: _Photo, status: str, why: str = "") -> Outcome:
+    verdict = one.claim.verdict if one.claim else None
+    reasons = verdict.reasons if verdict else ()
+    values = {"uri": one.entry.uri, "user_id": one.entry.user_id, "status": status, "reasons": reasons}
+    return Outcome.model_validate({**values, "why": why, "photo": one.photo})

@@ -1,0 +1,40 @@
+"""What would become of photos: a backfill's dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from selfiegate.backfill.listing import Entry, pinned
+from selfiegate.backfill.outcomes import Outcome
+from selfiegate.enrolment import Finding, search_gallery
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.model import Claim
+from selfiegate.policy import judge
+from selfiegate.runtime import Runtime
+
+
+def preview(rt: Runtime, entries: Sequence[Entry], pool: Executor) -> list[Outcome]:
+    """Return what would become of photos as against what is enrolled now, and what the ledger says; writes nothing.
+
+    Two photos of this very listing that show one face are not held against each other.
+    """
+    return list(pool.map(lambda entry: _outcome(rt, entry), entries))
+
+
+def _outcome(rt: Runtime, entry: Entry) -> Outcome:
+    about = {"uri": entry.uri, "user_id": entry.user_id}
+    try:
+        photo = pinned(rt.photos, entry)
+        row = rt.ledger.get(photo, entry.user_id)
+        judgement, finding = judge(rt.faces.detect(photo), rt.settings.rules), Finding()
+        if judgement.face and not judgement.reasons:
+            claim = Claim(photo=photo, user_id=entry.user_id, claimed_at=0, owner="", lease_until=0)
+            finding = search_gallery(rt, claim)
+    except BackendMisconfigured:
+        raise
+    except Exception as error:  # as in a chunk: one photo must not stop the others
+        return Outcome(**about, status="failed", why=f"{type(error).__name__}: {error}")
+    reasons = (*judgement.reasons, *finding.reasons)
+    status = "needs_review" if finding.review else "rejected" if reasons else "accepted"
+    return Outcome(**about, status=status, reasons=reasons, before=row.status if row else "", photo=photo)

@@ -1,0 +1,85 @@
+"""Profiles in DynamoDB, in the workshop's own table, whose rows may be older than ours.
+
+Theirs are the HASH key `Username` and the attributes `faceId`, `s3bucket`, `s3key`, `thumbnail{s3bucket, s3key}`;
+ours stand beside them. Every change is one conditional write; every read is consistent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from selfiegate.aws_settings import AwsSettings
+from selfiegate.dynamodb import Table
+from selfiegate.model import PhotoRef, Profile, Remains
+
+
+class DynamoProfiles:
+    """The workshop's table of profiles."""
+
+    def __init__(self, settings: AwsSettings) -> None:
+        self._table = Table(settings, settings.profiles_table)
+
+    def get(self, user_id: str) -> Profile | None:
+        """Return a user's profile, or None; one that the workshop wrote has revision 0 and no model."""
+        item = self._table.get({"Username": user_id})
+        return _profile(item) if item else None
+
+    def all(self) -> Iterable[Profile]:
+        """Go through all profiles."""
+        return map(_profile, self._table.scan())
+
+    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+        """Store a profile unless something else than `replacing` is stored now."""
+        item = _profile_item(profile)
+        if replacing is None:
+            return self._table.put(item, "attribute_not_exists(Username)")
+        key = {"Username": item.pop("Username")}
+        if replacing.revision == 0:
+            return self._table.overwrite(key, item, "attribute_exists(Username) AND attribute_not_exists(revision)")
+        return self._table.overwrite(key, item, "revision = :replaced", replaced=replacing.revision)
+
+    def remove(self, profile: Profile) -> bool:
+        """Remove a profile unless another revision is stored now."""
+        key = {"Username": profile.user_id}
+        if profile.revision == 0:
+            return self._table.delete(key, "attribute_exists(Username) AND attribute_not_exists(revision)")
+        return self._table.delete(
+            key, "revision = :revision AND faceId = :face_id", revision=profile.revision, face_id=profile.face_id
+        )
+
+
+def _profile_item(profile: Profile) -> dict[str, Any]:
+    small = next(iter(profile.thumbnails.values()), "")
+    bucket, _, key = small.removeprefix("s3://").partition("/")
+    return {
+        "Username": profile.user_id,
+        "faceId": profile.face_id,
+        "s3bucket": profile.photo.bucket,
+        "s3key": profile.photo.key,
+        "thumbnail": {"s3bucket": bucket, "s3key": key} if small.startswith("s3://") else {},
+        "thumbnails": profile.thumbnails,
+        "photoVersion": profile.photo.version,
+        "model": profile.model,
+        "newness": profile.newness,
+        "enrolledAt": profile.enrolled_at.isoformat(),
+        "remains": [remains.model_dump_json() for remains in profile.remains],
+        "revision": profile.revision,
+    }
+
+
+def _profile(item: Mapping[str, Any]) -> Profile:
+    small = item.get("thumbnail") or {}
+    seeds = {"seed": f"s3://{small['s3bucket']}/{small['s3key']}"} if small else {}
+    return Profile(
+        user_id=item["Username"],
+        photo=PhotoRef(bucket=item["s3bucket"], key=item["s3key"], version=item.get("photoVersion", "unknown")),
+        face_id=item["faceId"],
+        thumbnails=item.get("thumbnails", seeds),
+        model=item.get("model", ""),
+        newness=item.get("newness", ""),
+        enrolled_at=datetime.fromisoformat(item.get("enrolledAt", datetime.fromtimestamp(0, UTC).isoformat())),
+        remains=tuple(Remains.model_validate_json(text) for text in item.get("remains", ())),
+        revision=int(item.get("revision", 0)),
+    )

@@ -1,0 +1,122 @@
+"""Steps that look for what runs which died left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from prefect import State, get_run_logger
+from prefect.artifacts import acreate_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import filters
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Crashed, Scheduled
+from pydantic import ValidationError
+
+from selfiegate import audit
+from selfiegate.arrivals import Arrival
+from selfiegate.audit import Orphan
+from selfiegate.model import Claim
+from selfiegate.runtime import runtime
+from tasks.artifacts import attached
+from tasks.steps import in_thread, step
+
+_SILENT_S = 900.0
+"""A run that holds no claim may be waiting for another's: all attempts at a step take less."""
+_AT_ONCE = 200
+
+
+@step("find unfinished photos")
+def find_unfinished(limit: int) -> list[Claim]:
+    """Return the rows whose runs are dead and have work left."""
+    return audit.unfinished(runtime(), limit)
+
+
+@step("hold the stores against each other")
+def find_orphans() -> list[Orphan]:
+    """Return what lacks its counterpart in gallery, thumbnails and profiles."""
+    return audit.orphans(runtime())
+
+
+@step("remove {orphan.kind} {orphan.name}")
+def remove_orphan(orphan: Orphan) -> bool:
+    """Remove a face or thumbnails that nothing explains."""
+    return audit.remove(runtime(), orphan)
+
+
+@step("reopen {orphan.name}")
+def reopen_photo(orphan: Orphan) -> bool:
+    """Let a photo whose face is gone be run again."""
+    return audit.reopen(runtime(), orphan)
+
+
+@step("drop the profile of {orphan.name}")
+def drop_profile(orphan: Orphan) -> bool:
+    """Remove a profile whose photo was run again and refused."""
+    return audit.drop(runtime(), orphan)
+
+
+@step("count faces")
+def count_faces() -> int:
+    """Return how many faces are enrolled."""
+    return runtime().faces.stats().faces
+
+
+async def close_dead_runs() -> int:
+    """Bring runs whose process died to an end in the UI, and return how many; photos do not depend on it.
+
+    Prefect does not notice that a worker was killed; the lease in the ledger tells. A run that died before it had
+    claimed its photo is started again, for nothing else would.
+    """
+    try:
+        return await _close_dead_runs()
+    except Exception as error:  # Prefect's client's and the ledger's; the next reconcile tries again
+        get_run_logger().warning("dead runs could not be looked for: %s", error)
+        return 0
+
+
+async def _close_dead_runs() -> int:
+    lease_s, closed = runtime().settings.lease_s, 0
+    async with get_client() as client:
+        runs = await client.read_flow_runs(
+            flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=["process-photo"])),
+            flow_run_filter=filters.FlowRunFilter(
+                state=filters.FlowRunFilterState(
+                    type=filters.FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
+                ),
+                expected_start_time=filters.FlowRunFilterExpectedStartTime(
+                    before_=datetime.now(UTC) - timedelta(seconds=2 * lease_s)
+                ),
+            ),
+            limit=_AT_ONCE,
+        )
+        for run in runs:
+            if (end := await in_thread(_end_of, run)) is not None:
+                await client.set_flow_run_state(run.id, end, force=True)
+                get_run_logger().warning("the process that ran %s died; it is %s now", run.name, end.name)
+                closed += 1
+    return closed
+
+
+def _end_of(run: FlowRun) -> State[None] | None:
+    """Return the state that a dead run is to have; None where it is alive."""
+    try:
+        about = Arrival.model_validate(run.parameters)
+    except ValidationError:
+        return Crashed(message="It cannot have begun: its parameters name no photo.")
+    row, now = runtime().ledger.get(about.photo, about.user_id), time.time()
+    if row is not None and row.owner == str(run.id):
+        is_dead = row.lease_until / 1e6 + runtime().settings.lease_s < now
+    else:
+        is_dead = run.state is None or run.state.timestamp.timestamp() + _SILENT_S < now
+    if not is_dead:
+        return None
+    if row is None and run.deployment_id is not None:
+        return Scheduled(message="The process that was to run it died before it began.")
+    return Crashed(message="The process that ran it died; `reconcile` runs its photo again.")
+
+
+async def show_findings(table: Sequence[dict[str, str]]) -> None:
+    """Attach what was found and done to the run."""
+    await attached(acreate_table_artifact(list(table), key="reconcile", description=f"{len(table)} findings"))

@@ -1,0 +1,276 @@
+"""A backfill keeps the promises of the single photo: same rules, one account a face, nothing lost by any stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing as mp
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.backfill import backfill
+from selfiegate.alone import finish
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.backfill.chunk import Chunk
+from selfiegate.backfill.listing import Entry
+from selfiegate.enrolment import claim_photo
+from selfiegate.errors import BackendUnavailable
+from selfiegate.runtime import Runtime, using
+from selfiegate.settings import Settings
+from tests.flowruns import LOOP
+from tests.runtimes import Failing, assert_consistent, scripted_runtime
+
+TEMPLATE = "*/{user_id}.png"
+
+
+@pytest.fixture
+def rt(tmp_path: Path) -> Runtime:
+    return scripted_runtime(tmp_path / "stores")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Five people, two of them twice, two unusable photos."""
+    people = {"a1": "ann", "a2": "ann~", "b1": "bob", "b2": "bob~", "c1": "cid", "d1": "dan", "e1": "eve"}
+    folder = tmp_path / "photos" / "all"
+    folder.mkdir(parents=True)
+    for name, person in people.items():
+        (folder / f"{name}.png").write_bytes(scripted_photo(person))
+    (folder / "nobody.png").write_bytes(scripted_photo())
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder.parent
+
+
+def run(rt: Runtime, source: Path, **parameters: Any) -> dict[str, Any]:
+    async def once() -> Any:
+        state = await backfill(str(source), TEMPLATE, return_state=True, **parameters)
+        await asyncio.sleep(0.3)  # see tests.flowruns
+        return await state.aresult(raise_on_failure=False)
+
+    with using(rt):
+        return LOOP.run(once())
+
+
+def photos(rt: Runtime, source: Path) -> list[tuple[Any, str]]:
+    return [(rt.photos.find(str(path)), path.stem) for path in sorted(source.glob("*/*.png"))]
+
+
+def accepted(rt: Runtime, source: Path) -> set[str]:
+    rows = [rt.ledger.get(photo, user_id) for photo, user_id in photos(rt, source)]
+    return {row.user_id for row in rows if row and row.status == "accepted"}
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+def test_of_two_photos_with_one_face_the_first_wins_whatever_the_chunks(rt: Runtime, source: Path, chunk: int) -> None:
+    found = run(rt, source, chunk=chunk, workers=3)
+
+    assert accepted(rt, source) == {"a1", "b1", "c1", "d1", "e1"}
+    assert (found["photos"], found["accepted"], found["rejected"], found["failed"]) == (9, 5, 4, 0)
+    assert found["reasons"] == {"face_already_enrolled": 2, "no_face": 1, "unsupported_format": 1}
+    assert rt.notifier.sent == []
+    assert list(rt.ledger.unfinished(before=2**62)) == []
+    assert_consistent(rt, *photos(rt, source))
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_the_order_may_be_that_of_the_files_times(rt: Runtime, source: Path) -> None:
+    for n, path in enumerate(sorted(source.glob("*/*.png"), reverse=True)):
+        os.utime(path, (n, n))
+    run(rt, source, order="modified", chunk=2)
+
+    assert accepted(rt, source) == {"a2", "b2", "c1", "d1", "e1"}
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_second_backfill_skips_what_has_a_verdict_and_writes_a_report(
+    rt: Runtime, source: Path, tmp_path: Path
+) -> None:
+    report, sheet = tmp_path / "report.jsonl", tmp_path / "sheet.html"
+    run(rt, source, report=str(report), html=str(sheet))
+    again = run(rt, source)
+
+    assert (again["skipped"], again["photos"]) == (9, 9)
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert {line["status"] for line in lines} == {"accepted", "rejected"}
+    assert "nobody.png" in sheet.read_text()
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_dry_run_writes_nothing_and_tells_what_would_change(rt: Runtime, source: Path, tmp_path: Path) -> None:
+    run(rt, source)
+    (source / "all" / "f1.png").write_bytes(scripted_photo("fay"))
+    report, before = tmp_path / "report.jsonl", list(rt.faces.faces())
+    found = run(rt, source, dry_run=True, report=str(report))
+
+    assert list(rt.faces.faces()) == before
+    assert rt.profiles.get("f1") is None
+    assert found["accepted"] == 6
+    lines = {line["user_id"]: line for line in map(json.loads, report.read_text().splitlines())}
+    assert (lines["f1"]["status"], lines["f1"]["before"]) == ("accepted", "")
+    assert (lines["a1"]["status"], lines["a1"]["before"]) == ("accepted", "accepted")
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_too_many_failures_end_red_and_the_others_are_done(rt: Runtime, source: Path) -> None:
+    class Breaking:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(rt.faces, name)
+
+        def detect(self, photo: Any) -> Any:
+            if photo.key == "c1.png":
+                raise RuntimeError("the library does not like this photo")
+            return rt.faces.detect(photo)
+
+    found = run(replace(rt, faces=Breaking()), source)
+
+    assert (found["failed"], found["accepted"]) == (1, 4)
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_store_that_does_not_answer_for_a_while_costs_no_photo(rt: Runtime, source: Path) -> None:
+    broken = replace(rt, photos=Failing(rt.photos, "find", 3, after=False))
+    found = run(broken, source)
+
+    assert (found["failed"], found["accepted"]) == (0, 5)
+    assert_consistent(rt, *photos(rt, source))
+
+
+def entries(source: Path) -> list[Entry]:
+    return [Entry(uri=str(path), user_id=path.stem) for path in sorted(source.glob("*/*.png"))]
+
+
+def chunk(rt: Runtime, owner: str = "test", **more: Any) -> Chunk:
+    return Chunk(rt, owner, ThreadPoolExecutor(2), ThreadPoolExecutor(4), **more)
+
+
+def test_a_users_second_photo_in_a_chunk_is_held_against_the_first(rt: Runtime, source: Path) -> None:
+    files = [source / "all" / name for name in ("a1.png", "a2.png", "b1.png")]
+    chunk(rt).run([Entry(uri=str(file), user_id="ann", modified=n) for n, file in enumerate(files, 1)])
+    rows = [rt.ledger.get(rt.photos.find(str(file)), "ann") for file in files]
+
+    assert [row.status for row in rows] == ["accepted", "accepted", "rejected"]
+    assert [reason.code for reason in rows[2].verdict.reasons] == ["different_person"]
+    assert rt.profiles.get("ann").photo.key == "a2.png"
+    assert rt.faces.stats().faces == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "method"),
+    [("faces", "enrol"), ("faces", "rivals"), ("thumbnails", "put"), ("profiles", "put"), ("ledger", "accept")],
+)
+def test_a_step_that_fails_leaves_no_trace_and_the_photo_for_later(
+    rt: Runtime, source: Path, part: str, method: str
+) -> None:
+    broken = replace(rt, **{part: Failing(getattr(rt, part), method, 1, after=True)})
+    outcomes, again = chunk(broken).run(entries(source))
+    assert len(again) == 1
+    assert len(outcomes) == 8
+
+    late, rest = chunk(rt).run([entry for entry, _ in again])
+    assert (len(late), rest) == (1, [])
+    assert_consistent(rt, *photos(rt, source))
+    assert len(accepted(rt, source)) == 5
+
+
+def test_another_runs_photo_is_left_to_it(rt: Runtime, source: Path) -> None:
+    first = entries(source)[0]
+    claim_photo(rt, rt.photos.find(first.uri), first.user_id, "another run")
+    outcomes, again = chunk(rt).run([first])
+
+    assert outcomes == []
+    assert [why for _, why in again] == ["another run is working on a1.png of a1"]
+
+
+def test_users_are_told_where_that_is_asked(rt: Runtime, source: Path) -> None:
+    chunk(rt, tell=True).run(entries(source))
+
+    assert sorted(told.user_id for told in rt.notifier.sent) == ["a2", "b2", "broken", "nobody"]
+    assert list(rt.ledger.unfinished(before=2**62)) == []
+
+
+def test_what_died_half_way_is_finished_one_by_one(rt: Runtime, source: Path) -> None:
+    for entry in entries(source):
+        claim = claim_photo(rt, rt.photos.find(entry.uri), entry.user_id, "a run that died")
+        rt.ledger.renew(claim, -1)
+    outcomes, again = chunk(rt).run(entries(source))
+
+    assert (len(outcomes), again) == (9, [])
+    assert_consistent(rt, *photos(rt, source))
+    assert accepted(rt, source) == {"a1", "b1", "c1", "d1", "e1"}
+
+
+def test_finishing_raises_and_takes_back_where_a_step_fails_for_good(rt: Runtime, source: Path) -> None:
+    first = entries(source)[0]
+    claim = claim_photo(rt, rt.photos.find(first.uri), first.user_id, "test")
+    with pytest.raises(BackendUnavailable):
+        finish(replace(rt, thumbnails=Failing(rt.thumbnails, "put", 1, after=True)), claim)
+
+    assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
+
+
+def _backfill(home: Path, files: Sequence[str], size: int) -> None:
+    """Go through all photos, chunk by chunk, in a process of its own."""
+    rt = scripted_runtime(home, Settings(home=home, lease_s=0.5))
+    left = [Entry(uri=file, user_id=Path(file).stem) for file in files]
+    while left:
+        again = []
+        for at in range(0, len(left), size):
+            again += chunk(rt, f"process {os.getpid()}").run(left[at : at + size])[1]
+        left = [entry for entry, _ in again]
+        time.sleep(0.1 if left else 0)
+
+
+def _crowd(folder: Path, count: int) -> list[str]:
+    """Write photos of half as many people, each person twice and far apart."""
+    folder.mkdir()
+    for n in range(count):
+        (folder / f"{n:04}.png").write_bytes(scripted_photo(f"person {n % (count // 2)}" + "~" * (n >= count // 2)))
+    return [str(path) for path in sorted(folder.iterdir())]
+
+
+@pytest.mark.system
+def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    files, draw = _crowd(tmp_path / "crowd", 240), random.Random(0)  # noqa: S311  no secret
+    for attempt in range(10):
+        process = mp.get_context("spawn").Process(target=_backfill, args=(tmp_path / "home", files, 16))
+        process.start()
+        time.sleep(0.9 + draw.uniform(0, 0.5) + 0.05 * attempt)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    _backfill(tmp_path / "home", files, 16)
+    _backfill(tmp_path / "calm", files, 16)
+    disturbed, calm = (scripted_runtime(tmp_path / name) for name in ("home", "calm"))
+
+    for file in files:
+        photo = disturbed.photos.find(file)
+        rows = [rt.ledger.get(photo, Path(file).stem) for rt in (disturbed, calm)]
+        assert rows[0].verdict.status == rows[1].verdict.status
+    for rt in (disturbed, calm):
+        assert_consistent(rt, *((rt.photos.find(file), Path(file).stem) for file in files))
+        assert rt.faces.stats().faces == 120
+
+
+@pytest.mark.system
+def test_two_backfills_of_one_folder_at_once_accept_each_face_once(tmp_path: Path) -> None:
+    files = _crowd(tmp_path / "crowd", 160)
+    context = mp.get_context("spawn")
+    processes = [context.Process(target=_backfill, args=(tmp_path / "home", files, size)) for size in (8, 20)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    rt = scripted_runtime(tmp_path / "home")
+
+    assert rt.faces.stats().faces == 80
+    assert_consistent(rt, *((rt.photos.find(file), Path(file).stem) for file in files))

@@ -1,0 +1,289 @@
+"""What dead runs left behind is finished, and stores that do not agree are brought to agree."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.states import Pending, Running
+
+from flows import reconcile as flow
+from flows.process_photo import process_photo
+from flows.reconcile import reconcile
+from selfiegate import enrolment
+from selfiegate import thumbnails as thumbs
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.errors import BackendUnavailable
+from selfiegate.model import PhotoRef
+from selfiegate.runtime import Runtime, memory_runtime, using
+from tasks import audits
+from tests.flowruns import LOOP, run
+from tests.runtimes import Failing, assert_consistent
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+@pytest.fixture
+def rt(monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    monkeypatch.setattr(flow, "_SETTLE_S", 0)
+    return memory_runtime()
+
+
+@pytest.fixture
+def ann(rt: Runtime) -> PhotoRef:
+    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
+
+
+def reconciled(rt: Runtime, **parameters: Any) -> dict[str, int]:
+    async def once() -> dict[str, int]:
+        found = await reconcile(**parameters)
+        await asyncio.sleep(0.3)  # see tests.flowruns
+        return found
+
+    with using(rt):
+        return LOOP.run(once())
+
+
+def died(rt: Runtime, photo: PhotoRef, user_id: str) -> None:
+    """Leave a row as a run that was killed leaves it."""
+    rt.ledger.renew(rt.ledger.claim(photo, user_id, "a run that died", 60), -1)
+
+
+def test_where_all_is_well_nothing_is_done(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+
+    assert reconciled(rt, audit=True, repair=True) == {}
+    assert_consistent(rt, (ann, "user_a"))
+
+
+def test_a_photo_whose_run_died_is_run_again(rt: Runtime, ann: PhotoRef) -> None:
+    died(rt, ann, "user_a")
+
+    assert reconciled(rt) == {"unfinished photo": 1}
+    assert rt.ledger.get(ann, "user_a").status == "accepted"
+    assert reconciled(rt) == {}
+
+
+def test_a_photo_whose_run_lives_is_left_alone(rt: Runtime, ann: PhotoRef) -> None:
+    rt.ledger.claim(ann, "user_a", "a run that lives", 60)
+
+    assert reconciled(rt) == {}
+    assert rt.ledger.get(ann, "user_a").owner == "a run that lives"
+
+
+def test_a_run_that_died_after_enrolling_leaves_no_second_face(rt: Runtime, ann: PhotoRef) -> None:
+    claim = rt.ledger.claim(ann, "user_a", "a run that died", 60)
+    enrolment.enrol_face(rt, claim)
+    rt.ledger.renew(claim, -1)
+    reconciled(rt)
+
+    assert_consistent(rt, (ann, "user_a"))
+
+
+def test_a_user_who_was_not_told_is_told_once(rt: Runtime) -> None:
+    photo = rt.photos.add("nobody.png", scripted_photo())
+    broken = replace(rt, notifier=Failing(rt.notifier, "notify", float("inf"), after=False))
+    run(broken, photo, "user_a")
+    assert reconciled(rt) == {}  # six attempts failed: it is left alone for a while
+
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.0001}))
+    rt.ledger.renew(rt.ledger.get(photo, "user_a"), -1)
+    assert reconciled(rt)["untold user"] == 1
+    assert [told.user_id for told in rt.notifier.sent] == ["user_a"]
+    assert "untold user" not in reconciled(rt)
+
+
+def test_photos_that_never_succeed_do_not_starve_the_others(rt: Runtime, ann: PhotoRef) -> None:
+    stuck = rt.photos.add("stuck.png", scripted_photo("bob"))
+    rt.ledger.claim(stuck, "user_b", "a run that died", 60)
+    died(rt, stuck, "user_b")
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.001}))
+    time.sleep(0.01)
+    died(rt, ann, "user_a")
+
+    assert reconciled(rt, limit=1)["unfinished photo"] == 1
+    assert rt.ledger.get(ann, "user_a").status == "accepted"
+
+
+def test_orphans_are_listed_and_left_alone_unless_repair_is_asked(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    older = rt.photos.add("ann/old.png", scripted_photo("ann~"))
+    run(rt, older, "user_a", "0000000000000001")  # late, and older than the other one
+    rt.faces.enrol(older, "user_a")
+    rt.faces.enrol(rt.photos.add("old.png", scripted_photo("old")), "of the workshop")
+    rt.thumbnails.put(f"{thumbs.folder(older, 'user_a')}/250x250.jpg", b"", "image/jpeg")
+    found = {
+        "face without a profile": 1,
+        "face that the ledger does not know": 1,
+        "thumbnails without a profile": 1,
+    }
+
+    assert reconciled(rt, audit=True) == found
+    assert reconciled(rt, repair=True) == found
+    assert reconciled(rt, audit=True) == {"face that the ledger does not know": 1}
+    assert {face.user_id for face in rt.faces.faces()} == {"user_a", "of the workshop"}
+    assert len(rt.thumbnails.keys()) == 1
+
+
+def test_what_a_run_is_working_on_is_no_orphan(rt: Runtime, ann: PhotoRef) -> None:
+    claim = rt.ledger.claim(ann, "user_a", "a run that lives", 60)
+    enrolment.enrol_face(rt, claim)
+    rt.thumbnails.put(f"{thumbs.folder(ann, 'user_a')}/250x250.jpg", b"", "image/jpeg")
+
+    assert reconciled(rt, repair=True) == {}
+    assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 1
+
+
+def test_a_profile_whose_face_is_gone_is_enrolled_again(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    rt.faces.remove(rt.profiles.get("user_a").face_id)
+
+    assert reconciled(rt, audit=True) == {"profile without its face": 1}
+    assert reconciled(rt, repair=True) == {"profile without its face": 1}
+    assert_consistent(rt, (ann, "user_a"))
+
+
+def test_a_profile_whose_face_somebody_else_has_by_now_goes(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    rt.faces.remove(rt.profiles.get("user_a").face_id)
+    again = rt.photos.add("ann/again.png", scripted_photo("ann~"))
+    run(rt, again, "user_b")
+    reconciled(rt, repair=True)
+
+    assert rt.profiles.get("user_a") is None
+    assert rt.ledger.get(ann, "user_a").status == "rejected"
+    assert_consistent(rt, (ann, "user_a"), (again, "user_b"))
+
+
+def test_a_repair_that_stopped_half_way_is_finished_by_the_next(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    rt.faces.remove(rt.profiles.get("user_a").face_id)
+    rt.ledger.reopen(rt.ledger.get(ann, "user_a"))
+    reconciled(rt, repair=True)
+
+    assert reconciled(rt, audit=True) == {}
+    assert_consistent(rt, (ann, "user_a"))
+
+
+def test_runs_of_a_process_that_died_show_as_crashed(rt: Runtime, ann: PhotoRef) -> None:
+    async def started(minutes_ago: int, photo: PhotoRef) -> Any:
+        async with get_client() as client:
+            made = await client.create_flow_run(
+                process_photo, parameters={"photo": photo.model_dump(), "user_id": "user_a"}, state=Running()
+            )
+            rt.ledger.claim(photo, "user_a", str(made.id), lease_s=-120 * minutes_ago)
+            return made.id
+
+    async def state_of(run_id: Any) -> str:
+        async with get_client() as client:
+            return (await client.read_flow_run(run_id)).state.name
+
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.01}))
+    bob = rt.photos.add("bob.png", scripted_photo("bob"))
+    dead, alive = LOOP.run(started(1, ann)), LOOP.run(started(-1, bob))
+    LOOP.run(asyncio.sleep(0.3))
+
+    assert reconciled(rt)["runs of dead processes"] >= 1
+    assert LOOP.run(state_of(dead)) == "Crashed"
+    assert LOOP.run(state_of(alive)) == "Running"
+
+
+def test_a_face_that_no_row_accounts_for_stays_though_its_user_is_known(rt: Runtime, ann: PhotoRef) -> None:
+    rt.faces.enrol(ann, "user_a")  # by an older system
+    run(rt, rt.photos.add("junk.png", scripted_photo()), "user_a")
+    reconciled(rt, repair=True)
+
+    assert rt.faces.stats().faces == 1
+
+
+def test_what_others_keep_beside_our_thumbnails_stays(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    for key in (".DS_Store", "user_w/me.jpg", "user_w-0123456789abcdef/"):
+        rt.thumbnails.put(key, b"", "image/jpeg")
+    reconciled(rt, repair=True)
+
+    assert len(rt.thumbnails.keys()) == 4
+
+
+def test_an_accepted_photo_whose_profile_was_lost_gets_it_back(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    rt.profiles.remove(rt.profiles.get("user_a"))
+
+    assert reconciled(rt, repair=True) == {"accepted photo without its profile": 1}
+    assert_consistent(rt, (ann, "user_a"))
+
+
+def test_a_profile_whose_photo_is_gone_stays_and_nobody_is_told(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    rt.faces.remove(rt.profiles.get("user_a").face_id)
+    rt.photos.add("ann/selfie.png", b"overwritten")
+    rt.faces._look.cache_clear()  # another process
+    reconciled(rt, repair=True)
+
+    assert rt.profiles.get("user_a").photo == ann
+    assert rt.ledger.get(ann, "user_a").status == "accepted"
+    assert rt.notifier.sent == []
+
+
+def test_a_store_that_is_missing_is_not_repaired_away(rt: Runtime) -> None:
+    for n in range(25):
+        run(rt, rt.photos.add(f"{n}.png", scripted_photo(f"person {n}")), f"user_{n}")
+    for face in list(rt.faces.faces()):
+        rt.faces.remove(face.face_id)
+
+    assert reconciled(rt, repair=True) == {"profile without its face": 25}
+    assert len(list(rt.profiles.all())) == 25
+    assert rt.faces.stats().faces == 0
+
+
+def test_a_photo_that_kills_its_runs_is_left_alone_for_longer_each_time(rt: Runtime, ann: PhotoRef) -> None:
+    for _ in range(5):
+        died(rt, ann, "user_a")
+
+    assert reconciled(rt) == {}
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.001}))
+    time.sleep(0.05)
+    assert reconciled(rt)["unfinished photo"] == 1
+
+
+def test_a_run_that_died_before_it_claimed_its_photo_is_started_again(rt: Runtime, ann: PhotoRef) -> None:
+    async def pending() -> Any:
+        async with get_client() as client:
+            flow_id = await client.create_flow(process_photo)
+            deployment_id = await client.create_deployment(flow_id, "test")
+            made = await client.create_flow_run_from_deployment(
+                deployment_id, parameters={"photo": ann.model_dump(), "user_id": "user_a"}, state=Pending()
+            )
+            return made.id
+
+    async def state_of(run_id: Any) -> str:
+        async with get_client() as client:
+            return (await client.read_flow_run(run_id)).state.name
+
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.01}))
+    run_id = LOOP.run(pending())
+    LOOP.run(asyncio.sleep(0.3))
+    assert LOOP.run(state_of(run_id)) == "Pending"
+    reconciled(rt)
+    assert LOOP.run(state_of(run_id)) == "Pending"  # it may be waiting for somebody else's claim
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audits, "_SILENT_S", 0)
+        assert reconciled(rt)["runs of dead processes"] >= 1
+    assert LOOP.run(state_of(run_id)) == "Scheduled"
+
+
+def test_a_ledger_that_does_not_answer_for_a_run_does_not_keep_photos_from_being_run(
+    rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails() -> int:
+        raise BackendUnavailable("no")
+
+    died(rt, ann, "user_a")
+    monkeypatch.setattr(audits, "_close_dead_runs", fails)
+
+    assert reconciled(rt) == {"unfinished photo": 1}

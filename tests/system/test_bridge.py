@@ -1,0 +1,450 @@
+"""From S3 over SQS to Prefect: what is handed over, what is kept, and what is set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from deployments.bridge import Bridge
+from deployments.bridge_health import served
+from deployments.handover import Pace
+from deployments.photo_events import PrefectEvents, event_of
+from deployments.s3_bridge import serve
+from selfiegate.arrivals import Arrival
+from selfiegate.aws import AwsSettings, client
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.model import Claim, PhotoRef
+from selfiegate.ports import Ledger
+from selfiegate.runtime import open_photos, open_records
+from selfiegate.settings import BridgeSettings, Settings
+from selfiegate.sqs import Queue
+from tests.aws import PHOTOS, THUMBNAILS
+from tests.proxy import Proxy
+
+pytestmark = pytest.mark.system
+
+PACE = Pace(
+    first_look_s=0.02, longest_look_s=0.1, longest_patience_s=0.5, longest_outage_s=0.1, poll_s=0, visibility_s=60
+)
+
+
+class Rig:
+    """Two queues, buckets, a ledger, and a bridge; its events are recorded, and claimed unless a test says else."""
+
+    def __init__(self, aws: AwsSettings, **more: Any) -> None:
+        self.sqs, self.s3 = client("sqs", aws), client("s3", aws)
+        self.urls = [self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("photos", "dead")]
+        aws = aws.model_copy(update={"queue_url": self.urls[0], "dead_queue_url": self.urls[1]})
+        self.settings = Settings(**{"aws": aws, "bridge": BridgeSettings(patience_s=60), **more})
+        self.ledger = open_records(self.settings)[0]
+        self.emitted: list[Arrival] = []
+
+    def bridge(
+        self, emit: Callable[[Arrival], Awaitable[None]] | None = None, ledger: Ledger | None = None, **pace: float
+    ) -> Bridge:
+        settings, photos = self.settings, open_photos(self.settings)
+        changed = PACE._replace(**pace)
+        return Bridge(settings, Queue(settings.aws), photos, ledger or self.ledger, emit or self.claim, changed)
+
+    async def claim(self, one: Arrival) -> None:
+        self.emitted.append(one)
+        self.ledger.claim(one.photo, one.user_id, "run", 60, one.upload_order)
+
+    async def lose(self, one: Arrival) -> None:
+        self.emitted.append(one)
+
+    @property
+    def users(self) -> list[str]:
+        return sorted(one.user_id for one in self.emitted)
+
+    def send(self, *messages: object) -> None:
+        for message in messages:
+            self.sqs.send_message(QueueUrl=self.urls[0], MessageBody=json.dumps(message))
+
+    def queued(self, queue: int = 0) -> tuple[int, int]:
+        """Count messages to be had and messages in flight."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.urls[queue], AttributeNames=names)["Attributes"]
+        return int(found[names[0]]), int(found[names[1]])
+
+    def is_settled(self) -> bool:
+        return self.queued() == (0, 0)
+
+    def dead(self) -> list[tuple[str, str, str]]:
+        """Take the dead messages: body, reason and the id that it had."""
+        found = []
+        while messages := self.sqs.receive_message(
+            QueueUrl=self.urls[1], MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            for one in messages:
+                texts = {name: value["StringValue"] for name, value in one["MessageAttributes"].items()}
+                found.append((one["Body"], texts["reason"], texts["message_id"]))
+        return found
+
+
+@pytest.fixture
+def rig(aws: AwsSettings) -> Rig:
+    return Rig(aws)
+
+
+def run(bridge: Bridge, until: Callable[[], bool]) -> None:
+    """Run a bridge until something is so, and stop it."""
+
+    async def both() -> None:
+        running = asyncio.create_task(bridge.run())
+        try:
+            async with asyncio.timeout(30):
+                while not until():
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)  # for what follows the last call to the queue
+        finally:
+            bridge.stop()
+            await running
+
+    asyncio.run(both())
+
+
+def record(key: str, bucket: str = PHOTOS, version: str | None = "v1", name: str = "ObjectCreated:Put") -> Any:
+    found = {"key": key, **({"versionId": version} if version else {})}
+    return {"eventName": name, "s3": {"bucket": {"name": bucket}, "object": found}}
+
+
+def upload_of(key: str, **more: Any) -> Any:
+    return {"Records": [record(key, **more)]}
+
+
+def value_of(bridge: Bridge, name: str) -> float | None:
+    return bridge.meters.registry.get_sample_value(f"selfiegate_bridge_{name}")
+
+
+@pytest.mark.parametrize("way", ["bucket notification", "EventBridge"])
+def test_an_upload_reaches_prefect_with_its_key_decoded(rig: Rig, way: str) -> None:
+    notify(rig, way)
+    put = rig.s3.put_object(Bucket=PHOTOS, Key="rider 7/phöto+1.jpg", Body=b"x")
+
+    run(rig.bridge(), until=lambda: bool(rig.emitted) and rig.is_settled())
+
+    (one,) = rig.emitted
+    assert (one.user_id, one.photo.key) == ("rider 7", "rider 7/phöto+1.jpg")
+    assert one.photo.version in (put["VersionId"], f"etag:{put['ETag']}")
+    assert one.upload_order
+    assert rig.dead() == []
+
+
+def notify(rig: Rig, way: str) -> None:
+    """Let S3 tell the queue; a bucket notification begins with S3's test event."""
+    arn = rig.sqs.get_queue_attributes(QueueUrl=rig.urls[0], AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    if way == "EventBridge":
+        events = client("events", rig.settings.aws)
+        events.put_rule(Name="uploads", EventPattern=json.dumps({"source": ["aws.s3"]}))
+        events.put_targets(Rule="uploads", Targets=[{"Id": "queue", "Arn": arn}])
+        wanted: dict[str, Any] = {"EventBridgeConfiguration": {}}
+    else:
+        wanted = {"QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}]}
+    rig.s3.put_bucket_notification_configuration(Bucket=PHOTOS, NotificationConfiguration=wanted)
+
+
+def test_the_user_may_come_from_metadata(aws: AwsSettings) -> None:
+    rig = Rig(aws, user_metadata="user-id")
+    rig.s3.put_object(Bucket=PHOTOS, Key="a.jpg", Body=b"x", Metadata={"user-id": "rider_7"})
+    rig.s3.put_object(Bucket=PHOTOS, Key="b.jpg", Body=b"x")
+    rig.send(upload_of("a.jpg", version=None), upload_of("b.jpg", version=None))
+
+    run(rig.bridge(), until=lambda: rig.is_settled())
+
+    assert rig.users == ["rider_7"]
+    ((_, reason, _),) = rig.dead()
+    assert "no metadata 'user-id'" in reason
+
+
+def test_what_names_no_photo_is_deleted(rig: Rig) -> None:
+    rig.send(
+        {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": PHOTOS},
+        upload_of("7/a.jpg", name="ObjectRemoved:Delete"),
+        upload_of("7/a.jpg", bucket=THUMBNAILS),
+        {"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification", "detail": {}},
+    )
+
+    run(rig.bridge(), until=rig.is_settled)
+
+    assert rig.emitted == []
+    assert rig.dead() == []
+
+
+def test_a_bad_record_does_not_keep_back_the_good_ones(rig: Rig) -> None:
+    message = {"Records": [record("1/a.jpg"), record("no-user.jpg"), record("2/b.jpg")]}
+    rig.send(message)
+
+    bridge = rig.bridge()
+    run(bridge, until=rig.is_settled)
+
+    assert rig.users == ["1", "2"]
+    ((body, reason, _),) = rig.dead()
+    assert json.loads(body) == message
+    assert "no-user.jpg" in reason
+    assert value_of(bridge, "dead_total") == 1
+
+
+def test_ten_wrong_messages_are_set_aside_between_good_ones(rig: Rig) -> None:
+    for number in range(10):
+        rig.send(upload_of(f"{number}/a.jpg"), {"unknown": f"\x1b[31m {number}\n" + 300 * "é😀"})
+    rig.sqs.send_message(QueueUrl=rig.urls[0], MessageBody="no JSON")
+
+    run(rig.bridge(), until=rig.is_settled)
+
+    assert rig.users == [str(number) for number in range(10)]
+    dead = rig.dead()
+    assert len(dead) == 11
+    assert len({message_id for _, _, message_id in dead}) == 11
+    assert all(reason.startswith("the event is") for _, reason, _ in dead)
+
+
+def test_a_reason_may_hold_anything(rig: Rig) -> None:
+    rig.send({"unknown": 1})
+    queue = Queue(rig.settings.aws)
+    (message,) = queue.receive(10, 1, 60)
+
+    buried = queue.bury(message, "no\x00\x1b[31m\nuser\ufffe\ud800\U0001f600" + 2000 * "é")
+
+    ((_, reason, _),) = rig.dead()
+    assert buried
+    assert rig.is_settled()
+    assert reason.startswith("no��[31m�user��\U0001f600é")
+    assert len(reason) == 1000
+
+
+def test_without_a_queue_for_the_dead_a_wrong_message_stays(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.settings = rig.settings.model_copy(update={"aws": rig.settings.aws.model_copy(update={"dead_queue_url": None})})
+    rig.send({"unknown": 1})
+
+    bridge = rig.bridge(visibility_s=1)
+    run(bridge, until=lambda: value_of(bridge, "received_total") == 3)
+
+    assert sum(rig.queued()) == 1
+    assert caplog.text.count("redrive policy") == 1
+
+
+def test_a_message_stays_until_the_ledger_holds_its_photos(rig: Rig) -> None:
+    rig.send({"Records": [record("1/a.jpg"), record("2/b.jpg")]})
+    seen = []
+
+    async def claim_the_first(one: Arrival) -> None:
+        await (rig.claim if one.user_id == "1" else rig.lose)(one)
+
+    def is_claimed_late() -> bool:
+        if len(rig.emitted) == 2 and not seen and value_of(bridge, "claimed_total") == 1:
+            seen.append(rig.queued())
+            (other,) = (one for one in rig.emitted if one.user_id == "2")
+            rig.ledger.claim(other.photo, "2", "run", 60)
+        return bool(seen) and rig.is_settled()
+
+    bridge = rig.bridge(claim_the_first)
+    run(bridge, until=is_claimed_late)
+
+    assert seen == [(0, 1)]
+    assert len(rig.emitted) == 2
+
+
+def test_a_photo_that_is_claimed_already_starts_nothing(rig: Rig) -> None:
+    rig.ledger.claim(PhotoRef(bucket=PHOTOS, key="7/a.jpg", version="v1"), "7", "run", 60)
+    rig.send(upload_of("7/a.jpg"))
+
+    run(rig.bridge(), until=rig.is_settled)
+
+    assert rig.emitted == []
+
+
+def test_a_lost_event_is_sent_again(aws: AwsSettings, caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(aws, bridge=BridgeSettings(patience_s=0.2))
+    rig.send(upload_of("7/a.jpg"))
+
+    async def lose_two(one: Arrival) -> None:
+        await (rig.claim if len(rig.emitted) == 2 else rig.lose)(one)
+
+    bridge = rig.bridge(lose_two)
+    run(bridge, until=rig.is_settled)
+
+    assert [one.user_id for one in rig.emitted] == ["7"] * 3
+    assert (value_of(bridge, "emitted_total"), value_of(bridge, "emitted_again_total")) == (3, 2)
+    assert caplog.text.count("sent again") == 2
+
+
+def test_prefect_may_be_down_for_a_while(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.send(*(upload_of(f"{number}/a.jpg") for number in range(5)))
+    failures = iter(range(12))
+
+    async def fail_at_first(one: Arrival) -> None:
+        if next(failures, None) is not None:
+            raise BackendUnavailable("connection refused")
+        await rig.claim(one)
+
+    run(rig.bridge(fail_at_first), until=rig.is_settled)
+
+    assert rig.users == ["0", "1", "2", "3", "4"]
+    assert caplog.text.count("Prefect does not answer") == 1
+
+
+class Silent:
+    """A ledger that does not answer a few times."""
+
+    def __init__(self, ledger: Ledger, times: int) -> None:
+        self._ledger, self._left = ledger, iter(range(times))
+
+    def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+        if next(self._left, None) is not None:
+            raise BackendUnavailable("database is locked")
+        return self._ledger.get(photo, user_id)
+
+
+def test_a_silent_ledger_is_no_reason_to_send_again(aws: AwsSettings) -> None:
+    rig = Rig(aws, bridge=BridgeSettings(patience_s=0.1))
+    rig.send(upload_of("7/a.jpg"))
+
+    run(rig.bridge(ledger=Silent(rig.ledger, 10)), until=rig.is_settled)  # type: ignore[arg-type]
+
+    assert len(rig.emitted) == 1
+
+
+def test_a_message_comes_back_where_s3_does_not_answer(aws: AwsSettings, moto: str) -> None:
+    proxy = Proxy(moto)
+    rig = Rig(aws.model_copy(update={"endpoint_url": proxy.url}))
+    rig.s3.put_object(Bucket=PHOTOS, Key="7/a.jpg", Body=b"x")
+    rig.send(upload_of("7/a.jpg", version=None))
+    proxy.fail("s3:HeadObject", "throttle", 2)
+
+    run(rig.bridge(visibility_s=1), until=rig.is_settled)
+    proxy.close()
+
+    assert set(rig.users) == {"7"}  # on a busy machine it may come back, and be told of, once more
+    assert rig.dead() == []
+
+
+def test_a_message_in_flight_is_kept_from_others(rig: Rig) -> None:
+    rig.send(upload_of("7/a.jpg"))
+    other, stolen, end = Queue(rig.settings.aws), [], time.monotonic() + 4
+
+    def is_over() -> bool:
+        if rig.emitted:
+            stolen.extend(other.receive(10, 0, 60))
+        return time.monotonic() > end
+
+    bridge = rig.bridge(rig.lose, visibility_s=2)
+    run(bridge, until=is_over)
+
+    assert stolen == []
+    assert value_of(bridge, "received_total") == 1
+
+
+def test_a_message_that_somebody_else_has_is_let_go(rig: Rig) -> None:
+    rig.send(upload_of("7/a.jpg"))
+
+    async def somebody_else_ends_it(one: Arrival) -> None:
+        await rig.lose(one)
+        rig.sqs.purge_queue(QueueUrl=rig.urls[0])
+
+    bridge = rig.bridge(somebody_else_ends_it, visibility_s=1)
+    run(bridge, until=lambda: bool(rig.emitted) and bridge.health()["in_flight"] == 0)
+
+    assert value_of(bridge, "claimed_total") == 0
+
+
+def test_a_bridge_that_stops_gives_back_what_is_not_claimed(rig: Rig) -> None:
+    rig.send(*(upload_of(f"{number}/a.jpg") for number in range(6)))
+
+    async def claim_the_even_ones(one: Arrival) -> None:
+        await (rig.lose if int(one.user_id) % 2 else rig.claim)(one)
+
+    run(rig.bridge(claim_the_even_ones, first_look_s=50), until=lambda: len(rig.emitted) == 6)
+
+    assert rig.queued() == (3, 0)
+    run(rig.bridge(), until=rig.is_settled)
+    assert sorted(rig.users[6:] + rig.users[:6]) == sorted(["0", "1", "1", "2", "3", "3", "4", "5", "5"])
+
+
+def test_no_more_than_a_window_is_in_flight(aws: AwsSettings) -> None:
+    rig = Rig(aws, bridge=BridgeSettings(window=4, patience_s=60))
+    rig.send(*(upload_of(f"{number}/a.jpg") for number in range(16)))
+    rig.send({"Records": [record(f"{number}/b.jpg") for number in range(16, 24)]})
+    most: list[tuple[int, float]] = []
+
+    async def claim_a_little_later(one: Arrival) -> None:
+        rig.emitted.append(one)
+        unclaimed = sum(rig.ledger.get(one.photo, one.user_id) is None for one in rig.emitted)
+        most.append((unclaimed, bridge.health()["in_flight"]))
+        asyncio.get_running_loop().call_later(0.03, rig.ledger.claim, one.photo, one.user_id, "run", 60)
+
+    bridge = rig.bridge(claim_a_little_later)
+    run(bridge, until=lambda: len(rig.emitted) == 24 and rig.is_settled())
+
+    assert max(most) <= (4, 4)
+    assert max(in_flight for _, in_flight in most) == 4
+
+
+def test_health_and_metrics_are_served(rig: Rig) -> None:
+    rig.send(upload_of("7/a.jpg"))
+    bridge, answers = rig.bridge(rig.lose), []
+
+    def asked() -> bool:
+        if rig.emitted:
+            answers.extend(fetched(port, path) for path in ("health", "metrics", "else"))
+        return bool(answers)
+
+    with served("127.0.0.1", 0, bridge.meters, bridge.health) as port:
+        before = fetched(port, "health")
+        run(bridge, until=asked)
+        with pytest.raises(BackendMisconfigured, match="SELFIEGATE_BRIDGE__PORT"):
+            served("127.0.0.1", port, bridge.meters, bridge.health).__enter__()
+
+    health, metrics, other = answers
+    assert (before[0], json.loads(before[1])["healthy"]) == (503, False)
+    assert (health[0], json.loads(health[1])["in_flight"]) == (200, 1)
+    assert metrics[0] == 200
+    assert {"selfiegate_bridge_received_total 1.0", "selfiegate_bridge_in_flight 1.0"} <= set(metrics[1].splitlines())
+    assert "selfiegate_bridge_oldest_unclaimed_seconds" in metrics[1]
+    assert other[0] == 404
+
+
+def fetched(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_an_event_carries_the_flows_parameters_as_json() -> None:
+    photo = PhotoRef(bucket=PHOTOS, key="7/a.jpg", version="v1")
+    one = Arrival(photo=photo, user_id="7", upload_order="1")
+
+    first, again = event_of(one), event_of(one)
+
+    assert json.loads(json.dumps(first.payload)) == {
+        "photo": photo.model_dump(),
+        "user_id": "7",
+        "upload_order": "1",
+    }
+    assert first.resource.root == {
+        "prefect.resource.id": f"selfiegate.photo.{photo.id}",
+        "prefect.resource.name": "a.jpg",
+    }
+    assert first.id != again.id
+
+
+def test_the_bridge_says_what_is_not_set(rig: Rig) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    nowhere = AwsSettings(region="eu-west-1", endpoint_url=rig.settings.aws.endpoint_url, queue_url="http://x/1/no")
+
+    with pytest.raises(BackendMisconfigured, match="SELFIEGATE_AWS__QUEUE_URL"):
+        serve(Settings())
+    with pytest.raises(BackendMisconfigured, match="NonExistentQueue"):
+        Queue(nowhere).check()
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(BackendMisconfigured, match="API_URL"):
+        PrefectEvents()

@@ -1,0 +1,76 @@
+"""Which photo an event means, whose it is, and which of two is the newer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from selfiegate.arrivals import arrival
+from selfiegate.errors import WrongInput
+from selfiegate.events import Upload
+from selfiegate.model import PhotoRef
+from selfiegate.settings import Settings
+from selfiegate.stores.memory import MemoryPhotos
+
+
+class Described(MemoryPhotos):
+    """Photos whose uploader wrote something beside them."""
+
+    def __init__(self, **metadata: str) -> None:
+        super().__init__()
+        self._metadata = metadata
+
+    def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
+        return self._metadata
+
+
+def upload(**told: str) -> Upload:
+    return Upload.model_validate({"bucket": "photos", "key": "ann/selfie.jpg", "version": "v1", **told})
+
+
+def order(**told: str) -> str:
+    found = arrival(Settings(), MemoryPhotos(), upload(**told))
+    assert found
+    return found.upload_order
+
+
+def test_uploads_are_ordered_by_time_and_then_by_sequencer() -> None:
+    told = [
+        {"time": "2026-11-20T14:35:33Z", "sequencer": "0062E99A"},
+        {"time": "2026-11-20T14:35:33Z", "sequencer": "62e99b"},
+        {"time": "2026-11-20T14:35:33.250Z", "sequencer": "01"},
+        {"time": "2026-11-20T16:35:34+02:00"},
+    ]
+
+    orders = [order(**each) for each in told]
+    assert orders == sorted(orders)
+    assert len(set(orders)) == 4
+
+
+def test_an_event_without_a_time_leaves_the_order_to_the_claim() -> None:
+    assert order(sequencer="0062E99A") == ""
+
+
+def test_a_time_that_is_none_is_wrong_input() -> None:
+    with pytest.raises(WrongInput, match="'yesterday' is not ISO 8601"):
+        order(time="yesterday")
+
+
+def test_the_user_may_come_from_metadata() -> None:
+    found = arrival(Settings(user_metadata="User-Id"), Described(**{"user-id": "bob"}), upload())
+
+    assert found
+    assert found.user_id == "bob"
+
+
+@pytest.mark.parametrize(("metadata", "message"), [({}, "no metadata 'user-id'"), ({"user-id": "a\nb"}, "control")])
+def test_metadata_that_names_nobody_is_never_guessed(metadata: dict[str, str], message: str) -> None:
+    with pytest.raises(WrongInput, match=message):
+        arrival(Settings(user_metadata="user-id"), Described(**metadata), upload())
+
+
+def test_our_own_thumbnails_do_not_come_round_as_photos() -> None:
+    settings = Settings.model_validate({"aws": {"thumbnail_bucket": "photos"}})
+
+    assert arrival(settings, MemoryPhotos(), upload()) is None

@@ -1,0 +1,80 @@
+"""Dockerfile, compose.yaml and .dockerignore, read: no Docker engine is at hand where tests run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = (ROOT / "deployments" / "compose.yaml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+DOCKERFILE = (ROOT / "deployments" / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_says_what_happens_when_it_ends(service: str) -> None:
+    assert SERVICES[service]["restart"] == ("no" if service == "deploy" else "unless-stopped")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_ports_are_this_machines_alone(service: str) -> None:
+    assert [port for port in SERVICES[service].get("ports", []) if not port.startswith("127.0.0.1:")] == []
+
+
+def test_no_secret_has_a_default() -> None:
+    secrets = re.findall(r"\$\{\w*(?:PASSWORD|KEY|TOKEN|SECRET)\w*(.*?)\}", COMPOSE)
+
+    assert secrets
+    assert [default for default in secrets if not default.startswith(":?")] == []
+    assert not re.search(r"(?:PASSWORD|KEY|TOKEN|SECRET)\w*: (?!\$\{)", COMPOSE)
+
+
+def test_services_wait_for_services_that_can_be_waited_for() -> None:
+    awaited = {
+        (name, one["condition"]) for service in SERVICES.values() for name, one in service.get("depends_on", {}).items()
+    }
+
+    assert awaited == {
+        ("postgres", "service_healthy"),
+        ("prefect", "service_healthy"),
+        ("deploy", "service_completed_successfully"),
+    }
+    assert all("test" in SERVICES[name]["healthcheck"] for name, state in awaited if state == "service_healthy")
+
+
+def test_workers_can_be_scaled() -> None:
+    assert not {"ports", "container_name"} & SERVICES["worker"].keys()
+
+
+@pytest.mark.parametrize("line", re.findall(r"^(?:ENTRYPOINT|CMD|    CMD) .*", DOCKERFILE, re.MULTILINE))
+def test_processes_get_signals_themselves(line: str) -> None:
+    assert line.split(maxsplit=1)[1].startswith("[")
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    assert re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE) == ["1000"]
+
+
+def test_what_the_image_takes_is_there_and_holds_all_packages() -> None:
+    taken = re.findall(r"^!(\S+?)/?$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+
+    assert [name for name in taken if not (ROOT / name).exists()] == []
+    assert {"selfiegate", "tasks", "flows", "deployments", "prefect.yaml", "requirements.lock"} <= set(taken)
+
+
+def test_every_deployment_names_a_flow_and_parameters_that_it_takes() -> None:
+    from prefect.flows import load_flow_from_entrypoint
+
+    found = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+    assert [one["name"] for one in found] == ["process-photo", "process-event", "backfill", "reconcile", "audit"]
+    for one in found:
+        path, name = one["entrypoint"].split(":")
+        flow = load_flow_from_entrypoint(f"{ROOT / path}:{name}")
+        given = [one.get("parameters", {}), *(each.get("parameters", {}) for each in one.get("schedules", []))]
+        given += [each["parameters"] for each in one.get("triggers", [])]
+        assert {parameter for each in given for parameter in each} <= flow.parameters.properties.keys()
