@@ -101,14 +101,11 @@ class Gallery(Protocol):
 
     model: str
 
-    def search(self, embedding: NDArray[np.float32], limit: int = 10) -> Sequence[Match]:
-        """Return the `limit` nearest faces by cosine (-1..1), best first."""
+    def search(self, embedding: NDArray[np.float32], limit: int = 10, above: int = 0) -> Sequence[Match]:
+        """Return the `limit` nearest faces by cosine (-1..1), best first; of those added after a mark, where given."""
 
     def newest(self) -> int:
-        """Return a mark: a search that begins now sees every face but those added `since` it."""
-
-    def since(self, mark: int, embedding: NDArray[np.float32]) -> Sequence[Match]:
-        """Return the faces added since a mark, each with its cosine."""
+        """Return a mark: a search that begins now misses no face but those added after it."""
 
     def batch(self) -> AbstractContextManager[object]:
         """Let the faces that this thread adds become durable and visible together, at the end of the block."""

@@ -15,7 +15,7 @@ from selfiegate.backfill.listing import Entry, Listing
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.backfill.preview import preview
 from selfiegate.backfill.sources import entries
-from selfiegate.runtime import runtime
+from selfiegate.runtime import Runtime, runtime
 from selfiegate.settings import load_settings
 from tasks.cluster import cluster
 from tasks.steps import step
@@ -103,8 +103,17 @@ def _take(photos: Sequence[Entry], number: int, way: Way) -> Done:
     rt, (eyes, hands) = runtime(), _pools(way.workers)
     if way.dry_run:
         return Done(preview(rt, photos, eyes), [], {})
-    chunk, turns = Chunk(rt, way.owner, eyes, hands, way.tell), _turns.get(way.owner)
+    chunk, turns = (
+        Chunk(rt, way.owner, eyes, None if _all_is_local(rt, photos) else hands, way.tell),
+        _turns.get(way.owner),
+    )
     return Done(*chunk.run(photos, turns.turn(number) if turns else nullcontext()), chunk.seconds)
+
+
+def _all_is_local(rt: Runtime, photos: Sequence[Entry]) -> bool:
+    settings = rt.settings
+    elsewhere = rt.faces.remote or settings.records != "sqlite" or settings.aws.thumbnail_bucket
+    return not elsewhere and not any(photo.uri.startswith("s3://") for photo in photos)
 
 
 @contextmanager

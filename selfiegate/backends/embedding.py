@@ -97,9 +97,9 @@ class EmbeddingBackend:
         if seen is None:
             return self._others(stored, user_id, self.match_threshold)
         mark, before = seen
-        still = [match for match in before if self._gallery.embedding(match.face_id) is not None]
-        newer = [match for match in self._gallery.since(mark, stored) if match.user_id != user_id]
-        return [match for match in (*still, *newer) if match.score >= self.match_threshold]
+        near = [match for match in before if match.score >= self.match_threshold]
+        still = [match for match in near if self._gallery.embedding(match.face_id) is not None]
+        return [*still, *self._others(stored, user_id, self.match_threshold, above=mark)]
 
     def batch(self) -> AbstractContextManager[object]:
         """Let enrolled faces become durable and visible together."""
@@ -135,10 +135,10 @@ class EmbeddingBackend:
             while len(self._seen) > _EMBEDDINGS:
                 self._seen.popitem(last=False)
 
-    def _others(self, probe: NDArray[np.float32], user_id: str, floor: float) -> list[Match]:
+    def _others(self, probe: NDArray[np.float32], user_id: str, floor: float, above: int = 0) -> list[Match]:
         limit = 10
         while True:  # a user's own faces must not crowd the others out
-            found = self._gallery.search(probe, limit)
+            found = self._gallery.search(probe, limit, above)
             near = [match for match in found if match.score >= floor]
             if len(near) < limit or len(found) < limit:
                 return [match for match in near if match.user_id != user_id]

@@ -21,12 +21,13 @@ class MemoryGallery:
         self._added, self._numbers = 0, dict[str, int]()
         self._lock = threading.Lock()
 
-    def search(self, embedding: NDArray[np.float32], limit: int = 10) -> Sequence[Match]:
+    def search(self, embedding: NDArray[np.float32], limit: int = 10, above: int = 0) -> Sequence[Match]:
         """Return the `limit` nearest faces by cosine, best first."""
         with self._lock:
             found = [
                 Match(face_id=face_id, user_id=user_id, score=float(stored @ embedding))
                 for face_id, (user_id, stored) in self._faces.items()
+                if self._numbers[face_id] > above
             ]
         return sorted(found, key=lambda match: -match.score)[:limit]
 
@@ -34,12 +35,6 @@ class MemoryGallery:
         """Return how many faces were ever added."""
         with self._lock:
             return self._added
-
-    def since(self, mark: int, embedding: NDArray[np.float32]) -> Sequence[Match]:
-        """Return the faces added since a mark, each with its cosine."""
-        with self._lock:
-            newer = {face_id for face_id, number in self._numbers.items() if number > mark}
-        return [match for match in self.search(embedding, len(self._faces)) if match.face_id in newer]
 
     def batch(self) -> AbstractContextManager[object]:
         """Add each at once."""

@@ -7,11 +7,15 @@ techniques from rounding algorithms"), so the nearest sketches hold the nearest 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK = 1 << 16
 """Rows scanned at once: temporaries of half a megabyte stay in the core's cache."""
+_FAR = 1 << 15
+"""Farther than any sketch."""
 
 
 def sketch(embedding: NDArray[np.float32]) -> bytes:
@@ -19,47 +23,59 @@ def sketch(embedding: NDArray[np.float32]) -> bytes:
     return np.packbits(embedding > 0).tobytes()
 
 
+class _Rows(NamedTuple):
+    ids: NDArray[np.int64]
+    """Ascending."""
+    columns: NDArray[np.uint64]
+    """The sketches, word-major, so that each of the scan's passes runs over consecutive memory."""
+    removed: NDArray[np.uint16]
+    """0, or `_FAR` where the row is gone."""
+    filled: int
+
+
 class SketchIndex:
-    """Row ids with their sketches. Not safe for threads by itself."""
+    """Row ids with their sketches; may be searched by any number of threads while one changes it.
+
+    Rows are appended and marked, never moved: what a search began with stays as it was.
+    """
 
     def __init__(self, width: int) -> None:
         """Make an empty index of sketches of `width` bytes (a multiple of 8)."""
-        self._words = width // 8
-        self._ids = np.empty(0, np.int64)
-        # Word-major, so that each of the scan's passes runs over consecutive memory.
-        self._columns = np.empty((self._words, 0), np.uint64)
-        self._count = 0
+        self._rows = _Rows(np.empty(0, np.int64), np.empty((width // 8, 0), np.uint64), np.empty(0, np.uint16), 0)
+        self._removed = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self._rows.filled - self._removed
 
     def extend(self, ids: NDArray[np.int64], sketches: bytes) -> None:
-        """Append rows; `sketches` holds theirs back to back."""
-        end = self._count + len(ids)
-        if end > len(self._ids):
-            self._grow(max(end, self._count + self._count // 8, 1024))
-        rows = np.frombuffer(sketches, np.uint64).reshape(len(ids), self._words)
-        self._ids[self._count : end] = ids
-        self._columns[:, self._count : end] = rows.T
-        self._count = end
+        """Append rows with ids above all others; `sketches` holds theirs back to back."""
+        start, end = self._rows.filled, self._rows.filled + len(ids)
+        rows = self._rows if end <= len(self._rows.ids) else self._grown(max(end, start + start // 8, 1024))
+        rows.ids[start:end] = ids
+        rows.columns[:, start:end] = np.frombuffer(sketches, np.uint64).reshape(len(ids), len(rows.columns)).T
+        rows.removed[start:end] = 0
+        self._rows = rows._replace(filled=end)
 
     def discard(self, row_id: int) -> None:
-        """Remove a row; the last one takes its place."""
-        for slot in np.flatnonzero(self._ids[: self._count] == row_id):
-            self._count -= 1
-            self._ids[slot] = self._ids[self._count]
-            self._columns[:, slot] = self._columns[:, self._count]
+        """Remove a row; its memory is kept until the process ends."""
+        ids, _, removed, filled = self._rows
+        slot = int(np.searchsorted(ids[:filled], row_id))
+        if slot < filled and ids[slot] == row_id and not removed[slot]:
+            removed[slot] = _FAR
+            self._removed += 1
 
-    def nearest(self, query: bytes, limit: int) -> NDArray[np.int64]:
+    def nearest(self, query: bytes, limit: int, above: int = 0) -> NDArray[np.int64]:
         """Return the ids of at least `limit` nearest rows (all rows, where there are fewer), in no order.
 
-        Rows as near as the last one come along, so that equal faces are never cut at random.
+        Rows as near as the last one come along, so that equal faces are never cut at random. With `above`, only
+        rows of higher ids count.
         """
-        words = np.frombuffer(query, np.uint64)
+        rows, words = self._rows, np.frombuffer(query, np.uint64)
         slots, distances = np.empty(0, np.int64), np.empty(0, np.uint16)
-        reach = np.uint16(np.iinfo(np.uint16).max)
-        for start in range(0, self._count, _BLOCK):
-            block = self._distances(words, start, min(start + _BLOCK, self._count))
+        reach = np.uint16(_FAR - 1)
+        first = int(np.searchsorted(rows.ids[: rows.filled], above, side="right"))
+        for start in range(first, rows.filled, _BLOCK):
+            block = _distances(rows, words, slice(start, min(start + _BLOCK, rows.filled)))
             close = np.flatnonzero(block <= reach)
             slots = np.concatenate([slots, close + start])
             distances = np.concatenate([distances, block[close]])
@@ -67,16 +83,22 @@ class SketchIndex:
                 reach = np.partition(distances, limit - 1)[limit - 1]
                 kept = distances <= reach
                 slots, distances = slots[kept], distances[kept]
-        return self._ids[slots]
+        return rows.ids[slots]
 
-    def _distances(self, words: NDArray[np.uint64], start: int, end: int) -> NDArray[np.uint16]:
-        total = np.zeros(end - start, np.uint16)
-        for column, word in zip(self._columns, words, strict=True):
-            total += np.bitwise_count(column[start:end] ^ word)
-        return total
+    def _grown(self, capacity: int) -> _Rows:
+        old, filled = self._rows, self._rows.filled
+        ids, removed = np.empty(capacity, np.int64), np.empty(capacity, np.uint16)
+        columns = np.empty((len(old.columns), capacity), np.uint64)
+        ids[:filled], removed[:filled], columns[:, :filled] = (
+            old.ids[:filled],
+            old.removed[:filled],
+            old.columns[:, :filled],
+        )
+        return _Rows(ids, columns, removed, filled)
 
-    def _grow(self, capacity: int) -> None:
-        ids, columns = np.empty(capacity, np.int64), np.empty((self._words, capacity), np.uint64)
-        ids[: self._count] = self._ids[: self._count]
-        columns[:, : self._count] = self._columns[:, : self._count]
-        self._ids, self._columns = ids, columns
+
+def _distances(rows: _Rows, words: NDArray[np.uint64], part: slice) -> NDArray[np.uint16]:
+    total = rows.removed[part].copy()
+    for column, word in zip(rows.columns, words, strict=True):
+        total += np.bitwise_count(column[part] ^ word)
+    return total

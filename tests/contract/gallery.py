@@ -41,10 +41,10 @@ class GalleryContract:
                 gallery.add(f"new-{n}", "bob", vectors(3)[n])
         gallery.remove("new-2")
 
-        (found,) = gallery.since(mark, vectors(3)[1])
+        (found,) = gallery.search(vectors(3)[1], above=mark)
         assert (found.face_id, found.user_id) == ("new-1", "bob")
         assert found.score == pytest.approx(1, abs=1e-3)
-        assert list(gallery.since(gallery.newest(), vectors(3)[1])) == []
+        assert list(gallery.search(vectors(3)[1], above=gallery.newest())) == []
 
     def test_a_face_finds_itself_with_a_cosine_of_one(self, gallery: Gallery) -> None:
         for n, vector in enumerate(vectors(20)):

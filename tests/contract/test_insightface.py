@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from insightface.app import FaceAnalysis
 from PIL import Image, ImageDraw, ImageEnhance
 
 from selfiegate.backends.embedding import EmbeddingBackend
-from selfiegate.backends.insightface.pack import PackSettings
+from selfiegate.backends.insightface.detector import Detector
+from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import PhotoRef
@@ -102,9 +104,16 @@ class TestInsightFace(FaceBackendContract):
         (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff rest is missing")
         return photos.find(str(tmp_path / "damaged.jpg"))
 
-    def test_only_the_detector_and_the_recogniser_are_loaded(self, analyser: object) -> None:
-        assert analyser._detector.taskname == "detection"
-        assert analyser._recogniser.taskname == "recognition"
+    @pytest.mark.parametrize("size", [(1280, 886), (640, 443), (301, 97), (970, 640)])
+    def test_faces_are_those_that_insightface_itself_finds(self, size: tuple[int, int], pack: PackSettings) -> None:
+        app = FaceAnalysis(name=str(pack_folder(pack)), allowed_modules=["detection"])
+        app.prepare(ctx_id=0, det_thresh=0.3, det_size=[(128, 128), (640, 640)])
+        picture = np.asarray(Image.open(IMAGES / "t1.jpg").convert("RGB").resize(size))
+        boxes, landmarks = app.models["detection"].detect(picture[..., ::-1])
+        found, points = Detector(app.models["detection"])(picture)
+        assert len(boxes) > 0
+        np.testing.assert_allclose(found, boxes, atol=0.01)
+        np.testing.assert_allclose(points, landmarks, atol=0.01)
 
     @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
     def test_close_ups_are_found(self, share: float, save: Save, ann: PhotoRef, faces: FaceBackend) -> None:

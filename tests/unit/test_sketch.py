@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -11,7 +14,7 @@ from selfiegate.galleries.sketch import SketchIndex, sketch
 def filled(n: int, seed: int = 0) -> tuple[SketchIndex, np.ndarray]:
     vectors = np.random.default_rng(seed).standard_normal((n, 64)).astype(np.float32)
     index = SketchIndex(8)
-    index.extend(np.arange(n), b"".join(map(sketch, vectors)))
+    index.extend(np.arange(n) + 1, b"".join(map(sketch, vectors)))
     return index, vectors
 
 
@@ -27,22 +30,52 @@ def test_the_nearest_are_those_of_a_plain_scan(n: int) -> None:
     plain = distances(vectors, probe)
     reach = np.sort(plain)[9] if n >= 10 else 64
 
-    assert sorted(found) == np.flatnonzero(plain <= reach).tolist()
+    assert sorted(found) == (np.flatnonzero(plain <= reach) + 1).tolist()
 
 
 def test_rows_added_one_by_one_equal_rows_added_at_once() -> None:
     whole, vectors = filled(3000)
     single = SketchIndex(8)
     for n, vector in enumerate(vectors):
-        single.extend(np.array([n]), sketch(vector))
+        single.extend(np.array([n + 1]), sketch(vector))
 
     assert sorted(single.nearest(sketch(vectors[5]), 7)) == sorted(whole.nearest(sketch(vectors[5]), 7))
 
 
 def test_a_discarded_row_is_not_found_and_the_others_are() -> None:
     index, vectors = filled(100)
-    for gone in (0, 99, 50, 50):
+    for gone in (1, 100, 51, 51):
         index.discard(gone)
 
     assert len(index) == 97
-    assert set(index.nearest(sketch(vectors[50]), 97)) == set(range(100)) - {0, 50, 99}
+    assert set(index.nearest(sketch(vectors[50]), 97)) == set(range(1, 101)) - {1, 51, 100}
+
+
+def test_only_rows_above_a_mark_are_found_where_one_is_given() -> None:
+    index, vectors = filled(100)
+    index.discard(95)
+
+    assert set(index.nearest(sketch(vectors[10]), 97, above=90)) == set(range(91, 101)) - {95}
+    assert index.nearest(sketch(vectors[10]), 97, above=100).size == 0
+
+
+def test_a_search_and_a_change_at_the_same_time_lose_no_row() -> None:
+    index, vectors = filled(70_000)
+    probe, found = sketch(vectors[69_999]), []
+
+    def search() -> None:
+        while not stop.is_set():
+            found.append(70_000 in index.nearest(probe, 1))
+
+    stop = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        searching = [pool.submit(search) for _ in range(2)]
+        for row in range(1, 69_999):
+            index.discard(row)
+            if row % 5 == 0:
+                index.extend(np.array([70_000 + row]), sketch(vectors[row]))
+        stop.set()
+        for one in searching:
+            one.result()
+
+    assert all(found)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfiegate.backends.insightface import geometry
+from selfiegate.backends.insightface.detector import Detector
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
 from selfiegate.errors import BackendMisconfigured
@@ -32,6 +33,7 @@ class InsightFaceAnalyser:
     def __init__(self, settings: PackSettings) -> None:
         """Load the pack; raises `BackendMisconfigured` where it is absent or not usable."""
         folder, providers = pack_folder(settings), _providers(settings)
+        cv2.setNumThreads(settings.threads or -1)  # as the sessions: photos side by side must not fight over cores
         try:
             app = FaceAnalysis(
                 name=str(folder),
@@ -40,7 +42,7 @@ class InsightFaceAnalyser:
                 sess_options=_session_options(settings),
             )
             app.prepare(ctx_id=0, det_thresh=settings.detection_threshold, det_size=_sizes(settings))
-            self._detector, self._recogniser = app.models["detection"], app.models["recognition"]
+            self._detector, self._recogniser = Detector(app.models["detection"]), app.models["recognition"]
         except Exception as error:  # onnxruntime's errors share no base, insightface asserts
             raise BackendMisconfigured(
                 f"{folder} is not a pack with a detector and a recogniser ({type(error).__name__}: {error}); "
@@ -63,7 +65,7 @@ class InsightFaceAnalyser:
 
     def locate(self, picture: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return boxes (n, 5: left, top, right, bottom, confidence) and landmarks (n, 5, 2), largest first."""
-        boxes, landmarks = self._detector.detect(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR))
+        boxes, landmarks = self._detector(np.asarray(picture))
         order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
         return boxes[order], landmarks[order]
 

@@ -43,6 +43,12 @@ _TEMPLATE: Final = (ARCFACE - _EYES) * (EYE_DISTANCE / math.dist(*ARCFACE[:2])) 
 """Where the landmarks fall in the region, (5, 2)."""
 
 
+_GRID: Final = np.stack(
+    [*(part.ravel() for part in np.meshgrid(np.linspace(0, WIDTH - 1, 12), np.linspace(0, HEIGHT - 1, 8))), np.ones(96)]
+)
+"""Points all over the region, (3, 96): x, y, 1."""
+
+
 def eye_region(image: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.uint8] | None:
     """Cut the eye region of one face, upright and at one scale.
 
@@ -88,8 +94,7 @@ def _region_to_image(landmarks: NDArray[np.float64]) -> NDArray[np.float64] | No
 
 def _share_in_frame(matrix: NDArray[np.float64], width: int, height: int) -> float:
     """Return the share of the region that lies inside the image, 0..1, by a grid of 12 x 8 points."""
-    across, down = np.meshgrid(np.linspace(0, WIDTH - 1, 12), np.linspace(0, HEIGHT - 1, 8))
-    x, y = matrix @ np.stack([across.ravel(), down.ravel(), np.ones(across.size)])
+    x, y = matrix @ _GRID
     return float(np.mean((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)))
 
 

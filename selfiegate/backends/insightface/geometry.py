@@ -1,4 +1,4 @@
-"""What five landmarks and an aligned face can tell: pose, sharpness, brightness. Pure numpy.
+"""What five landmarks and an aligned face can tell: pose, sharpness, brightness.
 
 Landmarks are SCRFD's, in pixels: left eye, right eye, nose tip, left and right mouth corner, as seen in
 the picture.
@@ -6,8 +6,10 @@ the picture.
 
 from __future__ import annotations
 
+import cmath
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,13 +37,16 @@ def similarity(points: NDArray[np.floating], onto: NDArray[np.floating]) -> NDAr
 
     None where the points coincide or are not finite. A plane's similarity is one complex factor and a shift.
     """
-    source, target = points[:, 0] + 1j * points[:, 1], onto[:, 0] + 1j * onto[:, 1]
-    centred = source - source.mean()
-    spread = float(np.vdot(centred, centred).real)
-    if not (math.isfinite(spread) and np.isfinite(target).all()) or spread < 1e-6:
+    source, target = (
+        [complex(x, y) for x, y in part.tolist()] for part in (points, onto)
+    )  # faster than arrays of five
+    middle, aim = sum(source) / len(source), sum(target) / len(target)
+    spread = sum(abs(point - middle) ** 2 for point in source)
+    if not (math.isfinite(spread) and cmath.isfinite(aim)) or spread < 1e-6:
         return None
-    turn = np.vdot(centred, target - target.mean()) / spread
-    shift = target.mean() - turn * source.mean()
+    pairs = zip(source, target, strict=True)
+    turn = sum((point - middle).conjugate() * (goal - aim) for point, goal in pairs) / spread
+    shift = aim - turn * middle
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
@@ -66,9 +71,12 @@ def pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float] | None:
     return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
+_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
+
+
 def luma(aligned: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the Rec. 601 luma of an RGB picture, 0..255."""
-    return aligned.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return np.asarray(cv2.transform(aligned.astype(np.float32), _LUMA), np.float32)
 
 
 def brightness(aligned: NDArray[np.uint8]) -> float:
@@ -90,9 +98,7 @@ def sharpness(aligned: NDArray[np.uint8]) -> float:
 
 
 def _detail(grey: NDArray[np.float32]) -> float:
-    padded = np.pad(grey, ((_BLUR_TAPS // 2 + 1, _BLUR_TAPS // 2), (0, 0)), mode="edge")
-    sums = np.cumsum(padded, axis=0, dtype=np.float64)
-    blurred = (sums[_BLUR_TAPS:] - sums[:-_BLUR_TAPS]) / _BLUR_TAPS
-    before, after = np.abs(np.diff(grey, axis=0)), np.abs(np.diff(blurred, axis=0))
+    blurred = cv2.blur(grey, (1, _BLUR_TAPS), borderType=cv2.BORDER_REPLICATE)
+    before, after = cv2.absdiff(grey[1:], grey[:-1]), cv2.absdiff(blurred[1:], blurred[:-1])
     total = float(before.sum())
     return float(np.maximum(before - after, 0).sum()) / total if total > 0 else 0.0

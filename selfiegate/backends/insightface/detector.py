@@ -1,0 +1,94 @@
+"""SCRFD's pictures in and faces out, over the sessions that insightface made.
+
+Finds what insightface's own `detect` finds (a test holds the two together) in less time beside the network: boxes and
+landmarks are worked out where a score passes, not at all 16,800 places of a 640 pixel input, and the network's
+input, 4.9 MB, is written into memory that each thread keeps. Fresh memory has to be mapped page by page, which
+cost up to 4 ms a photo.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import cv2
+import numpy as np
+from insightface.model_zoo.scrfd import SCRFD
+from numpy.typing import NDArray
+
+_INPUT = ((np.arange(256, dtype=np.float32) - 127.5) / 128).astype(np.float32)
+"""What the network is given for each value of a pixel."""
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+Found = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Boxes (n, 5: left, top, right, bottom, confidence) and landmarks (n, 5, 2), in pixels of the picture."""
+
+_NOTHING: Found = np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32)
+
+
+class _Canvas(threading.local):
+    """A thread's own memory for one input size."""
+
+    def __init__(self, size: Size) -> None:
+        width, height = size
+        self.pixels = np.zeros((height, width, 3), np.uint8)
+        self._plane = np.zeros((height, width), np.uint8)
+        self._input = np.zeros((1, 3, height, width), np.float32)
+
+    def draw(self, picture: NDArray[np.uint8], size: Size) -> NDArray[np.float32]:
+        """Return the network's input for a picture that is scaled to `size`, top left on black."""
+        width, height = size
+        self.pixels[height:], self.pixels[:, width:] = 0, 0
+        cv2.resize(picture, size, dst=self.pixels[:height, :width])
+        for channel, values in enumerate(self._input[0]):
+            cv2.LUT(cv2.extractChannel(self.pixels, channel, dst=self._plane), _INPUT, dst=values)
+        return self._input
+
+
+class Detector:
+    """Callable from several threads at once."""
+
+    def __init__(self, scrfd: SCRFD) -> None:
+        """Take over a prepared detector that knows landmarks; its sessions are made here, one for each size."""
+        scrfd.detect(np.zeros((64, 64, 3), np.uint8))
+        self._scrfd, self._sessions = scrfd, scrfd.resolution_sessions
+        self._canvases = {size: _Canvas(size) for size in scrfd.input_sizes}
+        self._levels = len(scrfd.output_names) // 3
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Found:
+        """Find the faces of an RGB picture (height, width, 3), surest first."""
+        found = [self._within(picture, size) for size in self._canvases]
+        boxes, landmarks = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(-boxes[:, 4], kind="stable")
+        keep = order[self._scrfd.nms(boxes[order])]
+        return boxes[keep], landmarks[keep]
+
+    def _within(self, picture: NDArray[np.uint8], size: Size) -> Found:
+        """Find faces in the picture fitted into one input size."""
+        height, width = picture.shape[:2]
+        tall = height / width > size[1] / size[0]
+        fitted = (int(size[1] * width / height), size[1]) if tall else (size[0], int(size[0] * height / width))
+        fed = {self._scrfd.input_name: self._canvases[size].draw(picture, fitted)}
+        outputs = self._sessions[size].run(self._scrfd.output_names, fed)
+        levels = [self._at_level(outputs[level :: self._levels], 8 * 2**level, size) for level in range(self._levels)]
+        boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
+        scale = np.float32(height / fitted[1])
+        boxes[:, :4] *= scale
+        return boxes, landmarks * scale
+
+    def _at_level(self, outputs: list[NDArray[np.float32]], stride: int, size: Size) -> Found:
+        """Read one feature map: scores (k, 1), distances to the box's sides (k, 4) and landmarks (k, 10) in strides.
+
+        Places go row by row, each with one or two anchors.
+        """
+        scores, sides, points = (output.reshape(-1, output.shape[-1]) for output in outputs)
+        at = np.flatnonzero(scores >= self._scrfd.det_thresh)
+        if not at.size:
+            return _NOTHING
+        across = size[0] // stride
+        place = at // (len(scores) // (across * (size[1] // stride)))
+        centre = np.stack([place % across, place // across], axis=1).astype(np.float32) * stride
+        near, far = centre - sides[at, :2] * stride, centre + sides[at, 2:] * stride
+        landmarks = centre[:, None] + points[at].reshape(-1, 5, 2) * stride
+        return np.hstack([near, far, scores[at]]), landmarks
