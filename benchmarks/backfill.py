@@ -79,6 +79,7 @@ def _ours(home: Path, source: Path, faces: int) -> float:
     rt = open_runtime(load_settings().model_copy(update={"home": home}))
     if faces:
         build(home / "gallery.db", strangers(faces, np.random.default_rng(0)), rt.faces.model)
+        os.sync()  # else the disk is still at it
     with using(rt):
         found = asyncio.run(backfill(str(source), "*/{user_id}.jpg"))
     print(found, flush=True)

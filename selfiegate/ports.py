@@ -101,8 +101,10 @@ class Gallery(Protocol):
 
     model: str
 
-    def search(self, embedding: NDArray[np.float32], limit: int = 10, above: int = 0) -> Sequence[Match]:
-        """Return the `limit` nearest faces by cosine (-1..1), best first; of those added after a mark, where given."""
+    def search(
+        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -1.0, above: int = 0
+    ) -> Sequence[Match]:
+        """Return the `limit` nearest faces of this cosine (-1..1) or more, best first; of those added after a mark."""
 
     def newest(self) -> int:
         """Return a mark: a search that begins now misses no face but those added after it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import uuid
 from collections import OrderedDict
@@ -23,7 +24,8 @@ _REMEMBERED = 64
 """Photos whose aligned face is kept between a run's steps: 38 kB each. Forgotten ones are looked at again."""
 _EMBEDDINGS = 2048
 """Photos whose embedding (2 kB) and search are kept: a backfill enrols a chunk after it looked at all of it."""
-
+_AT_ONCE = 64
+"""Matches asked for; few faces have as many."""
 
 MATCH, VERIFY = 0.40, 0.30
 """Cosines used where nothing is set, for the MobileFaceNet recogniser of buffalo_s and buffalo_sc.
@@ -62,7 +64,7 @@ class EmbeddingBackend:
         self._look = lru_cache(_REMEMBERED)(self._look_at)
         self._embed = lru_cache(_EMBEDDINGS)(self._embedding_of)
         # What a search saw need not be searched again to confirm: only what was added since.
-        self._seen: OrderedDict[str, tuple[int, Sequence[Match]]] = OrderedDict()
+        self._seen: OrderedDict[str, tuple[int, Sequence[Match]] | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def detect(self, photo: PhotoRef) -> Detection:
@@ -72,8 +74,8 @@ class EmbeddingBackend:
     def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
         """Match the photo's main face against the gallery; the user's own faces are scored one by one."""
         probe, mark = self._embed(photo), self._gallery.newest()
-        others = self._others(probe, user_id, self._floor)
-        self._remember(_face_id(photo, user_id), mark, others)
+        others, complete = self._others(probe, user_id, self._floor, enough=1)
+        self._remember(_face_id(photo, user_id), (mark, others) if complete else None)
         own = [
             Match(face_id=face_id, user_id=user_id, score=float(stored @ probe))
             for face_id in self._gallery.faces_of(user_id)
@@ -95,11 +97,11 @@ class EmbeddingBackend:
         with self._lock:
             seen = self._seen.get(face_id)
         if seen is None:
-            return self._others(stored, user_id, self.match_threshold)
+            return self._others(stored, user_id, self.match_threshold)[0]
         mark, before = seen
         near = [match for match in before if match.score >= self.match_threshold]
         still = [match for match in near if self._gallery.embedding(match.face_id) is not None]
-        return [*still, *self._others(stored, user_id, self.match_threshold, above=mark)]
+        return [*still, *self._others(stored, user_id, self.match_threshold, above=mark)[0]]
 
     def batch(self) -> AbstractContextManager[object]:
         """Let enrolled faces become durable and visible together."""
@@ -129,19 +131,23 @@ class EmbeddingBackend:
         """Count what is enrolled."""
         return self._gallery.stats()
 
-    def _remember(self, face_id: str, mark: int, others: Sequence[Match]) -> None:
+    def _remember(self, face_id: str, seen: tuple[int, Sequence[Match]] | None) -> None:
         with self._lock:
-            self._seen[face_id] = mark, others
+            self._seen[face_id] = seen
             while len(self._seen) > _EMBEDDINGS:
                 self._seen.popitem(last=False)
 
-    def _others(self, probe: NDArray[np.float32], user_id: str, floor: float, above: int = 0) -> list[Match]:
-        limit = 10
+    def _others(
+        self, probe: NDArray[np.float32], user_id: str, floor: float, above: int = 0, enough: float = math.inf
+    ) -> tuple[list[Match], bool]:
+        """Return the other users' matches, best first, and whether these are all; `enough` of them will do."""
+        limit = _AT_ONCE
         while True:  # a user's own faces must not crowd the others out
-            found = self._gallery.search(probe, limit, above)
-            near = [match for match in found if match.score >= floor]
-            if len(near) < limit or len(found) < limit:
-                return [match for match in near if match.user_id != user_id]
+            found = self._gallery.search(probe, limit, floor, above)
+            others = [match for match in found if match.user_id != user_id]
+            complete = 2 * len(found) <= limit  # where half of what was scored is near, there may be more
+            if complete or len(others) >= enough:
+                return others, complete
             limit *= 4
 
     def _look_at(self, photo: PhotoRef) -> tuple[Detection, NDArray[np.uint8] | None]:

@@ -21,13 +21,15 @@ class MemoryGallery:
         self._added, self._numbers = 0, dict[str, int]()
         self._lock = threading.Lock()
 
-    def search(self, embedding: NDArray[np.float32], limit: int = 10, above: int = 0) -> Sequence[Match]:
-        """Return the `limit` nearest faces by cosine, best first."""
+    def search(
+        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -1.0, above: int = 0
+    ) -> Sequence[Match]:
+        """Return the `limit` nearest faces of this cosine or more, best first."""
         with self._lock:
             found = [
                 Match(face_id=face_id, user_id=user_id, score=float(stored @ embedding))
                 for face_id, (user_id, stored) in self._faces.items()
-                if self._numbers[face_id] > above
+                if self._numbers[face_id] > above and stored @ embedding >= floor
             ]
         return sorted(found, key=lambda match: -match.score)[:limit]
 

@@ -16,11 +16,20 @@ _BLOCK = 1 << 16
 """Rows scanned at once: temporaries of half a megabyte stay in the core's cache."""
 _FAR = 1 << 15
 """Farther than any sketch."""
+_MORE, _SHARE = 4, 0.002
+"""How many rows are kept by their signs alone: so many times what is asked for, and this share of all. Of 1,200 faces
+with a cosine of 0.40 to 0.55 to their match among a million, the match was always among the nearest 2,000 (once not
+among 1,000), and once not among the 64 nearest of these by the embedding's values."""
 
 
 def sketch(embedding: NDArray[np.float32]) -> bytes:
     """Return the signs of a vector, 8 to a byte."""
     return np.packbits(embedding > 0).tobytes()
+
+
+def dots(vectors: NDArray[np.float32], probe: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return each vector's product with the probe, on one thread: BLAS would start its own beside busy ones."""
+    return np.asarray(np.einsum("ij,j->i", vectors, probe), np.float32)
 
 
 class _Rows(NamedTuple):
@@ -64,25 +73,19 @@ class SketchIndex:
             removed[slot] = _FAR
             self._removed += 1
 
-    def nearest(self, query: bytes, limit: int, above: int = 0) -> NDArray[np.int64]:
-        """Return the ids of at least `limit` nearest rows (all rows, where there are fewer), in no order.
+    def nearest(self, embedding: NDArray[np.float32], limit: int, above: int = 0) -> NDArray[np.int64]:
+        """Return the ids of at least `limit` rows (all rows, where there are fewer) that are nearest, in no order.
 
-        Rows as near as the last one come along, so that equal faces are never cut at random. With `above`, only
-        rows of higher ids count.
+        Of those with the nearest signs, the nearest by the embedding's own values against their signs, which tells
+        more. Rows as near as the last one come along, so that equal faces are never cut at random. With `above`,
+        only rows of higher ids count.
         """
-        rows, words = self._rows, np.frombuffer(query, np.uint64)
-        slots, distances = np.empty(0, np.int64), np.empty(0, np.uint16)
-        reach = np.uint16(_FAR - 1)
-        first = int(np.searchsorted(rows.ids[: rows.filled], above, side="right"))
-        for start in range(first, rows.filled, _BLOCK):
-            block = _distances(rows, words, slice(start, min(start + _BLOCK, rows.filled)))
-            close = np.flatnonzero(block <= reach)
-            slots = np.concatenate([slots, close + start])
-            distances = np.concatenate([distances, block[close]])
-            if len(slots) > limit:
-                reach = np.partition(distances, limit - 1)[limit - 1]
-                kept = distances <= reach
-                slots, distances = slots[kept], distances[kept]
+        rows = self._rows
+        slots = _nearest_signs(rows, sketch(embedding), max(_MORE * limit, int(_SHARE * len(self))), above)
+        if len(slots) > limit:
+            signs = np.unpackbits(np.ascontiguousarray(rows.columns[:, slots].T).view(np.uint8), axis=1)
+            likeness = dots(signs.astype(np.float32), embedding)
+            slots = slots[likeness >= np.partition(likeness, -limit)[-limit]]
         return rows.ids[slots]
 
     def _grown(self, capacity: int) -> _Rows:
@@ -95,6 +98,24 @@ class SketchIndex:
             old.columns[:, :filled],
         )
         return _Rows(ids, columns, removed, filled)
+
+
+def _nearest_signs(rows: _Rows, query: bytes, limit: int, above: int) -> NDArray[np.int64]:
+    """Return the slots of at least `limit` rows that differ in the fewest signs."""
+    words = np.frombuffer(query, np.uint64)
+    slots, distances = np.empty(0, np.int64), np.empty(0, np.uint16)
+    reach = np.uint16(_FAR - 1)
+    first = int(np.searchsorted(rows.ids[: rows.filled], above, side="right"))
+    for start in range(first, rows.filled, _BLOCK):
+        block = _distances(rows, words, slice(start, min(start + _BLOCK, rows.filled)))
+        close = np.flatnonzero(block <= reach)
+        slots = np.concatenate([slots, close + start])
+        distances = np.concatenate([distances, block[close]])
+        if len(slots) > limit:
+            reach = np.partition(distances, limit - 1)[limit - 1]
+            kept = distances <= reach
+            slots, distances = slots[kept], distances[kept]
+    return slots
 
 
 def _distances(rows: _Rows, words: NDArray[np.uint64], part: slice) -> NDArray[np.uint16]:

@@ -7,6 +7,7 @@ of one person differ by, and a page holds three rows instead of one.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -16,15 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.galleries.sketch import SketchIndex, sketch
+from selfiegate.galleries.sketch import SketchIndex, dots, sketch
 from selfiegate.model import EnrolledFace, GalleryStats, Match
 from selfiegate.sqlite import Database
 
-CANDIDATES = 500
-"""Sketches scored exactly among half a million and more. With 200, 0.12 % of true duplicates were missed among a
-million: benchmarks/gallery."""
-_FEWEST, _SHARE = 32, 0.001
-"""Among fewer faces, fewer strangers come before a true match, in proportion: 32 missed none of 4,299 among 30,000."""
+CANDIDATES = 64
+"""Faces scored exactly, at least."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -37,6 +35,16 @@ CREATE INDEX IF NOT EXISTS faces_by_user ON faces (user_id);
 CREATE TABLE IF NOT EXISTS sketches (id INTEGER PRIMARY KEY, bits BLOB NOT NULL)
 """
 
+# Many rows' ids and blobs as one text: Python would step through them one by one, and let other threads in at each.
+_NEW_SKETCHES = """
+SELECT group_concat(printf('%016x', id) || hex(bits), '')
+FROM (SELECT id, bits FROM sketches WHERE id > ? ORDER BY id LIMIT 20000)
+"""
+_EMBEDDINGS = """
+SELECT group_concat(printf('%016x', id) || hex(embedding), '') FROM faces WHERE id IN (SELECT value FROM json_each(?))
+"""
+_NAMES = "SELECT id, face_id, user_id FROM faces WHERE id IN (SELECT value FROM json_each(?))"
+
 
 class SqliteGallery:
     """A gallery in one file, shared by any number of processes."""
@@ -47,6 +55,8 @@ class SqliteGallery:
         self._db = Database(path, _SCHEMA)
         self._index = SketchIndex(dimensions // 8)
         self._highest = 0
+        self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])
+        self._embeddings = np.dtype([("id", ">i8"), ("embedding", np.float16, dimensions)])
         self._lock = threading.Lock()
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('model', ?)", model)
         held = self._db.read("SELECT value FROM meta WHERE name = 'model'")[0][0]
@@ -57,18 +67,24 @@ class SqliteGallery:
                 "and enrol everybody again"
             )
 
-    def search(self, embedding: NDArray[np.float32], limit: int = 10, above: int = 0) -> Sequence[Match]:
-        """Return the `limit` nearest faces by cosine, best first, as of all commits before this call."""
+    def search(
+        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -1.0, above: int = 0
+    ) -> Sequence[Match]:
+        """Return the `limit` nearest faces of this cosine or more, best first, as of all commits before this call."""
         with self._lock:
             self._refresh()
         while True:
-            ids = self._index.nearest(sketch(embedding), _candidates(len(self._index)), above)
-            rows = self._rows(ids)
-            if len(rows) == len(ids):
-                return _best(rows, embedding, limit)
+            ids = self._index.nearest(embedding, max(CANDIDATES, limit), above)
+            scores = self._scores(ids, embedding)
+            near = [row_id for row_id, score in scores.items() if score >= floor]
+            best = sorted(near, key=lambda row_id: -scores[row_id])[:limit]
+            names = self._names(best)
+            removed = (set(ids.tolist()) - scores.keys()) | (set(best) - names.keys())  # meanwhile, here or elsewhere
+            if not removed:
+                return [Match(**names[row_id], score=scores[row_id]) for row_id in best]
             with self._lock:
-                for gone in set(ids.tolist()) - {row[0] for row in rows}:  # removed meanwhile, here or elsewhere
-                    self._index.discard(gone)
+                for row_id in removed:
+                    self._index.discard(row_id)
 
     def newest(self) -> int:
         """Return the highest row id; ids only grow, and become visible in their order."""
@@ -96,7 +112,7 @@ class SqliteGallery:
     def embedding(self, face_id: str) -> NDArray[np.float32] | None:
         """Return a stored embedding, or None."""
         rows = self._db.read("SELECT embedding FROM faces WHERE face_id = ?", face_id)
-        return _vectors([rows[0][0]])[0] if rows else None
+        return _unit(np.frombuffer(rows[0][0], np.float16)) if rows else None
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces, in the order they were enrolled."""
@@ -123,32 +139,23 @@ class SqliteGallery:
         return GalleryStats(faces=faces, users=users, model=self.model)
 
     def _refresh(self) -> None:
-        rows = self._db.read("SELECT id, bits FROM sketches WHERE id > ? ORDER BY id", self._highest)
-        if rows:
-            ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-            self._index.extend(ids, b"".join(row[1] for row in rows))
-            self._highest = int(ids[-1])
+        while packed := self._db.read(_NEW_SKETCHES, self._highest)[0][0]:
+            rows = np.frombuffer(bytes.fromhex(packed), self._sketches)
+            self._index.extend(rows["id"].astype(np.int64), rows["bits"].tobytes())
+            self._highest = int(rows["id"][-1])
 
-    def _rows(self, ids: NDArray[np.int64]) -> list[tuple[int, str, str, bytes]]:
-        marks = ",".join(map(str, ids.tolist()))  # integers of our own: nothing to escape
-        sql = f"SELECT id, face_id, user_id, embedding FROM faces WHERE id IN ({marks})"  # noqa: S608
-        return [tuple(row) for row in self._db.read(sql)]
+    def _scores(self, ids: NDArray[np.int64], probe: NDArray[np.float32]) -> dict[int, float]:
+        """Return row id to exact cosine; removed rows are left out."""
+        packed = self._db.read(_EMBEDDINGS, json.dumps(ids.tolist()))[0][0] or ""
+        rows = np.frombuffer(bytes.fromhex(packed), self._embeddings)
+        return dict(zip(rows["id"].tolist(), dots(_unit(rows["embedding"]), probe).tolist(), strict=True))
+
+    def _names(self, ids: Sequence[int]) -> dict[int, dict[str, str]]:
+        rows = self._db.read(_NAMES, json.dumps(ids)) if ids else []
+        return {row["id"]: {"face_id": row["face_id"], "user_id": row["user_id"]} for row in rows}
 
 
-def _candidates(faces: int) -> int:
-    return min(max(_FEWEST, int(_SHARE * faces)), CANDIDATES)
-
-
-def _vectors(blobs: Sequence[bytes]) -> NDArray[np.float32]:
-    halves = np.frombuffer(b"".join(blobs), np.float16).reshape(len(blobs), -1)
+def _unit(halves: NDArray[np.float16]) -> NDArray[np.float32]:
     vectors = halves.astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=-1, keepdims=True)
     return vectors
-
-
-def _best(rows: Sequence[tuple[int, str, str, bytes]], probe: NDArray[np.float32], limit: int) -> list[Match]:
-    if not rows:
-        return []
-    scores = _vectors([row[3] for row in rows]) @ probe
-    order = np.argsort(-scores, kind="stable")[:limit]
-    return [Match(face_id=rows[i][1], user_id=rows[i][2], score=float(scores[i])) for i in order]

@@ -46,6 +46,14 @@ class GalleryContract:
         assert found.score == pytest.approx(1, abs=1e-3)
         assert list(gallery.search(vectors(3)[1], above=gallery.newest())) == []
 
+    def test_only_faces_of_the_floor_or_more_are_found(self, gallery: Gallery) -> None:
+        first, second = vectors(2)
+        gallery.add("same", "ann", first)
+        gallery.add("other", "bob", second)
+
+        assert [match.face_id for match in gallery.search(first, floor=0.9)] == ["same"]
+        assert list(gallery.search(-first, floor=0.9)) == []
+
     def test_a_face_finds_itself_with_a_cosine_of_one(self, gallery: Gallery) -> None:
         for n, vector in enumerate(vectors(20)):
             gallery.add(f"face-{n}", f"user-{n}", vector)
