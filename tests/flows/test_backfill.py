@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing as mp
 import os
-import random
-import signal
-import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +20,6 @@ from selfiegate.backfill.listing import Entry
 from selfiegate.enrolment import claim_photo
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import Runtime, using
-from selfiegate.settings import Settings
 from tests.flowruns import LOOP
 from tests.runtimes import Failing, assert_consistent, scripted_runtime
 
@@ -216,61 +210,3 @@ def test_finishing_raises_and_takes_back_where_a_step_fails_for_good(rt: Runtime
         finish(replace(rt, thumbnails=Failing(rt.thumbnails, "put", 1, after=True)), claim)
 
     assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
-
-
-def _backfill(home: Path, files: Sequence[str], size: int) -> None:
-    """Go through all photos, chunk by chunk, in a process of its own."""
-    rt = scripted_runtime(home, Settings(home=home, lease_s=0.5))
-    left = [Entry(uri=file, user_id=Path(file).stem) for file in files]
-    while left:
-        again = []
-        for at in range(0, len(left), size):
-            again += chunk(rt, f"process {os.getpid()}").run(left[at : at + size])[1]
-        left = [entry for entry, _ in again]
-        time.sleep(0.1 if left else 0)
-
-
-def _crowd(folder: Path, count: int) -> list[str]:
-    """Write photos of half as many people, each person twice and far apart."""
-    folder.mkdir()
-    for n in range(count):
-        (folder / f"{n:04}.png").write_bytes(scripted_photo(f"person {n % (count // 2)}" + "~" * (n >= count // 2)))
-    return [str(path) for path in sorted(folder.iterdir())]
-
-
-@pytest.mark.system
-def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    files, draw = _crowd(tmp_path / "crowd", 240), random.Random(0)  # noqa: S311  no secret
-    for attempt in range(10):
-        process = mp.get_context("spawn").Process(target=_backfill, args=(tmp_path / "home", files, 16))
-        process.start()
-        time.sleep(0.9 + draw.uniform(0, 0.5) + 0.05 * attempt)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-    _backfill(tmp_path / "home", files, 16)
-    _backfill(tmp_path / "calm", files, 16)
-    disturbed, calm = (scripted_runtime(tmp_path / name) for name in ("home", "calm"))
-
-    for file in files:
-        photo = disturbed.photos.find(file)
-        rows = [rt.ledger.get(photo, Path(file).stem) for rt in (disturbed, calm)]
-        assert rows[0].verdict.status == rows[1].verdict.status
-    for rt in (disturbed, calm):
-        assert_consistent(rt, *((rt.photos.find(file), Path(file).stem) for file in files))
-        assert rt.faces.stats().faces == 120
-
-
-@pytest.mark.system
-def test_two_backfills_of_one_folder_at_once_accept_each_face_once(tmp_path: Path) -> None:
-    files = _crowd(tmp_path / "crowd", 160)
-    context = mp.get_context("spawn")
-    processes = [context.Process(target=_backfill, args=(tmp_path / "home", files, size)) for size in (8, 20)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-    rt = scripted_runtime(tmp_path / "home")
-
-    assert rt.faces.stats().faces == 80
-    assert_consistent(rt, *((rt.photos.find(file), Path(file).stem) for file in files))
