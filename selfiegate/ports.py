@@ -6,6 +6,7 @@ All are safe to call from several threads, and all writes may be repeated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -102,15 +103,15 @@ class Gallery(Protocol):
     model: str
 
     def search(
-        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -1.0, above: int = 0
+        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -math.inf, above: int = 0
     ) -> Sequence[Match]:
         """Return the `limit` nearest faces of this cosine (-1..1) or more, best first; of those added after a mark."""
 
     def newest(self) -> int:
-        """Return a mark: a search that begins now misses no face but those added after it."""
+        """Return a mark: a search that begins now, and one above the mark later, have seen all faces between them."""
 
     def batch(self) -> AbstractContextManager[object]:
-        """Let the faces that this thread adds become durable and visible together, at the end of the block."""
+        """Let the faces that this thread adds become durable and visible together, at the end; do not search inside."""
 
     def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
         """Store a face under its id; storing it again changes nothing. Visible to all processes on return."""

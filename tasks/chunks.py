@@ -104,16 +104,15 @@ def _take(photos: Sequence[Entry], number: int, way: Way) -> Done:
     if way.dry_run:
         return Done(preview(rt, photos, eyes), [], {})
     chunk, turns = (
-        Chunk(rt, way.owner, eyes, None if _all_is_local(rt, photos) else hands, way.tell),
+        Chunk(rt, way.owner, eyes, hands, tell=way.tell, local=_is_local(rt, photos)),
         _turns.get(way.owner),
     )
     return Done(*chunk.run(photos, turns.turn(number) if turns else nullcontext()), chunk.seconds)
 
 
-def _all_is_local(rt: Runtime, photos: Sequence[Entry]) -> bool:
-    settings = rt.settings
-    elsewhere = rt.faces.remote or settings.records != "sqlite" or settings.aws.thumbnail_bucket
-    return not elsewhere and not any(photo.uri.startswith("s3://") for photo in photos)
+def _is_local(rt: Runtime, photos: Sequence[Entry]) -> bool:
+    in_s3 = any(photo.uri.startswith("s3://") for photo in photos)
+    return not (in_s3 or rt.faces.remote) and rt.settings.records == "sqlite"
 
 
 @contextmanager

@@ -140,7 +140,10 @@ class EmbeddingBackend:
     def _others(
         self, probe: NDArray[np.float32], user_id: str, floor: float, above: int = 0, enough: float = math.inf
     ) -> tuple[list[Match], bool]:
-        """Return the other users' matches, best first, and whether these are all; `enough` of them will do."""
+        """Return the other users' matches, best first, and whether these are all.
+
+        `enough` of them will do: of very many the least near are left out then, one that calls for a review, say.
+        """
         limit = _AT_ONCE
         while True:  # a user's own faces must not crowd the others out
             found = self._gallery.search(probe, limit, floor, above)

@@ -5,7 +5,8 @@ differs is when they are called: photos are looked at side by side, then each st
 all of them in one transaction, and chunks take these steps one after the other. So of two photos with one
 face the one that comes first in the listing wins, whatever was looked at first.
 
-A chunk that dies leaves claims without verdicts. Whoever runs these photos again finishes them, one by one.
+A chunk that dies leaves claims without verdicts. Whoever runs these photos again takes back what was half done and
+begins anew, so that they win and lose as they would have.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
 
 from selfiegate import enrolment, profiles
 from selfiegate.alone import finish
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.enrolment import Finding, lost
+from selfiegate.backfill.photo import Photo, one_of_each_user, outcome, undecided
+from selfiegate.enrolment import lost
 from selfiegate.errors import (
     BackendMisconfigured,
     BackendUnavailable,
@@ -30,55 +31,25 @@ from selfiegate.errors import (
     SelfiegateError,
 )
 from selfiegate.leases import leased
-from selfiegate.model import Claim, Detection, Match, PhotoRef, Reason, ReasonCode
-from selfiegate.policy import Judgement, judge
+from selfiegate.model import Detection, ReasonCode
+from selfiegate.policy import judge
 from selfiegate.runtime import Runtime
-
-_NOT_JUDGED = Judgement(face=None, reasons=(), checks=())
-
-
-@dataclass(eq=False)
-class _Photo:
-    """One photo on its way through a chunk; it is open until it has a claim's end, or `ended` is set."""
-
-    entry: Entry
-    photo: PhotoRef | None = None
-    claim: Claim | None = None
-    judgement: Judgement = _NOT_JUDGED
-    finding: Finding = field(default_factory=Finding)
-    face_id: str = ""
-    matches: Sequence[Match] = ()
-    thumbnails: dict[str, str] = field(default_factory=dict)
-    profile: int | None = None
-    """The revision of the user's profile when the gallery was searched."""
-    ended: Outcome | None = None
-    again: SelfiegateError | None = None
-    """Why it is to be tried again later: another run is at it, or a store did not answer."""
-
-    @property
-    def open(self) -> bool:
-        return self.ended is None and self.again is None
-
-    @property
-    def ours(self) -> Claim:
-        assert self.claim is not None  # noqa: S101  claimed before any step that asks
-        return self.claim
-
-    @property
-    def reasons(self) -> tuple[Reason, ...]:
-        return (*self.judgement.reasons, *self.finding.reasons)
 
 
 class Chunk:
     """Takes photos to their verdicts; one instance for one call of `run`."""
 
-    def __init__(self, rt: Runtime, owner: str, eyes: Executor, hands: Executor | None, tell: bool = False) -> None:
+    def __init__(
+        self, rt: Runtime, owner: str, eyes: Executor, hands: Executor, *, tell: bool = False, local: bool = False
+    ) -> None:
         """`eyes` look at photos side by side, `hands` read and write: these must not queue behind the next chunks.
 
-        Without hands all is read and written in the calling thread: on a local disk, more threads only take turns
-        with Python's lock, and cost the eyes 3 % of their speed. Without `tell` nobody is ever told of a refusal.
+        Where records, faces and photos are `local`, these are read and written in the calling thread: more threads
+        would only take turns with Python's lock, and cost the eyes 3 % of their speed. Without `tell` nobody is ever
+        told of a refusal.
         """
         self._rt, self._owner, self._eyes, self._hands, self._tell = rt, owner, eyes, hands, tell
+        self._calls = None if local else hands
         self.seconds: dict[str, float] = {}
         """Step to the time that it took; looking is done side by side with other chunks' steps."""
 
@@ -90,20 +61,20 @@ class Chunk:
         `turn` is held while faces are fought over, and puts chunks into their order. Raises `BackendMisconfigured`,
         and `BackendUnavailable` where that is all there is to say; what else goes wrong with a photo is its outcome.
         """
-        work = [_Photo(entry) for entry in entries]
-        self._side_by_side("read", self._pin, work, self._hands)
+        work = [Photo(entry) for entry in entries]
+        self._side_by_side("read", self._pin, work, self._calls)
         with self._timed("claim"):
             self._together(self._claim, work)
-        with leased(self._rt, lambda: _undecided(work)):
-            again = [one for one in work if one.open and one.ours.attempt > 1]
-            first = [one for one in work if one.open and one.ours.attempt == 1]
-            self._side_by_side("look", self._look, first, self._eyes)
+        with leased(self._rt, lambda: undecided(work)):
+            self._wait_for_others(work)
+            for one in work:
+                if one.open and one.ours.attempt > 1:
+                    self._guarded(self._take_over, one)
+            mine = [one for one in work if one.open]
+            self._side_by_side("look", self._look, mine, self._eyes)
             with turn or nullcontext():
-                for batch in _one_of_each_user(first):
+                for batch in one_of_each_user(mine):
                     self._settle(batch)
-                with self._timed("finish what died"):
-                    for one in again:
-                        self._guarded(self._finish, one)
             if self._tell:
                 told = [one for one in work if one.ended and one.ended.status in ("rejected", "needs_review")]
                 self._side_by_side("notify", self._notify, told, self._hands)
@@ -113,7 +84,7 @@ class Chunk:
             raise unavailable[0]
         return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in again_later]
 
-    def _settle(self, work: Sequence[_Photo]) -> None:
+    def _settle(self, work: Sequence[Photo]) -> None:
         with self._timed("search again"):
             for one in work:
                 if one.open and one.judgement.face and one.profile != self._revision(one):
@@ -125,7 +96,7 @@ class Chunk:
             # The ledger's lock first, as where an older photo's face is removed while the profile is saved.
             with self._timed("enrol"), self._rt.ledger.batch(), self._rt.faces.batch():
                 self._together(self._enrol, candidates)
-        self._side_by_side("confirm", self._search_rivals, [one for one in candidates if one.open], self._hands)
+        self._side_by_side("confirm", self._search_rivals, [one for one in candidates if one.open], self._calls)
         with self._timed("confirm"):
             contested = self._contend([one for one in candidates if one.open])
             for one in contested:
@@ -138,10 +109,10 @@ class Chunk:
         with self._timed("store"):
             self._together(self._store, work)
 
-    def _pin(self, one: _Photo) -> None:
+    def _pin(self, one: Photo) -> None:
         one.photo = pinned(self._rt.photos, one.entry)
 
-    def _claim(self, one: _Photo) -> None:
+    def _claim(self, one: Photo) -> None:
         assert one.photo is not None  # noqa: S101  it is open, so it is pinned
         entry = one.entry
         try:
@@ -150,37 +121,62 @@ class Chunk:
             one.again = elsewhere
             return
         if one.claim.verdict:
-            one.ended = _outcome(one, "skipped")
+            one.ended = outcome(one, "skipped")
 
-    def _look(self, one: _Photo) -> None:
+    def _wait_for_others(self, work: Sequence[Photo]) -> None:
+        """Wait for photos that other runs hold: if these died, for as long as their leases last.
+
+        Were such photos left for later, those after them would win their faces.
+        """
+        lease_s = self._rt.settings.lease_s
+        give_up = time.monotonic() + 1.2 * lease_s
+        with self._timed("wait for other runs"):
+            while busy := [one for one in work if isinstance(one.again, PhotoInProgress)]:
+                if time.monotonic() > give_up:
+                    return
+                time.sleep(lease_s / 50)
+                for one in busy:
+                    one.again = None
+                self._together(self._claim, busy)
+
+    def _take_over(self, one: Photo) -> None:
+        """Take back what a run that died left half done; where its profile is saved, that is all but the verdict."""
+        if profiles.saved_profile(self._rt, one.ours):
+            one.claim = finish(self._rt, one.ours, self._tell)
+            one.ended = outcome(one, one.ours.status)
+        else:
+            enrolment.withdraw(self._rt, one.ours)
+            one.claim = enrolment.still_ours(self._rt, one.ours)
+
+    def _look(self, one: Photo) -> None:
         rules = self._rt.settings.rules
         one.judgement = judge(self._rt.faces.detect(one.ours.photo), rules)
         if one.judgement.face and not one.judgement.reasons:
             self._search(one)
 
-    def _search(self, one: _Photo) -> None:
+    def _search(self, one: Photo) -> None:
         one.profile = self._revision(one)
         try:
             one.finding = enrolment.search_gallery(self._rt, one.ours)
         except PhotoRejected as gone:
             one.judgement = judge(Detection(unusable=ReasonCode(gone.code)), self._rt.settings.rules)
 
-    def _revision(self, one: _Photo) -> int | None:
+    def _revision(self, one: Photo) -> int | None:
         profile = self._rt.profiles.get(one.entry.user_id)
         return profile.revision if profile else None
 
-    def _enrol(self, one: _Photo) -> None:
+    def _enrol(self, one: Photo) -> None:
         one.face_id = enrolment.enrol_face(self._rt, one.ours)
 
-    def _search_rivals(self, one: _Photo) -> None:
+    def _search_rivals(self, one: Photo) -> None:
         one.claim = enrolment.still_ours(self._rt, one.ours)  # before the search, see `enrolment.contend`
         one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id)
 
-    def _contend(self, candidates: Sequence[_Photo]) -> list[_Photo]:
+    def _contend(self, candidates: Sequence[Photo]) -> list[Photo]:
         """Fight for the faces in their order; return the photos that have to wait for somebody."""
-        waiting: list[_Photo] = []
+        waiting: list[Photo] = []
 
-        def contend(one: _Photo) -> None:
+        def contend(one: Photo) -> None:
             end = enrolment.contend(self._rt, one.ours, one.matches)
             if end.lost_to:
                 one.finding = lost(end.lost_to)
@@ -190,15 +186,15 @@ class Chunk:
         self._together(contend, candidates)
         return waiting
 
-    def _confirm_alone(self, one: _Photo) -> None:
+    def _confirm_alone(self, one: Photo) -> None:
         if lost_to := enrolment.confirm_enrolment(self._rt, one.ours, one.face_id):
             one.finding = lost(lost_to)
 
-    def _thumbnail(self, one: _Photo) -> None:
+    def _thumbnail(self, one: Photo) -> None:
         assert one.judgement.face is not None  # noqa: S101  it won by it
         one.thumbnails = enrolment.make_thumbnails(self._rt, one.ours, one.judgement.face)
 
-    def _store(self, one: _Photo) -> None:
+    def _store(self, one: Photo) -> None:
         refused = one.judgement.face is None or one.reasons
         enrolled = None if refused else (one.face_id, one.thumbnails)
         if enrolled and profiles.save_profile(self._rt, one.ours, *enrolled):
@@ -207,30 +203,26 @@ class Chunk:
             self._rt, one.ours, one.reasons, one.judgement.checks, one.finding, enrolled, tell=self._tell
         )
         one.claim = row
-        one.ended = _outcome(one, row.status)
+        one.ended = outcome(one, row.status)
 
-    def _notify(self, one: _Photo) -> None:
+    def _notify(self, one: Photo) -> None:
         with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells
             enrolment.notify_user(self._rt, one.ours)
 
-    def _finish(self, one: _Photo) -> None:
-        one.claim = finish(self._rt, one.ours, self._tell)
-        one.ended = _outcome(one, one.ours.status)
-
-    def _together(self, step: Callable[[_Photo], None], photos: Sequence[_Photo]) -> None:
+    def _together(self, step: Callable[[Photo], None], photos: Sequence[Photo]) -> None:
         with self._rt.ledger.batch():
             for one in photos:
                 if one.open:
                     self._guarded(step, one)
 
     def _side_by_side(
-        self, name: str, step: Callable[[_Photo], None], photos: Sequence[_Photo], pool: Executor | None
+        self, name: str, step: Callable[[Photo], None], photos: Sequence[Photo], pool: Executor | None
     ) -> None:
         with self._timed(name):
             each = pool.map if pool else map
             list(each(lambda one: self._guarded(step, one), photos))
 
-    def _guarded(self, step: Callable[[_Photo], None], one: _Photo) -> None:
+    def _guarded(self, step: Callable[[Photo], None], one: Photo) -> None:
         """Take a step for one photo; where it fails, the photo's face is taken back, and the others go on."""
         try:
             step(one)
@@ -240,7 +232,7 @@ class Chunk:
             if isinstance(error, BackendUnavailable | ClaimLost):
                 one.again = error
             else:
-                one.ended = _outcome(one, "failed", f"{type(error).__name__}: {error}")
+                one.ended = outcome(one, "failed", f"{type(error).__name__}: {error}")
             if one.face_id:
                 with suppress(SelfiegateError):  # what is left is found by its unfinished row
                     enrolment.withdraw(self._rt, one.ours)
@@ -252,26 +244,3 @@ class Chunk:
             yield
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - began
-
-
-def _undecided(work: Sequence[_Photo]) -> list[Claim]:
-    return [one.claim for one in work if one.claim and one.claim.verdict is None]
-
-
-def _one_of_each_user(photos: Sequence[_Photo]) -> list[list[_Photo]]:
-    """Split photos so that a user's second one is held against the profile that the first one made."""
-    batches: list[list[_Photo]] = []
-    counts: dict[str, int] = {}
-    for one in photos:
-        turn = counts[one.entry.user_id] = counts.get(one.entry.user_id, -1) + 1
-        if turn == len(batches):
-            batches.append([])
-        batches[turn].append(one)
-    return batches
-
-
-def _outcome(one: _Photo, status: str, why: str = "") -> Outcome:
-    verdict = one.claim.verdict if one.claim else None
-    reasons = verdict.reasons if verdict else ()
-    values = {"uri": one.entry.uri, "user_id": one.entry.user_id, "status": status, "reasons": reasons}
-    return Outcome.model_validate({**values, "why": why, "photo": one.photo})

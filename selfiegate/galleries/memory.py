@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +23,7 @@ class MemoryGallery:
         self._lock = threading.Lock()
 
     def search(
-        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -1.0, above: int = 0
+        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -math.inf, above: int = 0
     ) -> Sequence[Match]:
         """Return the `limit` nearest faces of this cosine or more, best first."""
         with self._lock:

@@ -8,6 +8,7 @@ of one person differ by, and a page holds three rows instead of one.
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -23,6 +24,8 @@ from selfiegate.sqlite import Database
 
 CANDIDATES = 64
 """Faces scored exactly, at least."""
+_AT_ONCE = 20_000
+"""Rows packed into one text, whose length SQLite bounds: 40 MB of embeddings."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,7 +71,7 @@ class SqliteGallery:
             )
 
     def search(
-        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -1.0, above: int = 0
+        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -math.inf, above: int = 0
     ) -> Sequence[Match]:
         """Return the `limit` nearest faces of this cosine or more, best first, as of all commits before this call."""
         with self._lock:
@@ -146,9 +149,12 @@ class SqliteGallery:
 
     def _scores(self, ids: NDArray[np.int64], probe: NDArray[np.float32]) -> dict[int, float]:
         """Return row id to exact cosine; removed rows are left out."""
-        packed = self._db.read(_EMBEDDINGS, json.dumps(ids.tolist()))[0][0] or ""
-        rows = np.frombuffer(bytes.fromhex(packed), self._embeddings)
-        return dict(zip(rows["id"].tolist(), dots(_unit(rows["embedding"]), probe).tolist(), strict=True))
+        scores: dict[int, float] = {}
+        for at in range(0, len(ids), _AT_ONCE):
+            packed = self._db.read(_EMBEDDINGS, json.dumps(ids[at : at + _AT_ONCE].tolist()))[0][0] or ""
+            rows = np.frombuffer(bytes.fromhex(packed), self._embeddings)
+            scores |= zip(rows["id"].tolist(), dots(_unit(rows["embedding"]), probe).tolist(), strict=True)
+        return scores
 
     def _names(self, ids: Sequence[int]) -> dict[int, dict[str, str]]:
         rows = self._db.read(_NAMES, json.dumps(ids)) if ids else []

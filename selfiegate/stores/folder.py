@@ -102,6 +102,8 @@ class FolderThumbnails:
     def remove(self, folder: str) -> None:
         """Remove a folder of thumbnails, and the one above it where that is empty then."""
         path = self._path(folder)
+        if not path.resolve().is_relative_to(self._root.resolve()):
+            raise WrongInput(f"the thumbnails {folder!r} are a link that leads out of {self._root}")
         with _translated(path):
             shutil.rmtree(path, ignore_errors=not path.exists())
             with suppress(OSError):  # not empty, or gone already
@@ -113,7 +115,7 @@ class FolderThumbnails:
         return sorted(path.relative_to(self._root).as_posix() for path in files)
 
     def _path(self, key: str) -> Path:
-        if key.startswith("/") or ".." in key.split("/"):
+        if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
             raise WrongInput(f"the thumbnail key {key!r} leads out of {self._root}")
         return self._root / key
 

@@ -104,16 +104,27 @@ class TestInsightFace(FaceBackendContract):
         (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff rest is missing")
         return photos.find(str(tmp_path / "damaged.jpg"))
 
-    @pytest.mark.parametrize("size", [(1280, 886), (640, 443), (301, 97), (970, 640)])
-    def test_faces_are_those_that_insightface_itself_finds(self, size: tuple[int, int], pack: PackSettings) -> None:
+    def test_faces_are_those_that_insightface_itself_finds(self, pack: PackSettings) -> None:
         app = FaceAnalysis(name=str(pack_folder(pack)), allowed_modules=["detection"])
         app.prepare(ctx_id=0, det_thresh=0.3, det_size=[(128, 128), (640, 640)])
-        picture = np.asarray(Image.open(IMAGES / "t1.jpg").convert("RGB").resize(size))
-        boxes, landmarks = app.models["detection"].detect(picture[..., ::-1])
-        found, points = Detector(app.models["detection"])(picture)
-        assert len(boxes) > 0
-        np.testing.assert_allclose(found, boxes, atol=0.01)
-        np.testing.assert_allclose(points, landmarks, atol=0.01)
+        theirs, ours = app.models["detection"], Detector(app.models["detection"])
+        for size in ((1280, 886), (848, 1280), (640, 443), (301, 97), (970, 640)):  # nothing is left of the one before
+            picture = np.asarray(Image.open(IMAGES / "t1.jpg").convert("RGB").resize(size))
+            boxes, landmarks = theirs.detect(picture[..., ::-1])
+            found, points = ours(picture)
+            assert len(boxes) > 0
+            np.testing.assert_allclose(found, boxes, atol=0.01)
+            np.testing.assert_allclose(points, landmarks, atol=0.01)
+
+    def test_a_photo_that_is_all_width_or_height_shows_nobody(self, save: Save, faces: FaceBackend) -> None:
+        for n, size in enumerate([(11_000, 80), (80, 11_000)]):
+            assert faces.detect(save(f"{n}.png", Image.new("RGB", size))).faces == ()
+
+    def test_a_detector_without_landmarks_is_refused(self, pack: PackSettings) -> None:
+        app = FaceAnalysis(name=str(pack_folder(pack)), allowed_modules=["detection"])
+        app.models["detection"].use_kps = False
+        with pytest.raises(ValueError, match="no landmarks"):
+            Detector(app.models["detection"])
 
     @pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
     def test_close_ups_are_found(self, share: float, save: Save, ann: PhotoRef, faces: FaceBackend) -> None:

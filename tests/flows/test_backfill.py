@@ -178,7 +178,9 @@ def test_a_step_that_fails_leaves_no_trace_and_the_photo_for_later(
 
 def test_another_runs_photo_is_left_to_it(rt: Runtime, source: Path) -> None:
     first = entries(source)[0]
-    claim_photo(rt, rt.photos.find(first.uri), first.user_id, "another run")
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.2}))
+    claim = claim_photo(rt, rt.photos.find(first.uri), first.user_id, "another run")
+    rt.ledger.renew(claim, 60)
     outcomes, again = chunk(rt).run([first])
 
     assert outcomes == []
@@ -192,7 +194,7 @@ def test_users_are_told_where_that_is_asked(rt: Runtime, source: Path) -> None:
     assert list(rt.ledger.unfinished(before=2**62)) == []
 
 
-def test_what_died_half_way_is_finished_one_by_one(rt: Runtime, source: Path) -> None:
+def test_what_died_half_way_is_taken_to_the_same_end(rt: Runtime, source: Path) -> None:
     for entry in entries(source):
         claim = claim_photo(rt, rt.photos.find(entry.uri), entry.user_id, "a run that died")
         rt.ledger.renew(claim, -1)

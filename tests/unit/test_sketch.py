@@ -81,4 +81,5 @@ def test_a_search_and_a_change_at_the_same_time_lose_no_row() -> None:
         for one in searching:
             one.result()
 
+    assert found
     assert all(found)

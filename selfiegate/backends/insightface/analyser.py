@@ -33,7 +33,6 @@ class InsightFaceAnalyser:
     def __init__(self, settings: PackSettings) -> None:
         """Load the pack; raises `BackendMisconfigured` where it is absent or not usable."""
         folder, providers = pack_folder(settings), _providers(settings)
-        cv2.setNumThreads(settings.threads or -1)  # as the sessions: photos side by side must not fight over cores
         try:
             app = FaceAnalysis(
                 name=str(folder),
@@ -48,6 +47,7 @@ class InsightFaceAnalyser:
                 f"{folder} is not a pack with a detector and a recogniser ({type(error).__name__}: {error}); "
                 "set SELFIEGATE_INSIGHTFACE__PACK to one"
             ) from error
+        cv2.setNumThreads(settings.threads or -1)  # of the process; photos side by side must not fight over cores
         self._eyewear = Eyewear()
         file = Path(self._recogniser.model_file)
         self.model = f"{file.stem}@{digest(file)}"

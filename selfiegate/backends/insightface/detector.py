@@ -50,11 +50,16 @@ class Detector:
     """Callable from several threads at once."""
 
     def __init__(self, scrfd: SCRFD) -> None:
-        """Take over a prepared detector that knows landmarks; its sessions are made here, one for each size."""
+        """Take over a prepared detector; its sessions are made here, one for each size.
+
+        Raises `ValueError` where it finds no landmarks. Each thread that calls keeps 7 MB for an input of 640 pixels.
+        """
+        if not scrfd.use_kps:
+            raise ValueError("the detector finds no landmarks")
         scrfd.detect(np.zeros((64, 64, 3), np.uint8))
         self._scrfd, self._sessions = scrfd, scrfd.resolution_sessions
         self._canvases = {size: _Canvas(size) for size in scrfd.input_sizes}
-        self._levels = len(scrfd.output_names) // 3
+        self._levels = scrfd.fmc
 
     def __call__(self, picture: NDArray[np.uint8]) -> Found:
         """Find the faces of an RGB picture (height, width, 3), surest first."""
@@ -67,8 +72,9 @@ class Detector:
     def _within(self, picture: NDArray[np.uint8], size: Size) -> Found:
         """Find faces in the picture fitted into one input size."""
         height, width = picture.shape[:2]
-        tall = height / width > size[1] / size[0]
-        fitted = (int(size[1] * width / height), size[1]) if tall else (size[0], int(size[0] * height / width))
+        shape = height / width
+        tall = shape > size[1] / size[0]
+        fitted = (max(1, int(size[1] / shape)), size[1]) if tall else (size[0], max(1, int(size[0] * shape)))
         fed = {self._scrfd.input_name: self._canvases[size].draw(picture, fitted)}
         outputs = self._sessions[size].run(self._scrfd.output_names, fed)
         levels = [self._at_level(outputs[level :: self._levels], 8 * 2**level, size) for level in range(self._levels)]

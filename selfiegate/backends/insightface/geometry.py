@@ -41,7 +41,7 @@ def similarity(points: NDArray[np.floating], onto: NDArray[np.floating]) -> NDAr
         [complex(x, y) for x, y in part.tolist()] for part in (points, onto)
     )  # faster than arrays of five
     middle, aim = sum(source) / len(source), sum(target) / len(target)
-    spread = sum(abs(point - middle) ** 2 for point in source)
+    spread = sum(((point - middle) * (point - middle).conjugate()).real for point in source)
     if not (math.isfinite(spread) and cmath.isfinite(aim)) or spread < 1e-6:
         return None
     pairs = zip(source, target, strict=True)

@@ -24,7 +24,7 @@ class PackSettings(Value):
     pack: str = Field("buffalo_l", description="A pack's name, or a folder with its ONNX files")
     root: Path = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
     providers: tuple[str, ...] = Field((), description="onnxruntime providers; empty: CUDA if there, then CPU")
-    threads: int = Field(1, ge=0, description="Threads of one inference, beside which others run; 0: as many as cores")
+    threads: int = Field(1, ge=0, description="Of one inference, and of OpenCV in this process; 0: all cores")
     detection_sizes: tuple[int, ...] = Field(
         (128, 640), min_length=1, description="Sides that a photo is fitted into; small ones find close-ups"
     )

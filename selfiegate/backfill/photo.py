@@ -1,0 +1,75 @@
+"""One photo on its way through a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from selfiegate.backfill.listing import Entry
+from selfiegate.backfill.outcomes import Outcome
+from selfiegate.enrolment import Finding
+from selfiegate.errors import SelfiegateError
+from selfiegate.model import Claim, Match, PhotoRef, Reason
+from selfiegate.policy import Judgement
+
+_NOT_JUDGED = Judgement(face=None, reasons=(), checks=())
+
+
+@dataclass(eq=False)
+class Photo:
+    """What is known of it so far."""
+
+    entry: Entry
+    photo: PhotoRef | None = None
+    claim: Claim | None = None
+    judgement: Judgement = _NOT_JUDGED
+    finding: Finding = field(default_factory=Finding)
+    face_id: str = ""
+    matches: Sequence[Match] = ()
+    thumbnails: dict[str, str] = field(default_factory=dict)
+    profile: int | None = None
+    """The revision of the user's profile when the gallery was searched."""
+    ended: Outcome | None = None
+    again: SelfiegateError | None = None
+    """Why it is to be tried again later: another run is at it, or a store did not answer."""
+
+    @property
+    def open(self) -> bool:
+        """Whether steps are left to be taken."""
+        return self.ended is None and self.again is None
+
+    @property
+    def ours(self) -> Claim:
+        """The claim, once it is made."""
+        assert self.claim is not None  # noqa: S101  claimed before any step that asks
+        return self.claim
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """All that speaks against it."""
+        return (*self.judgement.reasons, *self.finding.reasons)
+
+
+def undecided(work: Sequence[Photo]) -> list[Claim]:
+    """Return the claims without a verdict."""
+    return [one.claim for one in work if one.claim and one.claim.verdict is None]
+
+
+def one_of_each_user(photos: Sequence[Photo]) -> list[list[Photo]]:
+    """Split photos so that a user's second one is held against the profile that the first one made."""
+    batches: list[list[Photo]] = []
+    counts: dict[str, int] = {}
+    for one in photos:
+        turn = counts[one.entry.user_id] = counts.get(one.entry.user_id, -1) + 1
+        if turn == len(batches):
+            batches.append([])
+        batches[turn].append(one)
+    return batches
+
+
+def outcome(one: Photo, status: str, why: str = "") -> Outcome:
+    """Return what became of a photo, as its claim tells it; `why` is one line on a failure."""
+    verdict = one.claim.verdict if one.claim else None
+    reasons = verdict.reasons if verdict else ()
+    values = {"uri": one.entry.uri, "user_id": one.entry.user_id, "status": status, "reasons": reasons}
+    return Outcome.model_validate({**values, "why": why, "photo": one.photo})
