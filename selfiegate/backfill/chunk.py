@@ -166,6 +166,7 @@ class Chunk:
         return profile.revision if profile else None
 
     def _enrol(self, one: Photo) -> None:
+        one.begun = True
         one.face_id = enrolment.enrol_face(self._rt, one.ours)
 
     def _search_rivals(self, one: Photo) -> None:
@@ -233,7 +234,7 @@ class Chunk:
                 one.again = error
             else:
                 one.ended = outcome(one, "failed", f"{type(error).__name__}: {error}")
-            if one.face_id:
+            if one.begun:
                 with suppress(SelfiegateError):  # what is left is found by its unfinished row
                     enrolment.withdraw(self._rt, one.ours)
 

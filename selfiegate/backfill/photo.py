@@ -24,6 +24,8 @@ class Photo:
     claim: Claim | None = None
     judgement: Judgement = _NOT_JUDGED
     finding: Finding = field(default_factory=Finding)
+    begun: bool = False
+    """Its face may be in the gallery, whether or not the reply came."""
     face_id: str = ""
     matches: Sequence[Match] = ()
     thumbnails: dict[str, str] = field(default_factory=dict)

@@ -169,6 +169,7 @@ def test_a_step_that_fails_leaves_no_trace_and_the_photo_for_later(
     outcomes, again = chunk(broken).run(entries(source))
     assert len(again) == 1
     assert len(outcomes) == 8
+    assert rt.faces.stats().faces == len(list(rt.profiles.all()))
 
     late, rest = chunk(rt).run([entry for entry, _ in again])
     assert (len(late), rest) == (1, [])
