@@ -10,10 +10,10 @@ export SELFIEGATE_INSIGHTFACE__PACK ?= buffalo_sc_dequant
 endif
 PHOTOS := $(wildcard $(SHARED)/photos/workshop)
 
-.PHONY: demo up ui test check bench lock clean
+.PHONY: demo up ui test check bench audit lock clean
 
 demo: .venv/filled  ## four photos through the flow, from nothing to verdicts
-	rm -rf .demo && mkdir .demo
+	rm -rf .demo && mkdir -m 700 .demo
 	SELFIEGATE_HOME=.demo/selfiegate PREFECT_HOME=.demo/prefect $(BIN)/selfiegate demo $(if $(PHOTOS),--photos $(PHOTOS))
 
 up: .venv/filled  ## everything on this machine: S3 events to verdicts, watched in Prefect's UI
@@ -37,6 +37,9 @@ check: .venv/filled  ## what CI runs
 bench: .venv/filled
 	$(BIN)/python -m benchmarks.gallery
 	$(BIN)/python -m benchmarks.flow
+
+audit: .venv/filled  ## known holes in what is locked; needs the internet
+	$(BIN)/uvx pip-audit -r requirements.lock --require-hashes --disable-pip
 
 lock: .venv/filled  ## after a change of dependencies in pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --group dev \

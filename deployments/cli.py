@@ -18,6 +18,7 @@ from selfiegate.model import Verdict
 from selfiegate.photos import decode
 from selfiegate.policy import judge
 from selfiegate.ports import Creatable
+from selfiegate.private import create_file
 from selfiegate.runtime import open_photos, runtime
 from selfiegate.users import user_id_of
 
@@ -83,7 +84,8 @@ def explain(
 
 def _save(picture: Image.Image, target: Path) -> None:
     try:
-        picture.save(target, "PNG")
+        with create_file(target) as file:
+            picture.save(file, "PNG")
     except OSError as error:
         raise WrongInput(f"cannot write {str(target)!r}: {error.strerror}") from None
 
@@ -133,9 +135,9 @@ def profile(user: Annotated[str, typer.Argument()], as_json: console.AsJson = Fa
     if found is None:
         console.fail(f"there is no profile of {user!r}", 1)
     elif as_json:
-        print(found.model_dump_json(exclude={"remains", "revision"}))
-    else:
-        console.out.print_json(found.model_dump_json(exclude={"remains", "revision"}))
+        print(json.dumps(found.model_dump(mode="json", exclude={"remains", "revision"})))
+    else:  # in ASCII: terminals obey some characters beyond it
+        console.out.print_json(found.model_dump_json(exclude={"remains", "revision"}), ensure_ascii=True)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -109,6 +110,7 @@ def worker(
     verbose: console.Verbose = False,
 ) -> None:
     """Run flow runs of the work pool in this process, models loaded once, until SIGTERM."""
+    os.environ.setdefault("PREFECT_WORKER_WEBSERVER_HOST", "127.0.0.1")  # Prefect's own default is all of the network
     console.connected()
     console.quiet_prefect(verbose)
     from deployments.warm_worker import serve

@@ -37,6 +37,7 @@ class Part:
 
     def start(self) -> None:
         """Start the process without waiting for it; Ctrl-C does not reach it but through us."""
+        self.log.touch(mode=0o600)
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(  # noqa: S603  commands of our own
                 self.command,
@@ -45,6 +46,7 @@ class Part:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o077,  # Prefect's database and the logs name users
             )
         self.starts += 1
 

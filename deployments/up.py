@@ -191,6 +191,6 @@ def _write_command(local: Local) -> str:
     command = local.folder / "selfiegate"
     ours = {name: value for name, value in local.env.items() if name.startswith(("SELFIEGATE_", "PREFECT_", "AWS_"))}
     lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(ours.items())]
+    command.touch(mode=0o700)  # before it holds anything: a key of Prefect's API may be among them
     command.write_text("\n".join(["#!/bin/sh", *lines, f'exec {shlex.quote(_bin("selfiegate"))} "$@"', ""]))
-    command.chmod(0o700)
     return str(command)

@@ -20,7 +20,7 @@ _PAUSES_S = (1, 3, 9, 27, 81)
 """Before photos that another run is at, or that a store did not answer for, are tried again."""
 
 
-@flow(name="backfill", flow_run_name="backfill {source}", persist_result=False)
+@flow(name="backfill", flow_run_name="backfill {source}", persist_result=False, result_serializer="json")
 async def backfill(
     source: Annotated[
         str, Field(description="A folder, s3://bucket/prefix, an S3 Inventory manifest.json, a batch .json")

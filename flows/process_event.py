@@ -12,7 +12,7 @@ from selfiegate.model import Verdict
 from tasks.photos import find_uploads
 
 
-@flow(name="process-event", persist_result=False)
+@flow(name="process-event", persist_result=False, result_serializer="json")
 async def process_event(
     event: Annotated[
         dict[str, Any],

@@ -27,7 +27,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-@flow(name="process-photo", flow_run_name="{user_id}: {photo.name}", persist_result=False)
+# Prefect writes the error of a flow that fails to its result storage whatever is set: as JSON, its message alone.
+@flow(name="process-photo", flow_run_name="{user_id}: {photo.name}", persist_result=False, result_serializer="json")
 async def process_photo(
     photo: Annotated[PhotoRef, Field(description="Which version of which photo")],
     user_id: Annotated[UserId, Field(description="Whose photo it is")],

@@ -32,7 +32,7 @@ _SETTLE_S = 5.0
 """Between two looks at the stores: DynamoDB's index lags behind by less."""
 
 
-@flow(name="reconcile", persist_result=False)
+@flow(name="reconcile", persist_result=False, result_serializer="json")
 async def reconcile(
     limit: Annotated[int, Field(ge=1, le=10_000, description="Photos to run again, at most")] = 200,
     at_once: Annotated[int, Field(ge=1, le=64, description="How many of them at the same time")] = 4,

@@ -38,6 +38,8 @@ def arrival(settings: Settings, photos: PhotoStore, upload: Upload) -> Arrival |
     """Return one upload with its user; None for our own thumbnails, lest they come round as photos."""
     if upload.bucket == settings.aws.thumbnail_bucket:
         return None
+    if settings.aws.event_buckets and upload.bucket not in settings.aws.event_buckets:
+        raise WrongInput(f"the bucket {upload.bucket!r} is not among SELFIEGATE_AWS__EVENT_BUCKETS")
     order = _order(upload)
     photo = _pinned(photos, upload)
     return Arrival(photo=photo, user_id=_user(settings, photos, upload, photo), upload_order=order)
@@ -51,7 +53,7 @@ def _user(settings: Settings, photos: PhotoStore, upload: Upload, photo: PhotoRe
     try:
         return user_id_of(photos.metadata(photo)[settings.user_metadata.lower()])
     except KeyError:
-        raise WrongInput(f"{photo.uri} has no metadata {settings.user_metadata!r} that names its user") from None
+        raise WrongInput(f"{photo.uri!r} has no metadata {settings.user_metadata!r} that names its user") from None
 
 
 def _pinned(photos: PhotoStore, upload: Upload) -> PhotoRef:

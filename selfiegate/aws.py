@@ -22,6 +22,7 @@ from botocore.exceptions import (
 
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.report import plain
 
 __all__ = ["AwsSettings", "client", "code_of", "take_sessions_from", "throttle", "throttle_with", "translated"]
 
@@ -95,6 +96,7 @@ def _status(error: ClientError) -> int:
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Turn AWS's errors into ours: `BackendUnavailable` may pass, `BackendMisconfigured` needs somebody."""
+    what = plain(what)  # it may hold a stranger's key, and ends in logs
     try:
         yield
     except ClientError as error:

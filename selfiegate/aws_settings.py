@@ -24,6 +24,7 @@ class AwsSettings(Value):
     settle_s: float = Field(1.0, ge=0, le=30, description="How long an indexed face may take to be found by a search")
     thumbnail_bucket: str | None = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
     photo_bucket: str | None = Field(None, description="Where `selfiegate upload` puts photos")
+    event_buckets: tuple[str, ...] = Field((), description="Events of other buckets are refused; empty: all are taken")
     ledger_table: str = "selfiegate-ledger"
     profiles_table: str = Field("selfiegate-profiles", description="The workshop's table can be used as it is")
     rejected_days: float = Field(30.0, gt=0, description="After which refused photos leave the ledger")

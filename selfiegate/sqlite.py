@@ -66,6 +66,7 @@ class Database:
             connection = sqlite3.connect(self._path, timeout=_PATIENCE_S, isolation_level=None)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")  # a removed embedding is overwritten, not only unlinked
             self._local.connection = connection
         return connection
 

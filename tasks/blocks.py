@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from typing import Any
 
 import httpx
@@ -77,6 +78,10 @@ def _session(settings: AwsSettings) -> Any:
     return block.get_boto3_session()
 
 
+# Slack reads <!channel> and <https://...|text> in what a webhook sends; file names come from strangers.
+_NO_MENTIONS = str.maketrans("<>", "‹›")
+
+
 class BlockNotices:
     """Sends notices through any Prefect notification block: Slack, Teams, webhook and so on."""
 
@@ -87,10 +92,12 @@ class BlockNotices:
         """Send the reasons of a verdict; one without reasons has nothing to tell."""
         if not verdict.reasons:
             return
-        about = f"{plain(verdict.photo.name)} of {plain(verdict.user_id)}"
+        about = f"{plain(verdict.photo.name)} of {plain(verdict.user_id)}".translate(_NO_MENTIONS)
         reasons = "\n".join(f"- {reason.message}" for reason in verdict.reasons)
         block = load(self._name, "SELFIEGATE_NOTIFICATION_BLOCK")
         try:
             _ended(block.notify(f"{about}\n{reasons}", subject="Non-compliant photo encountered"))
         except Exception as error:  # each block raises its own
-            raise BackendUnavailable(f"the Prefect block {self._name}: {type(error).__name__}: {error}") from error
+            # A webhook's address is its password, and errors name it; neither text nor cause may reach a log.
+            why = re.sub(r"\w+://\S+", "(its address)", f"{type(error).__name__}: {error}")
+            raise BackendUnavailable(f"the Prefect block {self._name}: {why}") from None

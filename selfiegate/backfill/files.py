@@ -21,6 +21,7 @@ from selfiegate.errors import PhotoRejected, SelfiegateError, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.photos import Limits, decode
 from selfiegate.ports import PhotoStore
+from selfiegate.private import create_file
 
 _THUMBNAIL_SIDE = 160
 
@@ -34,7 +35,7 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self._path = path
         with _writing(path):
-            self._file = path.open("w", encoding="ascii")
+            self._file = io.TextIOWrapper(create_file(path), encoding="ascii")
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Write a line for each of these."""

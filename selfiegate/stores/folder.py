@@ -13,6 +13,8 @@ from pathlib import Path
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.photos import Limits
+from selfiegate.private import create_file, make_folder
+from selfiegate.report import plain
 
 
 class FolderPhotos:
@@ -42,7 +44,7 @@ class FolderPhotos:
         except (FileNotFoundError, WrongInput):
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from None
         except OSError as error:
-            raise BackendUnavailable(f"cannot read {photo.uri}: {error}") from error
+            raise BackendUnavailable(f"cannot read {plain(photo.uri)}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != photo.version:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
         return data
@@ -77,7 +79,7 @@ def _why(error: Exception) -> str:
 
 
 class FolderThumbnails:
-    """Thumbnails below one folder, written whole or not at all."""
+    """Thumbnails below one folder, written whole or not at all, for their owner alone."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -87,9 +89,9 @@ class FolderThumbnails:
         path = self._path(key)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")
         with _translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, below=self._root.parent)
             try:
-                with part.open("wb") as file:
+                with create_file(part) as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())

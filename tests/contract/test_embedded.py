@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from selfiegate.errors import BackendMisconfigured, WrongInput
@@ -63,6 +66,19 @@ class TestSqliteGallery(GalleryContract):
 
         assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+    def test_nothing_of_a_removed_face_stays_in_the_file(self, gallery: Gallery, path: Path) -> None:
+        one, other = vectors(2)
+        gallery.add("face", "ann", one)
+        gallery.add("other", "bob", other)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            held = one.astype(np.float16).tobytes() in path.read_bytes()
+            gallery.remove("face")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        assert held
+        assert one.astype(np.float16).tobytes() not in path.read_bytes()
 
     def test_a_file_that_is_no_database_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "broken.db").write_bytes(b"not a database" * 100)
@@ -142,6 +158,23 @@ class TestFolderThumbnails(ThumbnailStoreContract):
 
         assert list(root.iterdir()) == []
 
-    def test_a_key_cannot_lead_out_of_the_folder(self, thumbnails: ThumbnailStore) -> None:
+    @pytest.mark.parametrize("key", ["../evil.jpg", "ann/../../evil.jpg", "/evil.jpg", "", ".", "./."])
+    def test_a_key_cannot_lead_out_of_the_folder(self, thumbnails: ThumbnailStore, root: Path, key: str) -> None:
+        thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
         with pytest.raises(WrongInput, match="leads out"):
-            thumbnails.put("../evil.jpg", b"small", "image/jpeg")
+            thumbnails.put(key, b"small", "image/jpeg")
+        with pytest.raises(WrongInput, match="leads out"):
+            thumbnails.remove(key)
+
+        assert thumbnails.keys() == ["ann/photo/250x250.jpg"]
+
+    def test_they_are_for_their_owner_alone_whatever_the_umask(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            FolderThumbnails(tmp_path / "home" / "thumbnails").put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+        finally:
+            os.umask(before)
+        made = list((tmp_path / "home").rglob("*"))
+
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o600}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home", *made) if path.is_dir()} == {0o700}

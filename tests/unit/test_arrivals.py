@@ -74,3 +74,11 @@ def test_our_own_thumbnails_do_not_come_round_as_photos() -> None:
     settings = Settings.model_validate({"aws": {"thumbnail_bucket": "photos"}})
 
     assert arrival(settings, MemoryPhotos(), upload()) is None
+
+
+def test_events_of_buckets_that_are_not_named_are_refused() -> None:
+    ours, theirs = ({"aws": {"event_buckets": [name]}} for name in ("photos", "selfies"))
+
+    assert arrival(Settings.model_validate(ours), MemoryPhotos(), upload())
+    with pytest.raises(WrongInput, match="'photos' is not among SELFIEGATE_AWS__EVENT_BUCKETS"):
+        arrival(Settings.model_validate(theirs), MemoryPhotos(), upload(user_id="bob"))

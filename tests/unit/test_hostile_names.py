@@ -1,0 +1,214 @@
+"""Names and paths from strangers: in logs, on terminals, in messages, on disk; and what listens to whom."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from prefect import Flow, Task
+from typer.testing import CliRunner
+
+import tasks.blocks
+from deployments import cli, warm_worker
+from deployments.processes import Part
+from selfiegate.aws import translated
+from selfiegate.backends.insightface.pack import PackSettings, pack_folder
+from selfiegate.backfill.files import JsonLines
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
+from selfiegate.events import uploads
+from selfiegate.model import PhotoRef, Profile
+from selfiegate.photos import Limits
+from selfiegate.policy import reason
+from selfiegate.report import code, markdown
+from selfiegate.runtime import memory_runtime, using
+from selfiegate.settings import Settings
+from selfiegate.stores.folder import FolderPhotos
+from selfiegate.thumbnails import ThumbnailSettings, key
+from tests.contract.records import verdict
+from tests.unit.test_tasks import TASKS
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = "a\x1b]0;x\x07\r\nERROR forged\x9b31m\u202e`<!channel>` [x](https://evil.example)|.jpg"
+PHOTO = PhotoRef(bucket="photos", key=f"ann/{HOSTILE}", version="v1")
+
+
+def is_one_plain_line(text: str) -> bool:
+    return text.isprintable()
+
+
+def test_a_key_cannot_forge_a_line_in_what_an_aws_error_says() -> None:
+    from botocore.exceptions import ReadTimeoutError
+
+    with pytest.raises(BackendUnavailable) as error, translated(f"s3:GetObject on {PHOTO.uri}"):
+        raise ReadTimeoutError(endpoint_url="http://127.0.0.1")
+    assert is_one_plain_line(str(error.value))
+
+
+def test_a_path_cannot_forge_a_line_in_what_a_disk_error_says(tmp_path: Path) -> None:
+    photo = PhotoRef(bucket=str(tmp_path / ("x" * 300)), key=HOSTILE.replace("/", ""), version="v1")
+
+    with pytest.raises(BackendUnavailable, match="too long") as error:
+        FolderPhotos(Limits()).read(photo)
+    assert is_one_plain_line(str(error.value))
+
+
+def test_a_verdicts_page_shows_names_as_they_are() -> None:
+    found = verdict("rejected", None).model_copy(update={"photo": PHOTO, "matched_user_id": HOSTILE, "score": 1.0})
+
+    assert code(HOSTILE).count("`") == 2
+    assert not [line for line in markdown(found).splitlines() if line.startswith("ERROR")]
+    assert "\x1b" not in markdown(found)
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_profile_on_the_terminal_is_ascii(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    rt = memory_runtime()
+    values = {"thumbnails": {}, "model": "m", "newness": "1", "enrolled_at": "2026-11-20T00:00:00Z"}
+    rt.profiles.put(Profile.model_validate({"user_id": "ann", "photo": PHOTO, "face_id": "f", **values}), None)
+    monkeypatch.setattr(cli, "runtime", lambda: rt)
+    with using(rt):
+        ended = CliRunner().invoke(cli.app, ["profile", "ann", *options])
+
+    assert ended.exit_code == 0
+    assert ended.output.replace("\n", "").isascii()
+    assert ended.output.replace("\n", "").isprintable()
+    if options:
+        assert json.loads(ended.output)["photo"]["key"] == PHOTO.key
+
+
+class Deaf:
+    """A webhook that does not take its message, and says so with its address, as httpx does."""
+
+    def __init__(self) -> None:
+        self.bodies: list[str] = []
+
+    def notify(self, body: str, subject: str) -> None:
+        self.bodies.append(body)
+        raise RuntimeError("Client error '404 Not Found' for url 'https://hooks.slack.com/services/T0/B0/secret'")
+
+
+def test_a_webhooks_address_stays_out_of_errors_and_a_name_mentions_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = Deaf()
+    monkeypatch.setattr(tasks.blocks, "load", lambda name, setting: block)
+    told = {"user_id": "<!channel>", "photo": PHOTO, "reasons": (reason("sunglasses"),)}
+    refused = verdict("rejected", None).model_copy(update=told)
+
+    with pytest.raises(BackendUnavailable) as error:
+        tasks.blocks.BlockNotices("slack-webhook/riders").notify(refused)
+    assert "404" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert error.value.__suppress_context__  # a traceback would show it
+    assert "<" not in block.bodies[0]
+
+
+@pytest.mark.parametrize("user_id", ["../../etc", "..", "/", "a/../../b", "\\..\\", ".", "~root", "%2e%2e", "x" * 255])
+def test_a_user_id_is_one_folder_of_its_own(user_id: str) -> None:
+    parts = key(PHOTO, user_id, "250x250", ThumbnailSettings()).split("/")
+
+    assert len(parts) == 3
+    assert not {"", ".", ".."} & set(parts)
+
+
+@pytest.mark.parametrize("pack", ["../../x", "..", "/nowhere/x", "models/../../x"])
+def test_a_pack_is_a_name_or_a_folder_that_is_there(pack: str, tmp_path: Path) -> None:
+    with pytest.raises(BackendMisconfigured):
+        pack_folder(PackSettings(pack=pack, root=tmp_path / "root"))
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("bucket", ["/etc", "../x", "file:///etc", "arn:aws:s3:::x", "s3:", "a\nb", "x" * 300])
+def test_an_event_cannot_name_a_file_of_this_machine(bucket: str) -> None:
+    with pytest.raises(WrongInput, match="no name of a bucket"):
+        uploads({"userId": "ann", "s3Bucket": bucket, "s3Key": "passwd"})
+
+
+def test_a_subscription_that_asks_to_be_confirmed_is_not_followed() -> None:
+    assert uploads({"Type": "SubscriptionConfirmation", "SubscribeURL": "http://169.254.169.254/"}) == []
+
+
+def test_a_report_is_for_its_owner_alone_also_where_it_was_not(tmp_path: Path) -> None:
+    path = tmp_path / "report.jsonl"
+    path.write_text("of last time, and longer than what comes now")
+    path.chmod(0o644)
+    JsonLines(path).close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == ""
+
+
+def test_a_worker_answers_to_this_machine_alone_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[str] = []
+    monkeypatch.setattr(warm_worker, "serve", lambda *_: found.append(os.environ["PREFECT_WORKER_WEBSERVER_HOST"]))
+    monkeypatch.setattr("deployments.console.log_to_stderr", lambda: None)
+    for host in ("0.0.0.0", None):  # noqa: S104  what a container sets
+        monkeypatch.setenv("PREFECT_WORKER_WEBSERVER_HOST", str(host))  # whatever it is then, goes with the test
+        if host is None:
+            monkeypatch.delenv("PREFECT_WORKER_WEBSERVER_HOST")
+        assert CliRunner().invoke(cli.app, ["worker"]).exit_code == 0
+
+    assert found == ["0.0.0.0", "127.0.0.1"]  # noqa: S104
+    assert Settings().bridge.host == "127.0.0.1"
+
+
+def flows() -> list[Flow[..., Any]]:
+    import importlib
+
+    modules = [importlib.import_module(f"flows.{path.stem}") for path in ROOT.glob("flows/*.py")]
+    return list({id(one): one for module in modules for one in vars(module).values() if isinstance(one, Flow)}.values())
+
+
+def test_no_result_is_kept_and_no_error_as_a_pickle() -> None:
+    every: list[Flow[..., Any] | Task[..., Any]] = [*flows(), *TASKS]
+
+    assert len(every) > 15
+    assert [one.name for one in every if one.persist_result is not False] == []
+    assert {one.result_serializer for one in flows()} == {"json"}  # Prefect writes a failed flow's error all the same
+
+
+def test_our_code_reads_no_pickles() -> None:
+    words = {"pickle", "cloudpickle", "joblib", "dill", "shelve", "marshal", "allow_pickle", "load_results", "fromfile"}
+    files = [file for part in ("selfiegate", "tasks", "flows", "deployments") for file in (ROOT / part).rglob("*.py")]
+    found = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in getattr(node, "names", []) if isinstance(alias, ast.alias)]
+            names += [str(getattr(node, name)) for name in ("id", "attr", "arg", "module") if hasattr(node, name)]
+            found |= {(file.name, name) for name in names if name in words}
+            if isinstance(node, ast.Attribute) and node.attr == "load" and isinstance(node.value, ast.Name):
+                found |= {(file.name, "np.load")} if node.value.id in ("np", "numpy") else set()
+
+    assert len(files) > 60
+    assert found == set()
+
+
+def test_what_up_starts_makes_private_files_and_has_a_private_log(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        part = Part(
+            "one", [sys.executable, "-c", "open('database', 'w')"], os.environ, tmp_path / "one.log", cwd=tmp_path
+        )
+        part.start()
+        assert part.process is not None
+        assert part.process.wait(30) == 0
+    finally:
+        os.umask(before)
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*[ge]")} == {0o600}
+    assert (tmp_path / "database").exists()
+
+
+def test_explain_writes_a_picture_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        cli._save(Image.new("RGB", (8, 8)), tmp_path / "me.explained.png")
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE((tmp_path / "me.explained.png").stat().st_mode) == 0o600
