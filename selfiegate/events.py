@@ -160,8 +160,8 @@ def _upload(bucket: str, key: str, *, version: str = "", etag: str = "", **more:
         raise WrongInput(f"{bucket[:80]!r} is no name of a bucket: 3 to 255 letters, digits, dots, hyphens")
     if len(key.encode()) > MAX_KEY:
         raise WrongInput(f"the key {key[:80]!r}... is longer than S3's {MAX_KEY} bytes")
-    if "\0" in key + version + etag:
-        raise WrongInput(f"the key {key[:80]!r} or its version holds NUL, which PostgreSQL cannot keep")
+    if "\0" in key + version + etag + more.get("sequencer", ""):
+        raise WrongInput(f"the key {key[:80]!r}, its version or sequencer holds NUL, which PostgreSQL cannot keep")
     version = "" if version == "null" else version
     return Upload(bucket=bucket, key=key, version=version, etag=etag.strip('"'), **more)
 

@@ -12,11 +12,12 @@ import warnings
 from functools import cache
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import Field
 
 from selfiegate.errors import PhotoRejected
 from selfiegate.model import ReasonCode, Value
+from selfiegate.structure import MAX_EXIF, checked
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 """Pillow's names for what phones and browsers upload; MPO files of phones open as JPEG."""
@@ -24,9 +25,19 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 _SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif")
 """What such files are called."""
 
-_MAX_SCANS = 100
-"""Scans of a JPEG. Encoders make 1 to about 12; each costs a pass over all pixels, so a small file with
-thousands keeps a core busy for minutes."""
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation."""
+
+_WIDER = {"1": ("L", "LA"), "P": ("RGB", "RGBA")}
+"""What pictures that cannot be made smaller are converted to, by whether they are transparent."""
 
 _decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
 """Pictures decoded at once: bounds the memory, and more would not be faster."""
@@ -34,7 +45,10 @@ _decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
 # The limits decide what is too large; a filter set per call would not be safe between threads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
+_PLAIN = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_MAGIC = (*_PLAIN, b"RIFF")
+_TURNING = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+"""Where a PNG may say which way is up; looking there would mean decoding it."""
 
 
 class Limits(Value):
@@ -58,9 +72,9 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
 
     The size is (width, height) of the upright original in pixels. Animations are refused: which frame
     would count? Raises `PhotoRejected` with one of the photo's own reasons. JPEGs are read at the size that
-    is wanted; of other formats each pixel takes up to 12 bytes while they are made smaller.
+    is wanted; of other formats each pixel takes up to 16 bytes while they are made smaller.
     """
-    image = _open(data)
+    image = _open(checked(data, limits.max_pixels))
     if getattr(image, "is_animated", False) and image.format != "MPO" and image.format != "HEIF":
         raise PhotoRejected(ReasonCode.UNSUPPORTED_FORMAT)
     width, height = image.size
@@ -68,8 +82,6 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
         raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
     if min(width, height) < limits.min_side:
         raise PhotoRejected(ReasonCode.PHOTO_TOO_SMALL)
-    if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
     try:
         with _decoders:
             upright = _load(image, max_side)
@@ -94,9 +106,17 @@ def _load(image: Image.Image, max_side: int | None) -> Image.Image:
     if max_side:
         image.draft(image.mode if image.mode == "L" else "RGB", (max_side, max_side))
     image.load()
-    if max_side and max(image.size) > max_side and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
-        image.thumbnail((max_side, max_side), Image.Resampling.BOX, reducing_gap=None)  # before any copy is made
-    picture = _rgb(ImageOps.exif_transpose(image))
+    if any(len(image.info.get(name) or "") > MAX_EXIF for name in ("exif", "Raw profile type exif")):
+        raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
+    turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    picture: Image.Image = image
+    if max_side and max(image.size) > max_side:  # before more copies are made
+        if wider := _WIDER.get(image.mode):
+            picture = image.convert(wider[image.has_transparency_data])
+            image.close()
+        picture.thumbnail((max_side, max_side), Image.Resampling.BOX, reducing_gap=None)
+    # Not `exif_transpose`: it writes all EXIF anew, which takes minutes where there is much.
+    picture = _rgb(picture if turn is None else picture.transpose(turn))
     if max_side:
         picture.thumbnail((max_side, max_side), Image.Resampling.BOX, reducing_gap=None)
     picture.info.clear()
@@ -124,14 +144,11 @@ def is_plain(data: bytes) -> bool:
 
     EXIF orientation is honoured in JPEGs by all, in PNGs by some.
     """
+    if not data.startswith(_PLAIN):
+        return False
     image = _open(data)
-    turned = image.format == "PNG" and image.getexif().get(0x0112, 1) != 1
-    return (
-        image.format in ("JPEG", "MPO", "PNG")
-        and image.mode in ("RGB", "L")
-        and not image.has_transparency_data
-        and not turned
-    )
+    turned = image.format == "PNG" and any(mark in data for mark in _TURNING)
+    return image.mode in ("RGB", "L") and not image.has_transparency_data and not turned
 
 
 def canonical_jpeg(image: Image.Image) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +18,11 @@ from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.photos import Limits
 from selfiegate.private import create_file, make_folder
 from selfiegate.report import plain
+
+_LONGEST = 4096
+"""Characters of a name that an error repeats."""
+_NO_FILE = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EILSEQ}
+"""What no retry mends: links in circles, names too long, sockets."""
 
 
 class FolderPhotos:
@@ -28,10 +36,11 @@ class FolderPhotos:
         try:
             uri.encode()  # a name that is not UTF-8 could not be written down anywhere
             path = Path(uri).expanduser().resolve(strict=True)
+            str(path).encode()  # a link may lead to such a name
             with _open_regular(path) as file:
-                digest = hashlib.file_digest(os.fdopen(file, "rb", closefd=False), "sha256").hexdigest()
-        except (OSError, ValueError) as error:
-            raise WrongInput(f"cannot read the photo {uri!r}: {_why(error)}") from None
+                digest = self._digest(file)
+        except (OSError, ValueError, RuntimeError) as error:  # the last for ~nobody, and links that go in circles
+            raise WrongInput(f"cannot read the photo {uri[:_LONGEST]!r}: {_why(error)}") from None
         return PhotoRef(bucket=str(path.parent), key=path.name, version=digest)
 
     def read(self, photo: PhotoRef) -> bytes:
@@ -41,9 +50,11 @@ class FolderPhotos:
                 if os.fstat(file).st_size > self._limits.max_bytes:
                     raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
                 data = _whole(file, self._limits.max_bytes)
-        except (FileNotFoundError, WrongInput):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # `WrongInput`, and names with NUL
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from None
         except OSError as error:
+            if error.errno in _NO_FILE:
+                raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from None
             raise BackendUnavailable(f"cannot read {plain(photo.uri)}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != photo.version:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
@@ -52,6 +63,13 @@ class FolderPhotos:
     def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
         """Files have none."""
         return {}
+
+    def _digest(self, file: int) -> str:
+        """Hash a file; of one too large to be read only what tells it from others: it may be as long as a disk."""
+        length, most = os.fstat(file).st_size, self._limits.max_bytes
+        if length <= most:
+            return hashlib.sha256(_whole(file, most)).hexdigest()
+        return hashlib.sha256(os.read(file, 1 << 20) + b"%d" % length).hexdigest()
 
 
 @contextmanager
@@ -97,15 +115,13 @@ class FolderThumbnails:
                     os.fsync(file.fileno())
                 part.replace(path)
             finally:
-                for left in path.parent.glob(f"{path.name}.*.part"):  # of a process that was killed here
+                for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):  # of a process that was killed here
                     left.unlink(missing_ok=True)
         return str(path)
 
     def remove(self, folder: str) -> None:
         """Remove a folder of thumbnails, and the one above it where that is empty then."""
         path = self._path(folder)
-        if not path.resolve().is_relative_to(self._root.resolve()):
-            raise WrongInput(f"the thumbnails {folder!r} are a link that leads out of {self._root}")
         with _translated(path):
             shutil.rmtree(path, ignore_errors=not path.exists())
             with suppress(OSError):  # not empty, or gone already
@@ -117,9 +133,14 @@ class FolderThumbnails:
         return sorted(path.relative_to(self._root).as_posix() for path in files)
 
     def _path(self, key: str) -> Path:
-        if "\0" in key or not {"", ".", ".."}.isdisjoint(key.split("/")):
+        names = key.split("/")
+        odd = re.search("[\0\ud800-\udfff]", key)
+        if odd or any(name in ("", ".", "..") or len(name.encode()) > 200 for name in names):
+            raise WrongInput(f"{key[:_LONGEST]!r} is no key of a thumbnail, or leads out of {self._root}")
+        path = self._root / key
+        if not path.parent.resolve().is_relative_to(self._root.resolve()):  # by a link
             raise WrongInput(f"the thumbnail key {key!r} leads out of {self._root}")
-        return self._root / key
+        return path
 
 
 @contextmanager
