@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import stat
@@ -51,11 +52,14 @@ def test_a_key_cannot_forge_a_line_in_what_an_aws_error_says() -> None:
     assert is_one_plain_line(str(error.value))
 
 
-def test_a_path_cannot_forge_a_line_in_what_a_disk_error_says(tmp_path: Path) -> None:
-    photo = PhotoRef(bucket=str(tmp_path / ("x" * 300)), key=HOSTILE.replace("/", ""), version="v1")
+def test_a_path_cannot_forge_a_line_in_what_a_disk_error_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with pytest.raises(BackendUnavailable, match="too long") as error:
-        FolderPhotos(Limits()).read(photo)
+    monkeypatch.setattr(os, "open", broken)
+    with pytest.raises(BackendUnavailable, match="Input/output error") as error:
+        FolderPhotos(Limits()).read(PhotoRef(bucket="/disk", key=HOSTILE.replace("/", ""), version="v1"))
+
     assert is_one_plain_line(str(error.value))
 
 
