@@ -24,9 +24,9 @@ from selfiegate.arrivals import Arrival, arrival
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.events import uploads
 from selfiegate.ports import Ledger, PhotoStore
-from selfiegate.report import plain
 from selfiegate.settings import Settings
 from selfiegate.sqs import Message, Queue
+from selfiegate.text import plain
 from tasks.steps import in_thread
 
 _log = logging.getLogger(__name__)

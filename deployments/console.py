@@ -16,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from selfiegate.backfill.outcomes import Status
 from selfiegate.errors import SelfiegateError, WrongInput
-from selfiegate.report import plain
 from selfiegate.runtime import open_with
 from selfiegate.settings import Settings, load_settings
+from selfiegate.text import plain
 
 out = Console()
 err = Console(stderr=True, highlight=False)

@@ -15,8 +15,8 @@ from deployments.bridge_health import Meters
 from selfiegate.arrivals import Arrival
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.ports import Ledger
-from selfiegate.report import plain
 from selfiegate.settings import BridgeSettings
+from selfiegate.text import plain
 from tasks.steps import in_thread
 
 _log = logging.getLogger(__name__)

@@ -32,9 +32,6 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.runtime import runtime
 
-POOL = "selfiegate"
-"""The work pool that prefect.yaml names."""
-
 _LOOK_S = 3.0
 """How often a run is asked whether somebody cancelled it; most end before the first time."""
 

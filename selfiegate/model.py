@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from selfiegate.text import plain
 from selfiegate.users import UserId
 
 
@@ -57,7 +58,7 @@ class PhotoRef(Value):
     @property
     def name(self) -> str:
         """The last 60 printable characters of the file's name: names runs and tasks in the UI."""
-        return "".join(c if c.isprintable() else "�" for c in self.key.rpartition("/")[2])[-60:]
+        return plain(self.key.rpartition("/")[2])[-60:]
 
 
 class Box(Value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from selfiegate.model import Verdict
+from selfiegate.text import plain
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
@@ -43,11 +44,6 @@ def markdown(verdict: Verdict) -> str:
         lines.append(f"![thumbnail {size}]({place})" if web else f"Thumbnail {size}: {code(place)}")
     lines.append(f"Face model `{verdict.model}` · policy `{verdict.policy}`")
     return "\n\n".join(lines)
-
-
-def plain(text: str) -> str:
-    """Return text without line breaks, escape sequences and the like: names come from strangers."""
-    return "".join(character if character.isprintable() else "�" for character in text)
 
 
 def code(text: str) -> str:

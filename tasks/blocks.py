@@ -13,9 +13,9 @@ from prefect.blocks.core import Block
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import Verdict
-from selfiegate.report import plain
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
+from selfiegate.text import plain
 
 
 def connect(settings: Settings) -> None:

@@ -30,9 +30,9 @@ class MemoryGallery:
             found = [
                 Match(face_id=face_id, user_id=user_id, score=float(stored @ embedding))
                 for face_id, (user_id, stored) in self._faces.items()
-                if self._numbers[face_id] > above and stored @ embedding >= floor
+                if self._numbers[face_id] > above
             ]
-        return sorted(found, key=lambda match: -match.score)[:limit]
+        return sorted((match for match in found if match.score >= floor), key=lambda match: -match.score)[:limit]
 
     def newest(self) -> int:
         """Return how many faces were ever added."""

@@ -11,7 +11,7 @@ from typing import Any
 from selfiegate.aws import AwsSettings, client, translated
 from selfiegate.errors import BackendMisconfigured, SelfiegateError
 from selfiegate.model import Verdict
-from selfiegate.report import plain
+from selfiegate.text import plain
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import json
 from selfiegate.aws import AwsSettings, client, translated
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Verdict
-from selfiegate.report import plain
+from selfiegate.text import plain
 
 SUBJECT = "Non-compliant photo encountered"
 """The workshop's. SNS takes less than 100 ASCII characters here, so nothing of a stranger's goes in."""

@@ -17,7 +17,7 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRej
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.photos import Limits
 from selfiegate.private import create_file, make_folder
-from selfiegate.report import plain
+from selfiegate.text import plain
 
 _LONGEST = 4096
 """Characters of a name that an error repeats."""
