@@ -213,3 +213,13 @@ def test_finishing_raises_and_takes_back_where_a_step_fails_for_good(rt: Runtime
         finish(replace(rt, thumbnails=Failing(rt.thumbnails, "put", 1, after=True)), claim)
 
     assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
+
+
+def test_a_photo_of_a_run_that_just_died_keeps_its_place(rt: Runtime, source: Path) -> None:
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.4}))
+    first, double, *_ = entries(source)
+    claim_photo(rt, rt.photos.find(first.uri), first.user_id, "a run that died")  # its lease lasts a little longer
+    for entry in (first, double):
+        chunk(rt).run([entry])
+
+    assert accepted(rt, source) == {"a1"}
