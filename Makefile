@@ -2,15 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# The stronger packs and the workshop's photos, where this checkout has them beside it.
-SHARED := $(abspath ../shared)
-ifneq ($(wildcard $(SHARED)/insightface),)
-export SELFIEGATE_INSIGHTFACE__ROOT ?= $(SHARED)/insightface
-export SELFIEGATE_INSIGHTFACE__PACK ?= buffalo_sc_dequant
-endif
-PHOTOS := $(wildcard $(SHARED)/photos/workshop)
+# The pack that comes along; SELFIEGATE_INSIGHTFACE__PACK and ..._ROOT name a stronger one.
+export SELFIEGATE_INSIGHTFACE__PACK ?= selfiegate_tiny
+# The workshop's photos, where this checkout has them beside it.
+PHOTOS := $(wildcard ../shared/photos/workshop)
 
-.PHONY: demo up ui test check bench audit lock clean
+.PHONY: demo up ui test strong check chaos fuzz bench audit lock clean
 
 demo: .venv/filled  ## four photos through the flow, from nothing to verdicts
 	rm -rf .demo && mkdir -m 700 .demo
@@ -26,6 +23,10 @@ ui: .venv/filled  ## Prefect's UI on the demo's runs
 test: .venv/filled
 	$(BIN)/pytest -q
 
+strong: .venv/filled  ## what depends on the models, with InsightFace's own
+	SELFIEGATE_INSIGHTFACE__ROOT=../shared/insightface SELFIEGATE_INSIGHTFACE__PACK=buffalo_sc_dequant \
+	    $(BIN)/pytest -q tests/contract/test_insightface.py tests/system/test_aws.py
+
 check: .venv/filled  ## what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,6 +35,10 @@ check: .venv/filled  ## what CI runs
 	$(BIN)/cfn-lint deployments/aws/template.yaml
 	$(BIN)/pytest -q
 
+chaos: .venv/filled  ## for half an hour: schedules nobody thought of, processes killed, stores that fail
+	SELFIEGATE_CHAOS=1 CHAOS_ROUNDS=$${CHAOS_ROUNDS:-1000} $(BIN)/pytest -q -s -o faulthandler_timeout=0 \
+	    tests/unit/test_protocol.py tests/system/test_chaos.py
+
 bench: .venv/filled
 	$(BIN)/python -m benchmarks.gallery
 	$(BIN)/python -m benchmarks.flow
@@ -41,12 +46,22 @@ bench: .venv/filled
 audit: .venv/filled  ## known holes in what is locked; needs the internet
 	$(BIN)/uvx pip-audit -r requirements.lock --require-hashes --disable-pip
 
+FUZZ_SECONDS ?= 300
+
+fuzz: .venv/filled .fuzz/atheris  ## each target for FUZZ_SECONDS; then `python -m tests.fuzz keep TARGET`
+	for target in decode events; do \
+	    PYTHONPATH=.fuzz/atheris $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; \
+	done
+
 lock: .venv/filled  ## after a change of dependencies in pyproject.toml
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
 	    --no-header --no-emit-index-url pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv .demo dist
+	rm -rf .venv .demo .fuzz dist
+
+.fuzz/atheris: .venv/filled
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $@ atheris==3.0.0
 
 .venv/filled: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "needs Python 3.11 to 3.13: make PYTHON=python3.12 ..."'

@@ -7,7 +7,8 @@ from typing import Literal
 
 from rich.table import Table
 
-from deployments.aws_permissions import Missing, Permission, Where, permissions
+from deployments.aws_permissions import permissions
+from deployments.aws_probes import Missing, Permission, Where
 from deployments.console import out, shown
 from selfiegate.aws import client
 from selfiegate.aws_settings import AwsSettings

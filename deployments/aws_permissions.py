@@ -8,61 +8,13 @@ list is granted by deployments/aws/template.yaml; tests hold the two together.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
+from deployments.aws_probes import Missing, Permission, Where, call, camel, list_one, nothing, unproven
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.backends.scripted import scripted_photo
 
-Probe = Callable[[Any], object]
-
 _STACK = "deploy deployments/aws/template.yaml"
-
-
-class Missing(Exception):
-    """AWS answered, and the answer shows that something is missing; the message says what to do."""
-
-
-class Where(NamedTuple):
-    """The part of an ARN that all resources share."""
-
-    partition: str
-    region: str
-    account: str
-
-    def arn(self, service: str, resource: str) -> str:
-        """Return the ARN of a resource of this account and region."""
-        return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
-
-    def bucket(self, path: str) -> str:
-        """Return the ARN of a bucket or of objects in it."""
-        return f"arn:{self.partition}:s3:::{path}"
-
-
-@dataclass(frozen=True)
-class Permission:
-    """One action on one resource.
-
-    `probe` calls it on the service's client; None where only doing it for real would prove it, `unproven`
-    says why. `proves` are error codes that AWS answers to those alone who may. `absent` is what to do where
-    the resource does not exist. A probe that is harmless or conclusive only if another permission is there
-    comes `after` that.
-    """
-
-    action: str
-    resource: str
-    probe: Probe | None
-    absent: str = ""
-    proves: frozenset[str] = frozenset()
-    after: Permission | None = None
-    unproven: str = ""
-    is_operators: bool = False
-
-    @property
-    def service(self) -> str:
-        """IAM's name of the service, which is boto3's."""
-        return self.action.partition(":")[0]
 
 
 def permissions(settings: AwsSettings, photo_bucket: str | None, where: Where) -> list[Permission]:
@@ -83,14 +35,14 @@ def _faces(collection: str, where: Where) -> list[Permission]:
     absent = f"there is no collection {collection}: `selfiegate gallery create`, or set SELFIEGATE_AWS__COLLECTION"
 
     def on_collection(operation: str, *proves: str, **arguments: object) -> Permission:
-        probe = _call(operation, CollectionId=collection, **arguments)
-        return Permission(f"rekognition:{_camel(operation)}", arn, probe, absent, frozenset(proves))
+        probe = call(operation, CollectionId=collection, **arguments)
+        return Permission(f"rekognition:{camel(operation)}", arn, probe, absent, frozenset(proves))
 
     describe = on_collection("describe_collection")
-    create = _call("create_collection", CollectionId=collection)
+    create = call("create_collection", CollectionId=collection)
     exists = frozenset({"ResourceAlreadyExistsException"})
     return [
-        Permission("rekognition:DetectFaces", "*", _call("detect_faces", Image=nobody)),
+        Permission("rekognition:DetectFaces", "*", call("detect_faces", Image=nobody)),
         describe,
         on_collection("search_faces_by_image", "InvalidParameterException", Image=nobody),
         on_collection("index_faces", Image=nobody, MaxFaces=1),
@@ -103,23 +55,28 @@ def _faces(collection: str, where: Where) -> list[Permission]:
 
 def _photos(photos: str | None, where: Where) -> list[Permission]:
     bucket, _, prefix = (photos or "BUCKET").partition("/")
-    name = {"Bucket": bucket, "Key": prefix + _nothing()}
+    name = {"Bucket": bucket, "Key": prefix + nothing()}
     absent = f"there is no bucket {bucket}: {_STACK}, or name another with --photo-bucket"
-    listing = Permission("s3:ListBucket", where.bucket(bucket), _list(bucket), absent)
+    listing = Permission("s3:ListBucket", where.bucket(bucket), list_one(bucket), absent)
     objects, gone = where.bucket(f"{bucket}/{prefix}*"), frozenset({"NoSuchKey", "NoSuchVersion"})
-    version = _call("get_object", **name, VersionId="null")
-    versions = _call("list_object_versions", Bucket=bucket, MaxKeys=1)
+    version = call("get_object", **name, VersionId="null")
+    versions = call("list_object_versions", Bucket=bucket, MaxKeys=1)
+    erase = call("delete_object", **name, VersionId="null")  # leaves no delete marker, as it names a version
     found = [
         listing,
-        Permission("s3:GetObject", objects, _call("get_object", **name), absent, gone, after=listing),
+        Permission("s3:GetObject", objects, call("get_object", **name), absent, gone, after=listing),
         Permission("s3:GetObjectVersion", objects, version, absent, gone, after=listing),
         Permission("s3:ListBucketVersions", where.bucket(bucket), versions, absent),
+        Permission("s3:DeleteObjectVersion", objects, erase, absent, after=listing, is_operators=True),
     ]
-    return found if photos else _unproven(found, "name the bucket of the photos with --photo-bucket")
+    return found if photos else unproven(found, "name the bucket of the photos with --photo-bucket")
+
+
+_NO_KEY = frozenset({"NoSuchKey"})
 
 
 def _thumbnails(bucket: str | None, where: Where) -> list[Permission]:
-    name = {"Bucket": bucket or "BUCKET", "Key": _nothing()}
+    name = {"Bucket": bucket or "BUCKET", "Key": nothing()}
     absent = f"there is no bucket {bucket}: {_STACK}, or set SELFIEGATE_AWS__THUMBNAIL_BUCKET"
     here, objects = where.bucket(name["Bucket"]), where.bucket(f"{name['Bucket']}/*")
 
@@ -131,30 +88,33 @@ def _thumbnails(bucket: str | None, where: Where) -> list[Permission]:
         if s3.get_bucket_versioning(Bucket=name["Bucket"]).get("Status"):
             raise Missing(f"{bucket} keeps versions, so removed thumbnails would live on; take a bucket without")
 
-    give_up = _call("abort_multipart_upload", **name, UploadId=_nothing())
+    give_up = call("abort_multipart_upload", **name, UploadId=nothing())
     giving_up = Permission("s3:AbortMultipartUpload", objects, give_up, absent, frozenset({"NoSuchUpload"}))
     versioning = Permission("s3:GetBucketVersioning", here, unversioned, absent, is_operators=True)
     found = [
-        Permission("s3:ListBucket", here, _list(name["Bucket"]), absent),
+        Permission("s3:ListBucket", here, list_one(name["Bucket"]), absent),
         giving_up,
         Permission("s3:PutObject", objects, upload, absent, after=giving_up),
         versioning,
+        Permission("s3:GetObject", objects, call("get_object", **name), absent, _NO_KEY, is_operators=True),
         # Where versions are kept, deleting nothing leaves a delete marker.
-        Permission("s3:DeleteObject", objects, _call("delete_object", **name), absent, after=versioning),
+        Permission("s3:DeleteObject", objects, call("delete_object", **name), absent, after=versioning),
     ]
     why = "SELFIEGATE_AWS__THUMBNAIL_BUCKET is not set: thumbnails lie below SELFIEGATE_HOME"
-    return found if bucket else _unproven(found, why)
+    return found if bucket else unproven(found, why)
 
 
 def _profiles(table: str, where: Where) -> list[Permission]:
-    arn, key = where.arn("dynamodb", f"table/{table}"), {"Username": {"S": _nothing()}}
+    arn, key = where.arn("dynamodb", f"table/{table}"), {"Username": {"S": nothing()}}
     absent = f"there is no table {table} with the key Username (S): {_STACK}, or set SELFIEGATE_AWS__PROFILES_TABLE"
     there = {"TableName": table, "ConditionExpression": "attribute_exists(Username)"}
+    change = {"UpdateExpression": "SET revision = :none", "ExpressionAttributeValues": {":none": {"N": "0"}}}
     return [
-        Permission("dynamodb:GetItem", arn, _call("get_item", TableName=table, Key=key), absent),
-        Permission("dynamodb:PutItem", arn, _call("put_item", **there, Item=key), absent, _UNMET),
-        Permission("dynamodb:DeleteItem", arn, _call("delete_item", **there, Key=key), absent, _UNMET),
-        Permission("dynamodb:Scan", arn, _call("scan", TableName=table, Limit=1), absent),
+        Permission("dynamodb:GetItem", arn, call("get_item", TableName=table, Key=key), absent),
+        Permission("dynamodb:PutItem", arn, call("put_item", **there, Item=key), absent, _UNMET),
+        Permission("dynamodb:UpdateItem", arn, call("update_item", **there, **change, Key=key), absent, _UNMET),
+        Permission("dynamodb:DeleteItem", arn, call("delete_item", **there, Key=key), absent, _UNMET),
+        Permission("dynamodb:Scan", arn, call("scan", TableName=table, Limit=1), absent),
     ]
 
 
@@ -162,7 +122,7 @@ _FORGET = "aws dynamodb update-time-to-live --time-to-live-specification Enabled
 
 
 def _ledger(table: str, where: Where) -> list[Permission]:
-    arn, key = where.arn("dynamodb", f"table/{table}"), {"user_id": {"S": _nothing()}, "photo_id": {"S": "none"}}
+    arn, key = where.arn("dynamodb", f"table/{table}"), {"user_id": {"S": nothing()}, "photo_id": {"S": "none"}}
     mend = f"{_STACK}, or set SELFIEGATE_AWS__LEDGER_TABLE"
     absent = f"there is no table {table} with the keys user_id (S) and photo_id (S): {mend}"
     there = {"TableName": table, "ConditionExpression": "attribute_exists(user_id)"}
@@ -175,7 +135,7 @@ def _ledger(table: str, where: Where) -> list[Permission]:
     index = f"{table} has no index `unfinished` with the keys unfinished (S) and lease_until (N): {mend}"
 
     def query(resource: str, lacking: str, **arguments: object) -> Permission:
-        return Permission("dynamodb:Query", resource, _call("query", TableName=table, **arguments), lacking)
+        return Permission("dynamodb:Query", resource, call("query", TableName=table, **arguments), lacking)
 
     def forgets(dynamodb: Any) -> None:
         found = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
@@ -183,9 +143,10 @@ def _ledger(table: str, where: Where) -> list[Permission]:
             raise Missing(f"refused photos stay for ever: {_FORGET} --table-name {table}")
 
     return [
-        Permission("dynamodb:GetItem", arn, _call("get_item", TableName=table, Key=key), absent),
-        Permission("dynamodb:PutItem", arn, _call("put_item", **there, Item=key), absent, _UNMET),
-        Permission("dynamodb:UpdateItem", arn, _call("update_item", **there, **change, Key=key), absent, _UNMET),
+        Permission("dynamodb:GetItem", arn, call("get_item", TableName=table, Key=key), absent),
+        Permission("dynamodb:PutItem", arn, call("put_item", **there, Item=key), absent, _UNMET),
+        Permission("dynamodb:UpdateItem", arn, call("update_item", **there, **change, Key=key), absent, _UNMET),
+        Permission("dynamodb:DeleteItem", arn, call("delete_item", **there, Key=key), absent, _UNMET),
         query(arn, absent, **rows),
         query(f"{arn}/index/unfinished", index, **waiting, IndexName="unfinished"),
         Permission("dynamodb:DescribeTimeToLive", arn, forgets, absent, is_operators=True),
@@ -194,13 +155,13 @@ def _ledger(table: str, where: Where) -> list[Permission]:
 
 def _topic(arn: str | None) -> list[Permission]:
     absent = f"there is no topic {arn}: {_STACK}, or set SELFIEGATE_AWS__TOPIC_ARN"
-    attributes = _call("get_topic_attributes", TopicArn=arn)
+    attributes = call("get_topic_attributes", TopicArn=arn)
     why = "publishing would tell the subscribers; the first notice shows whether it works"
     found = [
         Permission("sns:GetTopicAttributes", arn or "TOPIC", attributes, absent, is_operators=True),
         Permission("sns:Publish", arn or "TOPIC", None, unproven=why),
     ]
-    return found if arn else _unproven(found, "SELFIEGATE_AWS__TOPIC_ARN is not set: nothing is published")
+    return found if arn else unproven(found, "SELFIEGATE_AWS__TOPIC_ARN is not set: nothing is published")
 
 
 def _mail(sender: str | None, where: Where) -> list[Permission]:
@@ -220,30 +181,7 @@ def _mail(sender: str | None, where: Where) -> list[Permission]:
             unproven="sending would mail somebody; the first notice shows whether it works",
         ),
     ]
-    return found if sender else _unproven(found, "SELFIEGATE_AWS__SENDER is not set: no mail is sent")
+    return found if sender else unproven(found, "SELFIEGATE_AWS__SENDER is not set: no mail is sent")
 
 
 _UNMET = frozenset({"ConditionalCheckFailedException"})
-
-
-def _call(operation: str, **arguments: object) -> Probe:
-    return lambda client: getattr(client, operation)(**arguments)
-
-
-def _list(bucket: str) -> Probe:
-    return _call("list_objects_v2", Bucket=bucket, Prefix=_nothing(), MaxKeys=1)
-
-
-def _camel(operation: str) -> str:
-    return "".join(word.capitalize() for word in operation.split("_"))
-
-
-def _nothing() -> str:
-    return f"selfiegate-check-{uuid.uuid4()}"
-
-
-def _unproven(found: list[Permission], why: str) -> list[Permission]:
-    return [
-        Permission(permission.action, permission.resource, None, unproven=why, is_operators=permission.is_operators)
-        for permission in found
-    ]

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from deployments import cli_runs, console
+from deployments import cli_runs, cli_users, console
 from selfiegate import report
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.explain import annotate
 from selfiegate.explain import as_json as as_json_of
+from selfiegate.isolation import decode
 from selfiegate.model import Verdict
-from selfiegate.photos import decode
 from selfiegate.policy import judge
 from selfiegate.ports import Creatable
 from selfiegate.private import create_file
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 gallery = typer.Typer(no_args_is_help=True, help="The enrolled faces.")
 app.add_typer(cli_runs.app)
+app.add_typer(cli_users.app)
 app.add_typer(gallery, name="gallery")
 aws = typer.Typer(no_args_is_help=True, help="What AWS has to allow.")
 app.add_typer(aws, name="aws")

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, ImageDraw
 from rich.table import Table
 
 from deployments.console import out, shown
+from deployments.demo_photos import WORKSHOP, draw
 from deployments.run import verdicts
 from selfiegate.errors import WrongInput
 from selfiegate.runtime import runtime
-
-_WORKSHOP = ("1_happy_face.jpg", "2_sunglass_face.jpg", "3_multiple_faces.jpg", "4_no_face.jpg")
 
 
 def show(folder: Path | None) -> None:
     """Process the photos as user_a to user_d, the first again as user_e and again as user_a."""
     with tempfile.TemporaryDirectory() as scratch:
-        files = _workshop(folder) if folder else _drawn(Path(scratch))
+        if folder is None:
+            draw(Path(scratch))
+        files = _workshop(folder or Path(scratch))
         uploads = [
             (file, f"user_{letter}") for file, letter in zip([*files, files[0], files[0]], "abcdea", strict=True)
         ]
@@ -44,28 +43,8 @@ def show(folder: Path | None) -> None:
 
 
 def _workshop(folder: Path) -> list[Path]:
-    files = [folder / name for name in _WORKSHOP]
+    files = [folder / name for name in WORKSHOP]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise WrongInput(f"{folder} does not hold {', '.join(missing)}")
     return files
-
-
-def _drawn(scratch: Path) -> list[Path]:
-    insightface = find_spec("insightface")
-    if insightface is None or insightface.origin is None:
-        raise WrongInput("without --photos, the demo needs the insightface package's own pictures")
-    images = Path(insightface.origin).parent / "data" / "images"
-    portrait, group = Image.open(images / "Tom_Hanks_54745.png"), Image.open(images / "t1.jpg")
-    pair = group.crop((0, 0, group.width // 2, group.height))
-    shapes = Image.new("RGB", (640, 480), "lightblue")
-    ImageDraw.Draw(shapes).polygon([(80, 400), (320, 80), (560, 400)], fill="darkgreen")
-    pictures = {
-        "portrait.png": portrait,
-        "part_of_group.png": pair,
-        "group.png": group,
-        "no_face.png": shapes,
-    }
-    for name, picture in pictures.items():
-        picture.convert("RGB").save(scratch / name)
-    return [scratch / name for name in pictures]

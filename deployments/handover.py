@@ -14,6 +14,7 @@ from typing import NamedTuple
 from deployments.bridge_health import Meters
 from selfiegate.arrivals import Arrival
 from selfiegate.errors import BackendUnavailable, SelfiegateError
+from selfiegate.forgetting import is_forgotten
 from selfiegate.ports import Ledger
 from selfiegate.settings import BridgeSettings
 from selfiegate.text import plain
@@ -145,10 +146,15 @@ class Handover:
         attempt = 0
         while True:
             try:
-                row = await in_thread(self._ledger.get, one.photo, one.user_id)
+                known = await in_thread(self._is_known, one)
             except SelfiegateError as error:
                 await asyncio.sleep(self._ledger_outage.goes_on(error, attempt))
                 attempt += 1
             else:
                 self._ledger_outage.ends()
-                return row is not None
+                return known
+
+    def _is_known(self, one: Arrival) -> bool:
+        """Say whether there is nothing left to hand over: a run has the photo, or its user asked to be forgotten."""
+        held = self._ledger.get(one.photo, one.user_id) is not None
+        return held or is_forgotten(self._ledger, one.user_id, one.upload_order)

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from prefect import State
 
 from flows.backfill import backfill
+from flows.forget_user import forget_user
 from flows.process_photo import process_photo
 from flows.reconcile import reconcile
 from selfiegate.errors import BackendUnavailable, PhotoInProgress, SelfiegateError
-from selfiegate.model import PhotoRef, Verdict
+from selfiegate.model import Erasure, PhotoRef, Verdict
 from tasks import accounts
 
 T = TypeVar("T")
@@ -22,9 +23,10 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
     """Run each photo of each user and return the verdicts; a fault ends it with a `SelfiegateError`."""
 
     async def verdict(photo: PhotoRef, user_id: str) -> Verdict:
-        found = await process_photo(photo, user_id)
+        state = await process_photo(photo, user_id, return_state=True)
+        found: Verdict | None = await state.aresult()
         if found is None:
-            raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}; try again in a minute")
+            raise PhotoInProgress(f"{state.message}; try again in a minute")
         return found
 
     async def run() -> list[Verdict]:
@@ -36,6 +38,18 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
 def reconciled(**parameters: Any) -> dict[str, int]:
     """Run the flow `reconcile` and return how many findings of each kind there were."""
     return _result(reconcile(**parameters))
+
+
+def forgotten(user_id: str, photos: bool) -> Erasure:
+    """Run the flow `forget_user` and return the receipt; raises `BackendUnavailable` where another run took over."""
+
+    async def run() -> Erasure:
+        receipt = await forget_user(user_id, photos)
+        if receipt is None:
+            raise BackendUnavailable(f"another run is forgetting {user_id}; try again when it is done")
+        return receipt
+
+    return _result(run())
 
 
 def backfilled(watch: Callable[[int, int], None], **parameters: Any) -> tuple[dict[str, Any], bool]:

@@ -66,7 +66,7 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                await _stop(work)
+                await _stop(work)  # Prefect's engine calls every stopped coroutine crashed: so it shows for a moment
                 await self.client.set_flow_run_state(flow_run.id, Cancelled(), force=True)
                 return WarmResult(identifier=str(flow_run.id), status_code=0)
             return WarmResult(identifier=str(flow_run.id), status_code=work.result())

@@ -12,7 +12,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from selfiegate.enrolment import Finding, lost
-from selfiegate.errors import PhotoInProgress, PhotoRejected
+from selfiegate.errors import PhotoInProgress, PhotoRejected, UserForgotten
 from selfiegate.leases import leased
 from selfiegate.model import Claim, Detection, Face, PhotoRef, ReasonCode, Verdict
 from selfiegate.policy import Judgement, judge
@@ -38,15 +38,17 @@ async def process_photo(
 
     Ends Completed, named Accepted, Rejected or NeedsReview; Failed means our fault, never the user's.
     Running it again for the same photo and user returns the stored verdict. Where another run is at it
-    still, it ends InProgress, without a verdict.
+    still, it ends InProgress, and where its user asked to be forgotten, Forgotten, both without a verdict.
     """
     try:
         claim = await claim_photo(photo, user_id, str(flow_run.id), upload_order)
+        if claim.verdict is None:
+            with leased(runtime(), lambda: [] if claim.verdict else [claim]):
+                claim = await reach_verdict(claim)
     except PhotoInProgress as elsewhere:
         return Completed(name="InProgress", message=str(elsewhere))  # type: ignore[return-value]
-    if claim.verdict is None:
-        with leased(runtime(), lambda: [] if claim.verdict else [claim]):
-            claim = await reach_verdict(claim)
+    except UserForgotten as gone:
+        return Completed(name="Forgotten", message=str(gone))  # type: ignore[return-value]
     verdict = claim.verdict
     assert verdict is not None  # noqa: S101  a claim that is decided has one
     if verdict.status != "accepted" and claim.notice not in ("sent", "off"):

@@ -10,9 +10,10 @@ from prefect import State, flow, get_run_logger
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.forget_user import forget_user
 from flows.process_photo import process_photo
 from selfiegate.audit import Kind, Orphan
-from selfiegate.model import Claim, PhotoRef, Verdict
+from selfiegate.model import Claim, Verdict
 from tasks.audits import (
     close_dead_runs,
     count_faces,
@@ -23,6 +24,7 @@ from tasks.audits import (
     reopen_photo,
     show_findings,
 )
+from tasks.erasures import expire_rejected, find_erasures
 
 _SUSPECT = 4
 """Attempts from which on a photo is run by itself."""
@@ -44,6 +46,9 @@ async def reconcile(
     Running it again, or twice at once, changes nothing more. Ends Completed, named Reconciled, with the number of
     findings of each kind; what it found and did is a table among the artifacts.
     """
+    expired, erasures = await expire_rejected(), await find_erasures()
+    for erasure in erasures:
+        await forget_user(erasure.user_id, erasure.photos, erasure.asked_at, return_state=True)
     dead = await close_dead_runs()  # by their claims, which are somebody else's as soon as their photos run again
     rows = await find_unfinished(limit)
     turns = asyncio.Semaphore(at_once)
@@ -61,7 +66,8 @@ async def reconcile(
         if repair and not few:
             get_run_logger().error("%d findings are too many to repair: see what happened to the stores", len(orphans))
     await show_findings(table)
-    found = {**Counter(line["found"] for line in table), **({"runs of dead processes": dead} if dead else {})}
+    also = {"runs of dead processes": dead, "interrupted erasures": len(erasures), "expired photos": expired}
+    found = {**Counter(line["found"] for line in table), **{name: count for name, count in also.items() if count}}
     message = ", ".join(f"{count} {kind}" for kind, count in found.items()) or "nothing to do"
     return Completed(name="Reconciled", message=message, data=found)  # type: ignore[return-value]
 
@@ -71,7 +77,7 @@ async def run_again(row: Claim, turns: asyncio.Semaphore) -> dict[str, str]:
     found = "unfinished photo" if row.verdict is None else "untold user"
     async with turns:
         get_run_logger().info("%s of %s is run again: %s", row.photo.name, row.user_id, found)
-        state = await again(row.photo, row.user_id)
+        state = await again(row)
     return finding(found, row.user_id, row.photo.uri, f"run again: {state.name}")
 
 
@@ -87,17 +93,15 @@ async def look_after(orphan: Orphan, repair: bool) -> dict[str, str]:
 
 async def enrol_again(orphan: Orphan) -> str:
     """Let an accepted photo win its face again; a profile whose face is somebody else's by now goes."""
-    assert orphan.photo is not None  # noqa: S101  a profile has one
-    assert orphan.user_id is not None  # noqa: S101
     done = "listed: the photo or its row can no longer be used"
-    if await reopen_photo(orphan):
-        done = f"run again: {(await again(orphan.photo, orphan.user_id)).name}"
+    if row := await reopen_photo(orphan):
+        done = f"run again: {(await again(row)).name}"
     return f"{done}; removed" if await drop_profile(orphan) else done
 
 
-async def again(photo: PhotoRef, user_id: str) -> State[Verdict | None]:
-    """Run a photo as a run of its own, and wait for its last state."""
-    state: State[Verdict | None] = await process_photo(photo, user_id, return_state=True)
+async def again(row: Claim) -> State[Verdict | None]:
+    """Run a photo as a run of its own, and wait for its last state; its user may have been forgotten since."""
+    state: State[Verdict | None] = await process_photo(row.photo, row.user_id, row.newness, return_state=True)
     return state
 
 

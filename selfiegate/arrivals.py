@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from selfiegate.backfill.listing import LAST_MOMENT
 from selfiegate.errors import WrongInput
 from selfiegate.events import Upload, uploads
 from selfiegate.keys import KeyTemplate
@@ -73,4 +74,4 @@ def _order(upload: Upload) -> str:
     except ValueError:
         raise WrongInput(f"the event's time {upload.time[:40]!r} is not ISO 8601") from None
     time = time.replace(tzinfo=time.tzinfo or UTC)
-    return f"{max(0, int(time.timestamp() * 1e6)):016d}.{upload.sequencer.upper():0>32}"
+    return f"{min(max(0, int(time.timestamp() * 1e6)), LAST_MOMENT):016d}.{upload.sequencer.upper():0>32}"

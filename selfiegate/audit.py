@@ -109,18 +109,18 @@ def remove(rt: Runtime, orphan: Orphan) -> bool:
     return False
 
 
-def reopen(rt: Runtime, orphan: Orphan) -> bool:
+def reopen(rt: Runtime, orphan: Orphan) -> Claim | None:
     """Let an accepted photo be run again whose face or profile is gone; its user is told nothing.
 
-    False where the ledger does not know it, or the photo can no longer be used: what is left then stays as it is.
+    None where the ledger does not know it, or the photo can no longer be used: what is left then stays as it is.
     """
     row = _row(rt, orphan)
     if row is None or (row.verdict and row.status != "accepted"):
-        return False
+        return None
     judgement = judge(rt.faces.detect(row.photo), rt.settings.rules)
     if judgement.face is None or judgement.reasons:
-        return False
-    return row.verdict is None or rt.ledger.reopen(row)
+        return None
+    return row if row.verdict is None or rt.ledger.reopen(row) else None
 
 
 def drop(rt: Runtime, orphan: Orphan) -> bool:
@@ -151,7 +151,8 @@ def _of_face(rt: Runtime, face: EnrolledFace) -> Orphan | None:
     if any(row.verdict is None for row in rows) or (profile and face.face_id in _faces(profile)):
         return None
     if row is None:
-        return Orphan(kind=Kind.FOREIGN_FACE, **about)
+        known = rt.ledger.erasure(face.user_id)  # written by a run that slept while its user was forgotten
+        return Orphan(kind=Kind.FACE if known else Kind.FOREIGN_FACE, **about)
     if row.status == "accepted" and (profile is None or profile.newness < row.newness):
         return Orphan(kind=Kind.LOST_PROFILE, photo=row.photo, **about)
     return Orphan(kind=Kind.FACE, **about)

@@ -27,7 +27,6 @@ class AwsSettings(Value):
     event_buckets: tuple[str, ...] = Field((), description="Events of other buckets are refused; empty: all are taken")
     ledger_table: str = "selfiegate-ledger"
     profiles_table: str = Field("selfiegate-profiles", description="The workshop's table can be used as it is")
-    rejected_days: float = Field(30.0, gt=0, description="After which refused photos leave the ledger")
     queue_url: str | None = Field(None, description="SQS queue of photo events, for the bridge")
     dead_queue_url: str | None = Field(
         None, description="Where the bridge puts events that it cannot read; empty: the queue's own redrive policy"

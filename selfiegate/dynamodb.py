@@ -41,7 +41,9 @@ class Table:
         )
 
     def delete(self, key: Mapping[str, Any], condition: str, **values: Any) -> bool:
-        extra = {"ExpressionAttributeValues": _packed(_colons(values))} if values else {}
+        extra: dict[str, Any] = {"ExpressionAttributeValues": _packed(_colons(values))} if values else {}
+        if names := {mark: name for mark, name in _RESERVED.items() if mark in condition}:
+            extra["ExpressionAttributeNames"] = names
         return self._write("delete_item", Key=_packed(key), ConditionExpression=condition, **extra)
 
     def overwrite(self, key: Mapping[str, Any], item: Mapping[str, Any], condition: str, **values: Any) -> bool:

@@ -31,7 +31,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
-from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested
+from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested, UserForgotten
 from selfiegate.model import (
     Check,
     Claim,
@@ -63,9 +63,19 @@ class Finding(Value):
 def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_order: str = "") -> Claim:
     """Claim a photo for a run; a decided one comes back with its verdict.
 
-    Raises `PhotoInProgress` while another run holds it.
+    Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten, and
+    `UserForgotten` where the photo was uploaded before its user asked for that.
     """
+    erasure = rt.ledger.erasure(user_id)
+    if erasure and erasure.finished_at is None and not (upload_order and erasure.covers_upload(upload_order)):
+        raise BackendUnavailable(_being_forgotten(user_id, photo))  # without a row, which would look like a claim
     claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order)
+    erasure = rt.ledger.erasure(user_id)  # after the claim: see `forgetting`
+    if erasure and (erasure.finished_at is None or erasure.covers(claim)):
+        rt.ledger.remove(claim)
+        if erasure.covers(claim):
+            raise UserForgotten(_forgotten(claim))
+        raise BackendUnavailable(_being_forgotten(user_id, photo))
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
     return claim
@@ -165,6 +175,10 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
         if not is_profile:
             rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
     if not ours:
+        if row is None and _is_forgotten(rt, claim):  # a face that came after the sweep
+            rt.faces.discard(claim.photo, claim.user_id)
+            rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
+        still_ours(rt, claim)  # raises, and knows why
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
 
 
@@ -197,7 +211,11 @@ def settle(
         model=rt.faces.model,
         policy=rt.settings.rules.digest,
     )
-    return rt.ledger.decide(claim, verdict, tell)
+    try:
+        return rt.ledger.decide(claim, verdict, tell)
+    except ClaimLost:
+        still_ours(rt, claim)  # raises `UserForgotten` where that is why
+        raise
 
 
 def notify_user(rt: Runtime, claim: Claim) -> None:
@@ -230,6 +248,21 @@ def lost(match: Match) -> Finding:
 def still_ours(rt: Runtime, claim: Claim) -> Claim:
     """Return the row as it stands; raises `ClaimLost` where another run took over or it is decided."""
     row = rt.ledger.get(claim.photo, claim.user_id)
+    if row is None and _is_forgotten(rt, claim):
+        raise UserForgotten(_forgotten(claim))
     if row is None or row.verdict or (row.owner, row.attempt) != (claim.owner, claim.attempt):
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
     return row
+
+
+def _is_forgotten(rt: Runtime, claim: Claim) -> bool:
+    erasure = rt.ledger.erasure(claim.user_id)
+    return erasure is not None and (erasure.finished_at is None or erasure.covers(claim))
+
+
+def _being_forgotten(user_id: str, photo: PhotoRef) -> str:
+    return f"{user_id} is being forgotten; {photo.name} can be taken after that"
+
+
+def _forgotten(claim: Claim) -> str:
+    return f"{claim.user_id} asked to be forgotten after {claim.photo.name} was uploaded"

@@ -6,6 +6,7 @@
     │   ├── PhotoInProgress    another run holds the claim on this photo
     │   └── StillContested     an older claim on the same face is not decided yet
     ├── ClaimLost              another run took over this photo; this one stops and touches nothing more
+    │   └── UserForgotten      its user asked to be forgotten after it was uploaded
     ├── BackendMisconfigured   the operator's: says what is missing and the setting that mends it
     └── WrongInput             the caller's: names the value and what is allowed
 
@@ -41,6 +42,10 @@ class StillContested(BackendUnavailable):
 
 class ClaimLost(SelfiegateError):
     """Another run took over this photo after this one's lease ran out."""
+
+
+class UserForgotten(ClaimLost):
+    """The photo's user asked to be forgotten after it was uploaded: it is not to be looked at again."""
 
 
 class BackendMisconfigured(SelfiegateError):

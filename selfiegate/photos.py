@@ -57,6 +57,10 @@ class Limits(Value):
     max_bytes: int = Field(25_000_000, gt=0, description="Larger files are refused before they are read")
     max_pixels: int = Field(51_000_000, gt=0, description="Width x height; phones make up to 50 million")
     min_side: int = Field(80, gt=0, description="Pixels; Rekognition takes no less")
+    max_seconds: float = Field(20.0, gt=0, description="Decoding that takes longer is ended; 50 megapixels take 3")
+    jpeg_here: int = Field(
+        1_000_000, ge=0, description="JPEGs of up to so many pixels are decoded in the worker's own process; 0: none is"
+    )
     working_side: int = Field(1280, ge=640, description="Longer side of the picture that faces are sought in")
 
 
@@ -68,12 +72,18 @@ def _enable_heif() -> None:
 
 
 def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode a photo: RGB, upright, without metadata, no side above `max_side`; and its full size.
+    """Decode a photo in this process: RGB, upright, without metadata, no side above `max_side`; and its full size.
 
     The size is (width, height) of the upright original in pixels. Animations are refused: which frame
     would count? Raises `PhotoRejected` with one of the photo's own reasons. JPEGs are read at the size that
-    is wanted; of other formats each pixel takes up to 16 bytes while they are made smaller.
+    is wanted; of other formats each pixel takes up to 16 bytes while they are made smaller. What comes from
+    strangers goes through `isolation.decode`.
     """
+    return loaded(opened(data, limits), max_side)
+
+
+def opened(data: bytes, limits: Limits) -> Image.Image:
+    """Look at a photo's head and refuse what need not be decoded; of a JPEG, by Python alone."""
     image = _open(checked(data, limits.max_pixels))
     if getattr(image, "is_animated", False) and image.format != "MPO" and image.format != "HEIF":
         raise PhotoRejected(ReasonCode.UNSUPPORTED_FORMAT)
@@ -82,6 +92,12 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
         raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
     if min(width, height) < limits.min_side:
         raise PhotoRejected(ReasonCode.PHOTO_TOO_SMALL)
+    return image
+
+
+def loaded(image: Image.Image, max_side: int | None) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode what was opened; see `decode`."""
+    width, height = image.size
     try:
         with _decoders:
             upright = _load(image, max_side)
@@ -94,7 +110,8 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
 def _open(data: bytes) -> Image.Image:
     _enable_heif()
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        # Nothing that begins like a JPEG reaches another parser: small JPEGs are opened in the worker.
+        return Image.open(io.BytesIO(data), formats=("JPEG",) if data.startswith(_PLAIN[0]) else FORMATS)
     except Image.DecompressionBombError:
         raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE) from None
     except Exception as error:

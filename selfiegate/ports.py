@@ -20,6 +20,7 @@ from selfiegate.model import (
     Contest,
     Detection,
     EnrolledFace,
+    Erasure,
     GalleryStats,
     Match,
     PhotoRef,
@@ -84,6 +85,12 @@ class FaceBackend(Protocol):
 
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through all enrolled faces; one that is enrolled meanwhile may be missed or not."""
+
+    def faces_of(self, user_id: str) -> Sequence[str]:
+        """Return the ids of all faces enrolled for a user."""
+
+    def template(self, face_id: str) -> Sequence[float] | None:
+        """Return the numbers that are kept of a face; None where there are none, or the backend gives none out."""
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled."""
@@ -151,6 +158,9 @@ class PhotoStore(Protocol):
         Raises `WrongInput` where this version is gone.
         """
 
+    def erase(self, photo: PhotoRef) -> None:
+        """Remove a photo for good: in S3 all versions of its key, on disk the file while it is this version."""
+
 
 class ThumbnailStore(Protocol):
     """Where thumbnails lie, one object per photo version and size."""
@@ -161,8 +171,14 @@ class ThumbnailStore(Protocol):
     def remove(self, folder: str) -> None:
         """Remove all thumbnails whose keys begin with this folder; none is fine."""
 
-    def keys(self) -> Sequence[str]:
-        """List all keys."""
+    def erase(self, uri: str) -> None:
+        """Remove a thumbnail that an older system put here, by its address; one that lies elsewhere is left."""
+
+    def read(self, key: str) -> bytes | None:
+        """Return a thumbnail, None where there is none."""
+
+    def keys(self, folder: str = "") -> Sequence[str]:
+        """List all keys, or those that lie in a folder or below it."""
 
 
 class Ledger(Protocol):
@@ -225,6 +241,24 @@ class Ledger(Protocol):
 
     def reopen(self, claim: Claim) -> bool:
         """Turn an accepted row back into a pending one that nobody holds; False where it is not accepted."""
+
+    def remove(self, claim: Claim) -> bool:
+        """Remove a row, decided or not; False unless its owner and attempt are the claim's."""
+
+    def expire(self, before: int) -> int:
+        """Remove rejected rows first claimed before this time (microseconds since 1970); return how many.
+
+        0 where the store does so by itself.
+        """
+
+    def erasure(self, user_id: str) -> Erasure | None:
+        """Return what is known of a user's wish to be forgotten; written before this call, it is seen."""
+
+    def put_erasure(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+        """Store it; False if what is stored now is not `replacing` (compared by revision)."""
+
+    def erasures(self) -> Sequence[Erasure]:
+        """Return those that are not finished."""
 
 
 class Profiles(Protocol):

@@ -15,14 +15,20 @@ def holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
     """Return the pending rows that the matched face may belong to, or None where it is held for good.
 
     A face of a user without any row (enrolled by an older system, say) is held. No rows to return means
-    that none explains the face: its claim was just lost, and it is gone by now.
+    that none explains the face: its claim was just lost, or its user forgotten, and it is gone by now.
     """
     rows = rt.ledger.claims_of(match.user_id)
     exact = [row for row in rows if row.face_id == match.face_id]
     if exact:
         return exact if all(row.status == "pending" for row in exact) else None
     profile = rt.profiles.get(match.user_id)
-    if not rows or (profile and profile.face_id == match.face_id):
+    is_profile = profile is not None and profile.face_id == match.face_id
+    if not rows:
+        erasure = rt.ledger.erasure(match.user_id)
+        if erasure is None or (is_profile and erasure.finished_at is not None):
+            return None
+        return []
+    if is_profile:
         return None
     return [row for row in rows if row.status == "pending" and row.face_id is None]  # enrolled, not yet noted
 

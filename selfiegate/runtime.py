@@ -80,7 +80,7 @@ def open_records(settings: Settings) -> tuple[Ledger, Profiles]:
             from selfiegate.stores.dynamodb import DynamoLedger
             from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 
-            return DynamoLedger(settings.aws), DynamoProfiles(settings.aws)
+            return DynamoLedger(settings.aws, settings.rejected_days), DynamoProfiles(settings.aws)
 
 
 def _thumbnails(settings: Settings) -> ThumbnailStore:

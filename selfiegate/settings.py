@@ -91,6 +91,7 @@ class Settings(BaseSettings):
         None,
         description="Object metadata that names the user, e.g. user-id (x-amz-meta-user-id), in key_template's place",
     )
+    rejected_days: float = Field(30.0, gt=0, description="After which rejected photos leave the ledger")
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
     lease_s: float = Field(

@@ -10,8 +10,9 @@ from typing import Literal
 from PIL import Image
 from pydantic import Field
 
+from selfiegate.isolation import decode
 from selfiegate.model import Box, PhotoRef, Value
-from selfiegate.photos import Limits, decode
+from selfiegate.photos import Limits
 
 
 class ThumbnailSettings(Value):
@@ -30,7 +31,13 @@ class ThumbnailSettings(Value):
 
 def folder(photo: PhotoRef, user_id: str) -> str:
     """Return where a photo's thumbnails lie; equal photos of equal users share it, nobody else does."""
-    return f"{_slug(user_id)}/{photo.id}"
+    return f"{home(user_id)}/{photo.id}"
+
+
+def home(user_id: str) -> str:
+    """Return where a user's thumbnails lie, named like the user id and unique to it (at most 57 characters)."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", user_id).strip(".")[:40]
+    return f"{readable}-{hashlib.sha256(user_id.encode()).hexdigest()[:16]}"
 
 
 def key(photo: PhotoRef, user_id: str, size: str, settings: ThumbnailSettings) -> str:
@@ -47,12 +54,6 @@ def render(data: bytes, face: Box, settings: ThumbnailSettings, limits: Limits) 
     if settings.square:
         picture = picture.crop(_square(picture.size, face))
     return {f"{w}x{h}": _encode(_fit(picture, (w, h)), settings) for w, h in settings.sizes}
-
-
-def _slug(user_id: str) -> str:
-    """Return a file name that reads like the user id and is unique to it (at most 57 characters)."""
-    readable = re.sub(r"[^A-Za-z0-9_.-]+", "_", user_id).strip(".")[:40]
-    return f"{readable}-{hashlib.sha256(user_id.encode()).hexdigest()[:16]}"
 
 
 def _square(size: tuple[int, int], face: Box) -> tuple[int, int, int, int]:

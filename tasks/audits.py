@@ -46,7 +46,7 @@ def remove_orphan(orphan: Orphan) -> bool:
 
 
 @step("reopen {orphan.name}")
-def reopen_photo(orphan: Orphan) -> bool:
+def reopen_photo(orphan: Orphan) -> Claim | None:
     """Let a photo whose face is gone be run again."""
     return audit.reopen(runtime(), orphan)
 

@@ -585,7 +585,7 @@ def outcome(data: bytes, limits: Limits) -> str:
     try:
         picture, size = decode(data, limits, SIDE)
     except PhotoRejected as rejected:
-        return f"out of memory, {rejected}" if _for_want_of_memory(rejected) else rejected.code
+        return f"out of memory, {rejected}" if for_want_of_memory(rejected) else rejected.code
     except BaseException as error:  # noqa: BLE001, RUF100  this is what is looked for
         return f"raised {type(error).__name__}: {error}"
     try:
@@ -597,7 +597,8 @@ def outcome(data: bytes, limits: Limits) -> str:
     return "picture" if fine else f"a picture of {picture.mode} {picture.size}, {size}"
 
 
-def _for_want_of_memory(error: BaseException | None) -> bool:
+def for_want_of_memory(error: BaseException | None) -> bool:
+    """Say whether a MemoryError is among the causes."""
     while error:
         if isinstance(error, MemoryError):
             return True

@@ -61,6 +61,29 @@ class Failing:
         return call
 
 
+class Meanwhile:
+    """A collaborator during one call of which something else happens, once, before or after the call's work."""
+
+    def __init__(self, real: Any, method: str, after: bool, what: Callable[[], object]) -> None:
+        self._real, self._method, self._after, self._what, self.left = real, method, after, what, 1
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._real, name)
+        return self._disturbed(real) if name == self._method and self.left else real
+
+    def _disturbed(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if not self._after:
+                self._what()
+                return real(*args, **kwargs)
+            result = real(*args, **kwargs)
+            self._what()
+            return result
+
+        return call
+
+
 def assert_consistent(rt: Runtime, *photos: tuple[PhotoRef, str]) -> None:
     """Hold the stores against each other: every face and thumbnail has its profile, and the reverse."""
     claims = [claim for photo, user_id in photos if (claim := rt.ledger.get(photo, user_id))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageEnhance
 
+from deployments.demo_photos import ANOTHER, WORKSHOP, draw
 from deployments.up import Local, running
 from selfiegate.aws import client
 from selfiegate.model import Claim, PhotoRef
@@ -37,6 +40,20 @@ class Traffic:
         photo = S3Photos(aws, self.rt.settings.photos).put(str(aws.photo_bucket), key, file.read_bytes(), {})
         self.sent[photo, user_id] = time.monotonic()
         return photo, user_id
+
+    def people(self, count: int, skip: int = 0) -> Sequence[tuple[Path, str]]:
+        """Return one photo each with a user: of different people where there are any, else of two over and over."""
+        if LFW.is_dir():
+            return lfw(count, skip)
+        folder = self.local.folder / "people"
+        folder.mkdir(exist_ok=True)
+        draw(folder)
+        made = []
+        for n in range(skip, skip + count):
+            with Image.open(folder / (WORKSHOP[0], ANOTHER)[n % 2]) as portrait:
+                ImageEnhance.Brightness(portrait).enhance(0.9 + n / 500).save(folder / f"{n}.png")
+            made.append((folder / f"{n}.png", f"user-{n}"))
+        return made
 
     def send(self, body: str) -> None:
         """Put a message into the queue as somebody else would."""
@@ -94,7 +111,11 @@ class Traffic:
 
 @contextmanager
 def traffic(folder: Path, **env: str) -> Iterator[Traffic]:
-    """Start everything below a folder, as it would be without what conftest.py sets."""
+    """Start everything below a folder, as it would be without what conftest.py sets.
+
+    Sees that the signals are left alone: it outlives the tests that conftest.py watches.
+    """
+    signals = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         for name in [name for name in os.environ if name.startswith(("PREFECT_SERVER_", "PREFECT_LOGGING_"))]:
             patch.delenv(name)
@@ -106,6 +127,7 @@ def traffic(folder: Path, **env: str) -> Iterator[Traffic]:
             if name.startswith(("SELFIEGATE_", "AWS_")):
                 patch.setenv(name, value)
         yield Traffic(local, open_runtime(load_settings()))
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == signals
 
 
 def lfw(count: int, skip: int = 0) -> Sequence[tuple[Path, str]]:

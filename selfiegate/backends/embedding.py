@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfiegate.errors import BackendUnavailable, PhotoRejected
+from selfiegate.isolation import decode
 from selfiegate.model import Detection, EnrolledFace, Face, GalleryStats, Match, PhotoRef, ReasonCode
-from selfiegate.photos import Limits, decode
+from selfiegate.photos import Limits
 from selfiegate.ports import Gallery, PhotoStore, Thresholds
 
 _REMEMBERED = 64
@@ -126,6 +127,15 @@ class EmbeddingBackend:
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through all enrolled faces."""
         return self._gallery.faces()
+
+    def faces_of(self, user_id: str) -> Sequence[str]:
+        """Return the ids of a user's faces."""
+        return self._gallery.faces_of(user_id)
+
+    def template(self, face_id: str) -> Sequence[float] | None:
+        """Return a face's embedding."""
+        stored = self._gallery.embedding(face_id)
+        return None if stored is None else [float(value) for value in stored]
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled."""

@@ -22,8 +22,9 @@ from botocore.exceptions import ClientError
 
 from selfiegate.aws import AwsSettings, client, code_of, throttle, translated
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
+from selfiegate.isolation import decode
 from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, ReasonCode
-from selfiegate.photos import Limits, canonical_jpeg, decode, is_plain
+from selfiegate.photos import Limits, canonical_jpeg, is_plain
 from selfiegate.ports import PhotoStore, Thresholds
 from selfiegate.rekognition_shapes import area, external_id, face_of, matches, user_id_from
 
@@ -182,6 +183,14 @@ class RekognitionBackend:
         for face in self._faces():
             external = face.get("ExternalImageId", face["FaceId"])
             yield EnrolledFace(face_id=face["FaceId"], user_id=user_id_from(external), origin=external)
+
+    def faces_of(self, user_id: str) -> Sequence[str]:
+        """Return the ids of a user's faces, by listing the collection."""
+        return [face.face_id for face in self.faces() if face.user_id == user_id]
+
+    def template(self, face_id: str) -> Sequence[float] | None:
+        """Return None: Amazon keeps it."""
+        return None
 
     def stats(self) -> GalleryStats:
         """Count what is enrolled, by listing it."""

@@ -29,6 +29,7 @@ from selfiegate.errors import (
     PhotoInProgress,
     PhotoRejected,
     SelfiegateError,
+    UserForgotten,
 )
 from selfiegate.leases import leased
 from selfiegate.model import Detection, ReasonCode
@@ -119,6 +120,9 @@ class Chunk:
             one.claim = enrolment.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
         except PhotoInProgress as elsewhere:
             one.again = elsewhere
+            return
+        except UserForgotten as gone:
+            one.ended = outcome(one, "skipped", str(gone))
             return
         if one.claim.verdict:
             one.ended = outcome(one, "skipped")

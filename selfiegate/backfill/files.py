@@ -18,8 +18,9 @@ from typing import Any, Self
 from selfiegate.backfill import sheet
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.errors import PhotoRejected, SelfiegateError, WrongInput
+from selfiegate.isolation import decode
 from selfiegate.model import PhotoRef
-from selfiegate.photos import Limits, decode
+from selfiegate.photos import Limits
 from selfiegate.ports import PhotoStore
 from selfiegate.private import create_file
 

@@ -9,6 +9,7 @@ from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.enrolment import Finding, search_gallery
 from selfiegate.errors import BackendMisconfigured
+from selfiegate.forgetting import is_forgotten
 from selfiegate.model import Claim
 from selfiegate.policy import judge
 from selfiegate.runtime import Runtime
@@ -27,6 +28,8 @@ def _outcome(rt: Runtime, entry: Entry) -> Outcome:
     try:
         photo = pinned(rt.photos, entry)
         row = rt.ledger.get(photo, entry.user_id)
+        if is_forgotten(rt.ledger, entry.user_id, entry.upload_order):
+            return Outcome(**about, status="skipped", why="its user asked to be forgotten", photo=photo)
         judgement, finding = judge(rt.faces.detect(photo), rt.settings.rules), Finding()
         if judgement.face and not judgement.reasons:
             claim = Claim(photo=photo, user_id=entry.user_id, claimed_at=0, owner="", lease_until=0)

@@ -2,7 +2,8 @@
 
 The table has the HASH key `user_id` and the RANGE key `photo_id`, so that a user's rows are read
 consistently (an index would lag behind); a sparse index `unfinished` (HASH `unfinished`, RANGE `lease_until`)
-finds rows with work left, and TTL on `expires_at` forgets refused ones.
+finds rows with work left, and TTL on `expires_at` forgets refused ones. A user's erasure is one more item beside the
+user's rows, with `erasure` in the place of a photo's id.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.dynamodb import Table
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Contest, PhotoRef, Verdict
+from selfiegate.model import Claim, Contest, Erasure, PhotoRef, Verdict
 
 _UNDECIDED = "#status IN (:pending, :accepting)"
 _OURS = "#owner = :owner AND attempt = :attempt"
@@ -26,9 +27,10 @@ _OURS = "#owner = :owner AND attempt = :attempt"
 class DynamoLedger:
     """The ledger for any number of machines."""
 
-    def __init__(self, settings: AwsSettings) -> None:
+    def __init__(self, settings: AwsSettings, rejected_days: float = 30.0) -> None:
+        """`rejected_days` after it is decided, a rejected photo's row may be removed by DynamoDB."""
         self._table = Table(settings, settings.ledger_table)
-        self._rejected_s = settings.rejected_days * 86_400
+        self._rejected_s = rejected_days * 86_400
 
     def batch(self) -> AbstractContextManager[object]:
         """Write each at once: a conditional write stands by itself."""
@@ -63,8 +65,8 @@ class DynamoLedger:
 
     def claims_of(self, user_id: str) -> Sequence[Claim]:
         """Return all rows of a user, oldest first."""
-        rows = map(_claim, self._table.query("user_id = :user_id", user_id=user_id))
-        return sorted(rows, key=lambda row: row.seniority)
+        found = self._table.query("user_id = :user_id", user_id=user_id)
+        return sorted(map(_claim, filter(_is_row, found)), key=lambda row: row.seniority)
 
     def note_face(self, claim: Claim, face_id: str) -> bool:
         """Record the face enrolled for an undecided row."""
@@ -153,7 +155,7 @@ class DynamoLedger:
         found = self._table.query(
             "unfinished = :yes AND lease_until < :before", index="unfinished", yes="yes", before=before
         )
-        return sorted(map(_claim, found), key=lambda row: row.seniority)
+        return sorted(map(_claim, filter(_is_row, found)), key=lambda row: row.seniority)
 
     def reopen(self, claim: Claim) -> bool:
         """Turn an accepted row back into a pending one that nobody holds."""
@@ -171,6 +173,36 @@ class DynamoLedger:
             one=1,
         )
 
+    def remove(self, claim: Claim) -> bool:
+        """Remove a row."""
+        return self._table.delete(_key(claim), _OURS, owner=claim.owner, attempt=claim.attempt)
+
+    def expire(self, before: int) -> int:
+        """Do nothing: TTL does."""
+        return 0
+
+    def erasure(self, user_id: str) -> Erasure | None:
+        """Return a user's erasure, or None."""
+        item = self._table.get({"user_id": user_id, "photo_id": _ERASURE})
+        return _erasure(item) if item else None
+
+    def put_erasure(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+        """Store an erasure unless something else than `replacing` is stored now."""
+        item: dict[str, Any] = {"user_id": erasure.user_id, "photo_id": _ERASURE, "revision": erasure.revision}
+        item["erasure"] = erasure.model_dump_json()
+        if erasure.finished_at is None:
+            item |= {"unfinished": "yes", "lease_until": _ERASING}
+        if replacing is None:
+            return self._table.put(item, "attribute_not_exists(user_id)")
+        return self._table.put(item, "revision = :replaced", replaced=replacing.revision)
+
+    def erasures(self) -> Sequence[Erasure]:
+        """Return those that are not finished, as of a moment ago."""
+        found = self._table.query(
+            "unfinished = :yes AND lease_until = :mark", index="unfinished", yes="yes", mark=_ERASING
+        )
+        return [_erasure(item) for item in found]
+
     def _change(self, claim: Claim, change: str, condition: str, **values: Any) -> bool:
         ours = f"{_OURS} AND {condition}" if condition else _OURS
         used = {name: value for name, value in values.items() if f":{name}" in f"{change} {ours}"}
@@ -178,6 +210,20 @@ class DynamoLedger:
 
 
 _STATES = {"pending": "pending", "accepting": "accepting"}
+
+
+_ERASURE = "erasure"
+"""In the place of a photo's id, which is 32 hex digits."""
+_ERASING = -1
+"""In the place of a lease's end, which marks unfinished erasures in the index."""
+
+
+def _is_row(item: Mapping[str, Any]) -> bool:
+    return bool(item["photo_id"] != _ERASURE)
+
+
+def _erasure(item: Mapping[str, Any]) -> Erasure:
+    return Erasure.model_validate_json(item["erasure"])
 
 
 def _now() -> int:

@@ -21,6 +21,8 @@ from selfiegate.text import plain
 
 _LONGEST = 4096
 """Characters of a name that an error repeats."""
+_MOST = 100_000_000
+"""Bytes of a thumbnail: more than any has."""
 _NO_FILE = {errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EILSEQ}
 """What no retry mends: links in circles, names too long, sockets."""
 
@@ -63,6 +65,18 @@ class FolderPhotos:
     def metadata(self, photo: PhotoRef) -> Mapping[str, str]:
         """Files have none."""
         return {}
+
+    def erase(self, photo: PhotoRef) -> None:
+        """Remove the file, if its bytes are still the ones that were pinned."""
+        path = Path(photo.bucket, photo.key)
+        try:
+            if self.find(str(path)) == photo:
+                path.unlink(missing_ok=True)
+        except WrongInput as unreadable:
+            if os.path.lexists(path):
+                raise BackendMisconfigured(f"cannot remove {plain(photo.uri)}: {unreadable}") from unreadable
+        except OSError as error:
+            raise BackendMisconfigured(f"cannot remove {plain(photo.uri)}: {error.strerror}") from error
 
     def _digest(self, file: int) -> str:
         """Hash a file; of one too large to be read only what tells it from others: it may be as long as a disk."""
@@ -127,9 +141,24 @@ class FolderThumbnails:
             with suppress(OSError):  # not empty, or gone already
                 path.parent.rmdir()
 
-    def keys(self) -> Sequence[str]:
-        """List all keys."""
-        files = (path for path in self._root.rglob("*") if path.is_file())
+    def erase(self, uri: str) -> None:
+        """Leave it: no older system put any here."""
+
+    def read(self, key: str) -> bytes | None:
+        """Return a thumbnail."""
+        path = self._path(key)
+        try:
+            with _open_regular(path) as file:
+                return _whole(file, _MOST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise BackendUnavailable(f"cannot read {path}: {error}") from error
+
+    def keys(self, folder: str = "") -> Sequence[str]:
+        """List all keys, or those below a folder."""
+        top = self._path(folder) if folder else self._root
+        files = (path for path in top.rglob("*") if path.is_file())
         return sorted(path.relative_to(self._root).as_posix() for path in files)
 
     def _path(self, key: str) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from selfiegate.errors import ClaimLost, PhotoRejected, WrongInput
-from selfiegate.model import Claim, Contest, PhotoRef, Profile, ReasonCode, Verdict
+from selfiegate.model import Claim, Contest, Erasure, PhotoRef, Profile, ReasonCode, Verdict
 
 _UNDECIDED = ("pending", "accepting")
 
@@ -44,6 +44,10 @@ class MemoryPhotos:
         """There is none."""
         return {}
 
+    def erase(self, photo: PhotoRef) -> None:
+        """Remove a photo."""
+        self._photos.pop(photo.key, None)
+
 
 class MemoryThumbnails:
     """Thumbnails by key."""
@@ -61,9 +65,16 @@ class MemoryThumbnails:
         for key in [key for key in self.files if key.startswith(f"{folder}/")]:
             del self.files[key]
 
-    def keys(self) -> Sequence[str]:
-        """List all keys."""
-        return list(self.files)
+    def erase(self, uri: str) -> None:
+        """Leave it: no older system put any here."""
+
+    def read(self, key: str) -> bytes | None:
+        """Return a thumbnail."""
+        return self.files.get(key)
+
+    def keys(self, folder: str = "") -> Sequence[str]:
+        """List all keys, or those below a folder."""
+        return [key for key in self.files if not folder or key.startswith(f"{folder}/")]
 
 
 class MemoryLedger:
@@ -72,6 +83,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], Claim] = {}
         self._tokens: dict[tuple[str, str], str] = {}
+        self._erasures: dict[str, Erasure] = {}
         self._lock = threading.Lock()
 
     def batch(self) -> AbstractContextManager[object]:
@@ -191,6 +203,41 @@ class MemoryLedger:
         return self._change(
             claim, lambda row: row.status == "accepted", lambda row: {**free, "attempt": row.attempt + 1}
         )
+
+    def remove(self, claim: Claim) -> bool:
+        """Remove a row."""
+        with self._lock:
+            row = self._rows.get((claim.user_id, claim.photo.id))
+            if row is None or not _ours(row, claim):
+                return False
+            del self._rows[claim.user_id, claim.photo.id]
+            return True
+
+    def expire(self, before: int) -> int:
+        """Remove rejected rows first claimed before this time."""
+        with self._lock:
+            old = [key for key, row in self._rows.items() if row.status == "rejected" and row.claimed_at < before]
+            for key in old:
+                del self._rows[key]
+        return len(old)
+
+    def erasure(self, user_id: str) -> Erasure | None:
+        """Return a user's erasure, or None."""
+        return self._erasures.get(user_id)
+
+    def put_erasure(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+        """Store an erasure unless something else than `replacing` is stored now."""
+        with self._lock:
+            stored = self._erasures.get(erasure.user_id)
+            if (stored and stored.revision) != (replacing and replacing.revision):
+                return False
+            self._erasures[erasure.user_id] = erasure
+            return True
+
+    def erasures(self) -> Sequence[Erasure]:
+        """Return those that are not finished."""
+        with self._lock:
+            return [one for one in self._erasures.values() if one.finished_at is None]
 
     def _change(
         self, claim: Claim, allowed: Callable[[Claim], bool], update: Callable[[Claim], dict[str, object]]

@@ -27,6 +27,10 @@ class RoutedPhotos:
         """Return what the uploader wrote beside this version."""
         return self._store(photo.uri).metadata(photo)
 
+    def erase(self, photo: PhotoRef) -> None:
+        """Remove a photo for good."""
+        self._store(photo.uri).erase(photo)
+
     def _store(self, uri: str) -> PhotoStore:
         return self._s3 if uri.startswith("s3://") else self._folder
 

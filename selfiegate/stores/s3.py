@@ -56,6 +56,22 @@ class S3Photos:
             raise WrongInput(f"there is no photo {photo.uri!r} of version {photo.version!r}")
         return {name.lower(): _decoded(text) for name, text in head["Metadata"].items()}
 
+    def erase(self, photo: PhotoRef) -> None:
+        """Remove all versions of a photo's key, and its delete markers."""
+        with translated(f"s3:DeleteObjectVersion on {photo.uri}"):
+            pages = client("s3", self._settings).get_paginator("list_object_versions")
+            try:
+                for page in pages.paginate(Bucket=photo.bucket, Prefix=photo.key):
+                    for found in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+                        if found["Key"] == photo.key:
+                            self._delete(photo, found["VersionId"])
+            except ClientError as error:
+                if code_of(error) != "NoSuchBucket":
+                    raise
+
+    def _delete(self, photo: PhotoRef, version: str) -> None:
+        client("s3", self._settings).delete_object(Bucket=photo.bucket, Key=photo.key, VersionId=version)
+
     def put(self, bucket: str, key: str, data: bytes, metadata: Mapping[str, str]) -> PhotoRef:
         """Upload a photo and return its reference."""
         with translated(f"s3:PutObject on s3://{bucket}/{key}"):
@@ -109,10 +125,29 @@ class S3Thumbnails:
             for key in self._keys(f"{folder}/"):
                 client("s3", self._settings).delete_object(Bucket=self._bucket, Key=key)
 
-    def keys(self) -> Sequence[str]:
-        """List all keys."""
+    def erase(self, uri: str) -> None:
+        """Remove a thumbnail by its address, where that is in this bucket."""
+        key = uri.removeprefix(f"s3://{self._bucket}/")
+        if key != uri:
+            with translated(f"s3:DeleteObject on {self._bucket}"):
+                client("s3", self._settings).delete_object(Bucket=self._bucket, Key=key)
+
+    def read(self, key: str) -> bytes | None:
+        """Return a thumbnail."""
+        with translated(f"s3:GetObject on {self._bucket}"):
+            try:
+                found = client("s3", self._settings).get_object(Bucket=self._bucket, Key=key)
+            except ClientError as error:
+                if code_of(error) in _GONE:
+                    return None
+                raise
+            data: bytes = found["Body"].read()
+            return data
+
+    def keys(self, folder: str = "") -> Sequence[str]:
+        """List all keys, or those below a folder."""
         with translated(f"s3:ListBucket on {self._bucket}"):
-            return self._keys("")
+            return self._keys(f"{folder}/" if folder else "")
 
     def _keys(self, prefix: str) -> list[str]:
         pages = client("s3", self._settings).get_paginator("list_objects_v2")

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, Erasure, PhotoRef, Profile, Verdict
 from selfiegate.sqlite import Database
 
 _LEDGER = """
@@ -34,7 +34,12 @@ CREATE TABLE IF NOT EXISTS claims (
     upload_order TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (user_id, photo_id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON claims (lease_until)
-    WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'))
+    WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'));
+CREATE INDEX IF NOT EXISTS rejected ON claims (claimed_at) WHERE status = 'rejected';
+CREATE TABLE IF NOT EXISTS erasures (
+    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, finished INTEGER NOT NULL, erasure TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS erasing ON erasures (user_id) WHERE NOT finished
 """
 
 _PROFILES = """
@@ -172,6 +177,32 @@ class SqliteLedger:
         sql = f"""UPDATE claims SET status = 'pending', verdict = NULL, face_id = NULL, contests = '[]',
             lease_until = 0, notice = 'off', attempt = attempt + 1 {_ROW} AND status = 'accepted'"""
         return self._changed(sql, *_row(claim))
+
+    def remove(self, claim: Claim) -> bool:
+        """Remove a row."""
+        return self._changed(f"DELETE FROM claims {_OURS}", *_ours(claim))
+
+    def expire(self, before: int) -> int:
+        """Remove rejected rows first claimed before this time."""
+        return self._db.execute("DELETE FROM claims WHERE status = 'rejected' AND claimed_at < ?", before)
+
+    def erasure(self, user_id: str) -> Erasure | None:
+        """Return a user's erasure, or None."""
+        rows = self._db.read("SELECT erasure FROM erasures WHERE user_id = ?", user_id)
+        return Erasure.model_validate_json(rows[0][0]) if rows else None
+
+    def put_erasure(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+        """Store an erasure unless something else than `replacing` is stored now."""
+        values = erasure.revision, erasure.finished_at is not None, erasure.model_dump_json()
+        if replacing is None:
+            return self._changed("INSERT OR IGNORE INTO erasures VALUES (?, ?, ?, ?)", erasure.user_id, *values)
+        sql = "UPDATE erasures SET revision = ?, finished = ?, erasure = ? WHERE user_id = ? AND revision = ?"
+        return self._changed(sql, *values, erasure.user_id, replacing.revision)
+
+    def erasures(self) -> Sequence[Erasure]:
+        """Return those that are not finished."""
+        rows = self._db.read("SELECT erasure FROM erasures WHERE NOT finished ORDER BY user_id")
+        return [Erasure.model_validate_json(row[0]) for row in rows]
 
     def _changed(self, sql: str, *parameters: object) -> bool:
         return self._db.execute(sql, *parameters) == 1

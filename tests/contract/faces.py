@@ -114,3 +114,18 @@ class FaceBackendContract:
 
         assert faces.stats().faces == 0
         assert (held, faces.holds(face_id)) == (True, False)
+
+    def test_a_users_faces_are_listed(
+        self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef, bob: PhotoRef
+    ) -> None:
+        mine = {faces.enrol(ann, "user_a"), faces.enrol(ann_again, "user_a")}
+        faces.enrol(bob, "user_b")
+
+        assert set(faces.faces_of("user_a")) == mine
+        assert list(faces.faces_of("user_c")) == []
+
+    def test_what_is_given_out_of_a_face_is_its_own(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
+        given = [faces.template(faces.enrol(photo, user)) for photo, user in ((ann, "user_a"), (bob, "user_b"))]
+
+        assert given == [None, None] or (all(given) and given[0] != given[1])
+        assert faces.template("00000000-0000-0000-0000-000000000000") is None

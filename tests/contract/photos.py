@@ -47,6 +47,17 @@ class PhotoStoreContract:
         with pytest.raises(WrongInput, match=r"nowhere\.jpg"):
             photos.find("nowhere.jpg")
 
+    def test_an_erased_photo_is_gone(self, photos: PhotoStore, upload: Upload) -> None:
+        uri = upload(b"selfie")
+        reference = photos.find(uri)
+        photos.erase(reference)
+        photos.erase(reference)
+
+        with pytest.raises(PhotoRejected, match="unreadable_photo"):
+            photos.read(reference)
+        with pytest.raises(WrongInput):
+            photos.find(uri)
+
 
 class ThumbnailStoreContract:
     @pytest.fixture
@@ -77,3 +88,17 @@ class ThumbnailStoreContract:
         thumbnails.remove("ann@example.com/photo")
 
         assert list(thumbnails.keys()) == ["ann@example.com/photo2/1.jpg"]
+
+    def test_a_thumbnail_is_read_as_it_was_put(self, thumbnails: ThumbnailStore) -> None:
+        thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+
+        assert thumbnails.read("ann/photo/250x250.jpg") == b"small"
+        assert thumbnails.read("ann/photo/100x100.jpg") is None
+
+    def test_a_folders_keys_are_those_below_it(self, thumbnails: ThumbnailStore) -> None:
+        for key in ("ann/photo/1.jpg", "ann/photo2/1.jpg", "anna/photo/1.jpg"):
+            thumbnails.put(key, b"small", "image/jpeg")
+
+        assert sorted(thumbnails.keys("ann")) == ["ann/photo/1.jpg", "ann/photo2/1.jpg"]
+        assert list(thumbnails.keys("ann/photo")) == ["ann/photo/1.jpg"]
+        assert list(thumbnails.keys("bob")) == []

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, Erasure, PhotoRef, Profile, Verdict
 from selfiegate.ports import Ledger, Profiles
 
 PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
@@ -25,6 +25,8 @@ FAR = 2**62
 
 
 class LedgerContract:
+    expires_by_itself = False
+
     @pytest.fixture
     def ledger(self) -> Ledger:
         raise NotImplementedError
@@ -225,19 +227,68 @@ class LedgerContract:
 
         assert other.newness == again.newness == "0000000000000001.0A" < claim.newness
 
+    def test_a_removed_row_is_gone_and_its_run_is_fenced(self, ledger: Ledger, claim: Claim) -> None:
+        other = ledger.claim(PHOTO, "bob", "run-2", lease_s=60)
+        assert not ledger.remove(claim.model_copy(update={"attempt": 2}))
+        assert ledger.remove(claim)
+        assert not ledger.remove(claim)
 
-def profile(revision: int = 1, **changes: object) -> Profile:
-    values = {
-        "user_id": "ann",
-        "photo": PHOTO,
-        "face_id": "face",
-        "thumbnails": {"250x250": "somewhere"},
-        "model": "m",
-        "newness": "1",
-        "enrolled_at": datetime(2026, 1, 1, tzinfo=UTC),
-        "revision": revision,
-    }
-    return Profile.model_validate({**values, **changes})
+        assert ledger.get(PHOTO, "ann") is None
+        assert list(ledger.claims_of("ann")) == []
+        assert not any(
+            (ledger.renew(claim, 60), ledger.note_face(claim, "face"), ledger.accept(claim), ledger.release(claim))
+        )
+        with pytest.raises(ClaimLost):
+            ledger.decide(claim, verdict("rejected", None))
+        assert ledger.begin_notice(claim, 60) is None
+        assert not ledger.reopen(claim)
+        assert ledger.get(PHOTO, "ann") is None
+        assert ledger.get(PHOTO, "bob") == other
+
+    def test_a_photo_may_be_claimed_anew_where_its_row_was_removed(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.decide(claim, verdict("rejected", None))
+        ledger.remove(claim)
+        again = ledger.claim(PHOTO, "ann", "run-2", lease_s=60)
+
+        assert (again.owner, again.attempt, again.status, again.verdict) == ("run-2", 1, "pending", None)
+
+    def test_old_rejected_rows_expire_and_others_stay(self, ledger: Ledger, claim: Claim) -> None:
+        other = ledger.claim(PHOTO, "bob", "run-2", lease_s=60)
+        ledger.decide(claim, verdict("rejected", None))
+
+        assert ledger.expire(before=claim.claimed_at) == 0
+        assert ledger.expire(before=FAR) == (0 if self.expires_by_itself else 1)
+        assert (ledger.get(PHOTO, "ann") is None) is not self.expires_by_itself
+        assert ledger.get(PHOTO, "bob") == other
+
+    def test_an_erasure_is_replaced_only_by_who_read_it(self, ledger: Ledger) -> None:
+        first = Erasure(user_id="ann", asked_at=1, run="run-1", photos=True, found=(("face", "f"),))
+        second = first.model_copy(update={"run": "run-2", "revision": 2})
+
+        assert ledger.erasure("ann") is None
+        assert ledger.put_erasure(first, replacing=None)
+        assert not ledger.put_erasure(second, replacing=None)
+        assert ledger.erasure("ann") == first
+        assert ledger.put_erasure(second, replacing=first)
+        assert not ledger.put_erasure(second, replacing=first)
+        assert ledger.erasure("ann") == second
+        assert ledger.erasure("bob") is None
+
+    def test_unfinished_erasures_are_listed(self, ledger: Ledger) -> None:
+        for user_id in ("ann", "bob"):
+            ledger.put_erasure(Erasure(user_id=user_id, asked_at=1, run="run", photos=False), replacing=None)
+        ann = ledger.erasure("ann")
+        done = ann.model_copy(update={"finished_at": 2, "revision": 2, "removed": {"face": 1}})
+        assert ledger.put_erasure(done, replacing=ann)
+
+        assert [one.user_id for one in ledger.erasures()] == ["bob"]
+        assert ledger.erasure("ann") == done
+
+    def test_an_erasure_is_no_row_of_its_user(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.put_erasure(Erasure(user_id="ann", asked_at=1, run="run", photos=False), replacing=None)
+
+        assert list(ledger.claims_of("ann")) == [claim]
+        assert list(ledger.unfinished(FAR)) == [claim]
 
 
 class ProfilesContract:
@@ -282,3 +333,17 @@ class ProfilesContract:
         assert not profiles.remove(profile(2, face_id="another"))
         assert profiles.remove(profile(2))
         assert profiles.get("ann") is None
+
+
+def profile(revision: int = 1, **changes: object) -> Profile:
+    values = {
+        "user_id": "ann",
+        "photo": PHOTO,
+        "face_id": "face",
+        "thumbnails": {"250x250": "somewhere"},
+        "model": "m",
+        "newness": "1",
+        "enrolled_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "revision": revision,
+    }
+    return Profile.model_validate({**values, **changes})

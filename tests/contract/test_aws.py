@@ -32,6 +32,8 @@ def put(aws: AwsSettings, key: str, data: bytes, bucket: str = PHOTOS) -> str:
 
 
 class TestDynamoLedger(LedgerContract):
+    expires_by_itself = True  # by TTL
+
     @pytest.fixture
     def ledger(self, aws: AwsSettings) -> Ledger:
         return DynamoLedger(aws)
@@ -281,6 +283,19 @@ class TestRekognition(FaceBackendContract):
         backend.enrol(ann, "user_a")
 
         assert [match.user_id for match in backend.search(ann_again, "user_b")] == ["user_a"]
+
+
+def test_all_versions_of_an_erased_photo_go_and_its_neighbours_stay(aws: AwsSettings) -> None:
+    s3, photos = client("s3", aws), S3Photos(aws, Limits())
+    for key in ("ann/selfie.jpg", "ann/selfie.jpg", "ann/selfie.jpg.bak"):
+        put(aws, key, b"photo")
+    reference = photos.find(f"s3://{PHOTOS}/ann/selfie.jpg")
+    s3.delete_object(Bucket=PHOTOS, Key=reference.key)  # leaves a marker
+    photos.erase(reference)
+    left = s3.list_object_versions(Bucket=PHOTOS)
+
+    assert [version["Key"] for version in left["Versions"]] == ["ann/selfie.jpg.bak"]
+    assert "DeleteMarkers" not in left
 
 
 @pytest.mark.parametrize("user_id", ["ann", "a.b-c_d:e", "x" * 221, "a b", "::", "ü" * 80, "\U0001f600"])

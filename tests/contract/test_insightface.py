@@ -109,12 +109,14 @@ class TestInsightFace(FaceBackendContract):
         app.prepare(ctx_id=0, det_thresh=0.3, det_size=[(128, 128), (640, 640)])
         theirs, ours = app.models["detection"], Detector(app.models["detection"])
         for size in ((1280, 886), (848, 1280), (640, 443), (301, 97), (970, 640)):  # nothing is left of the one before
+            close = 0.2 if max(size) < 640 else 0.01  # enlarging, insightface rounds what it scales to whole levels
             picture = np.asarray(Image.open(IMAGES / "t1.jpg").convert("RGB").resize(size))
             boxes, landmarks = theirs.detect(picture[..., ::-1])
             found, points = ours(picture)
             assert len(boxes) > 0
-            np.testing.assert_allclose(found, boxes, atol=0.01)
-            np.testing.assert_allclose(points, landmarks, atol=0.01)
+            np.testing.assert_allclose(found[:, :4], boxes[:, :4], rtol=0, atol=close)
+            np.testing.assert_allclose(found[:, 4], boxes[:, 4], rtol=0, atol=0.05 * close)
+            np.testing.assert_allclose(points, landmarks, rtol=0, atol=close)
 
     def test_a_photo_that_is_all_width_or_height_shows_nobody(self, save: Save, faces: FaceBackend) -> None:
         for n, size in enumerate([(11_000, 80), (80, 11_000)]):

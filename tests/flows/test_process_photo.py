@@ -16,9 +16,11 @@ from flows.process_photo import process_photo
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import PhotoRef, ReasonCode, Verdict
+from selfiegate.photos import Limits
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from tasks.steps import in_thread
+from tests.faulty import slow_photo
 from tests.flowruns import LOOP, run
 from tests.runtimes import Failing, assert_consistent
 
@@ -60,6 +62,17 @@ def test_a_verdict_records_each_value_and_its_limit(rt: Runtime) -> None:
 
     assert (checks["sharpness"].value, checks["sharpness"].limit[0]) == (80.0, "≥")
     assert checks["faces"].passed
+
+
+def test_a_photo_that_holds_its_decoder_up_is_unreadable_and_the_next_one_is_not() -> None:
+    """The file is real: pixels and scans just within the limits."""
+    rt = memory_runtime(Settings(photos=Limits(max_seconds=1)))
+    slow, good = rt.photos.add("slow.jpg", slow_photo()), rt.photos.add("ann.png", scripted_photo("ann"))
+    found = verdict(rt, slow, "user_s")
+
+    assert (found.status, codes(found)) == ("rejected", ["unreadable_photo"])
+    assert run(rt, good, "user_a").name == "Accepted"
+    assert_consistent(rt, (slow, "user_s"), (good, "user_a"))
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.traffic import LFW, Traffic, lfw, traffic
+from tests.traffic import Traffic, traffic
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.weights,
     pytest.mark.usefixtures("pack"),
-    pytest.mark.skipif(not LFW.is_dir(), reason=f"no photos in {LFW}"),
 ]
 
 POISON = [
@@ -45,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
 
 
 def test_poison_between_good_photos_holds_nothing_up_and_is_dead_with_its_reason(world: Traffic) -> None:
-    for each, poison in zip(lfw(10), POISON, strict=True):
+    for each, poison in zip(world.people(10), POISON, strict=True):
         world.upload(*each)
         world.send(poison)
     world.wait(120)
@@ -63,7 +62,7 @@ def test_poison_between_good_photos_holds_nothing_up_and_is_dead_with_its_reason
 
 def test_whatever_is_killed_every_photo_reaches_its_verdict(world: Traffic) -> None:
     dead = world.dead_count()
-    for each in lfw(24, skip=20):
+    for each in world.people(24, skip=20):
         world.upload(*each)
     for victim in ("worker", "prefect", "bridge"):
         time.sleep(4)

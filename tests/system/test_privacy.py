@@ -20,7 +20,9 @@ from typing import NamedTuple
 import boto3
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from deployments.demo_photos import ANOTHER, draw
 from deployments.processes import Part, answers, free_port
 from deployments.up import _BATCHES
 from tests.leaks import Secrets, everything_in
@@ -49,6 +51,14 @@ class Runs(NamedTuple):
     secrets: Secrets
 
 
+def enrolled(home: Path) -> tuple[list[NDArray[np.float32]], list[bytes]]:
+    """Return all embeddings and thumbnails."""
+    with closing(sqlite3.connect(home / "gallery.db")) as gallery:
+        stored = [np.frombuffer(blob, np.float16) for (blob,) in gallery.execute("SELECT embedding FROM faces")]
+    embeddings = [one.astype(np.float32) / np.linalg.norm(one.astype(np.float32)) for one in stored]
+    return embeddings, [file.read_bytes() for file in (home / "thumbnails").rglob("*.jpg")]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, workshop: Path, pack: object, moto: str) -> Runs:
     """Run photos to each kind of end, with everything logged that can be, beside a Prefect server of their own."""
@@ -60,7 +70,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, workshop: Path, pack: object,
     boto3.client("s3", endpoint_url=moto).create_bucket(
         Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
-    other = workshop / "selfie-picture.jpeg"
+    draw(drawn := tmp_path_factory.mktemp("drawn"))
+    other = drawn / ANOTHER
     boto3.client("s3", endpoint_url=moto).put_object(Bucket=bucket, Key="user_s/me.jpg", Body=other.read_bytes())
     boto3.client("ses", endpoint_url=moto).verify_email_identity(EmailAddress="ops@selfiegate.example")
     env = {
@@ -109,13 +120,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory, workshop: Path, pack: object,
         files = ("--report", report, "--html", sheet)
         run("backfill", *ours, "backfill", photos, "--key-template", "{user_id}.jpg", "--notify", "--verbose", *files)
         run("explain", *ours, "explain", happy)
+        embeddings, thumbnails = enrolled(home)
+        run("forget", *ours, "forget", "user_s", "--yes", "--verbose", "--json")
     finally:
         server.stop()
-    with closing(sqlite3.connect(home / "gallery.db")) as gallery:
-        stored = [np.frombuffer(blob, np.float16) for (blob,) in gallery.execute("SELECT embedding FROM faces")]
-    embeddings = [one.astype(np.float32) / np.linalg.norm(one.astype(np.float32)) for one in stored]
-    thumbnails = [file.read_bytes() for file in (home / "thumbnails").rglob("*.jpg")]
-    assert len(embeddings) == len(thumbnails) >= 1
+    assert len(embeddings) == len(thumbnails) == len(enrolled(home)[0]) + 1 >= 2
     pictures = [*(photo.read_bytes() for photo in workshop.iterdir()), *thumbnails]
     return Runs(folder, home, report, sheet, Secrets(embeddings, pictures, [DOMAIN.encode()]))
 
@@ -141,7 +150,7 @@ def test_each_kind_of_run_was_there_to_be_searched(runs: Runs) -> None:
         logs = "\n".join(message for (message,) in database.execute("SELECT message FROM log"))
         (artifacts,) = database.execute("SELECT count(*) FROM artifact").fetchone()
 
-    assert ends >= {"Accepted", "Rejected", "Failed", "Completed", "Reconciled", "Backfilled"}
+    assert ends >= {"Accepted", "Rejected", "Failed", "Completed", "Reconciled", "Backfilled", "Forgotten"}
     assert "notice to user_b" in logs
     assert "cannot write" in logs
     assert artifacts >= 5

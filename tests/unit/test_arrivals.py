@@ -52,6 +52,15 @@ def test_an_event_without_a_time_leaves_the_order_to_the_claim() -> None:
     assert order(sequencer="0062E99A") == ""
 
 
+def test_a_time_beyond_2286_is_the_newest_there_is() -> None:
+    """Orders are compared as text, so all have equally many digits."""
+    far, now = order(time="9026-01-02T03:04:05Z"), order(time="2026-11-20T14:35:33Z")
+
+    assert len(far) == len(now)
+    assert far > now
+    assert order(time="2300-01-01T00:00:00Z") > now
+
+
 def test_a_time_that_is_none_is_wrong_input() -> None:
     with pytest.raises(WrongInput, match="'yesterday' is not ISO 8601"):
         order(time="yesterday")

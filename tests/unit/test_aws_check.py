@@ -99,14 +99,19 @@ def test_nothing_is_left_behind(world: World) -> None:
         (
             "thumbnail_bucket",
             "nowhere",
-            {"ListBucket", "AbortMultipartUpload", "GetBucketVersioning"},
+            {"ListBucket", "AbortMultipartUpload", "GetBucketVersioning", "GetObject"},
             "SELFIEGATE_AWS__THUMBNAIL_BUCKET",
         ),
-        ("profiles_table", "nowhere", {"GetItem", "PutItem", "DeleteItem", "Scan"}, "SELFIEGATE_AWS__PROFILES_TABLE"),
+        (
+            "profiles_table",
+            "nowhere",
+            {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Scan"},
+            "SELFIEGATE_AWS__PROFILES_TABLE",
+        ),
         (
             "ledger_table",
             "nowhere",
-            {"GetItem", "PutItem", "UpdateItem", "Query", "DescribeTimeToLive"},
+            {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "DescribeTimeToLive"},
             "SELFIEGATE_AWS__LEDGER_TABLE",
         ),
         ("topic_arn", "arn:aws:sns:eu-west-1:123456789012:nowhere", {"GetTopicAttributes"}, "__TOPIC_ARN"),
@@ -135,8 +140,8 @@ def test_what_is_not_set_is_said_by_its_name(world: World) -> None:
     found = [one.todo for one in check(unset, None) if one.status != "ok"]
 
     names = ("--photo-bucket", "THUMBNAIL_BUCKET", "TOPIC_ARN", "SENDER")
-    assert [sum(name in todo for todo in found) for name in names] == [4, 5, 2, 2]
-    assert len(found) == 4 + 5 + 2 + 2
+    assert [sum(name in todo for todo in found) for name in names] == [5, 6, 2, 2]
+    assert len(found) == 5 + 6 + 2 + 2
 
 
 def test_a_table_with_other_keys_is_not_the_ledger(world: World) -> None:
@@ -243,6 +248,7 @@ def test_a_worker_is_told_what_only_an_operator_may(world: World) -> None:
     assert rows(found, "missing") == set()
     assert told == {
         "dynamodb:DescribeTimeToLive",
+        "s3:DeleteObjectVersion",
         "s3:GetBucketVersioning",
         "ses:GetIdentityVerificationAttributes",
         "sns:GetTopicAttributes",

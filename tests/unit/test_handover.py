@@ -1,8 +1,16 @@
-"""Which events the bridge takes for lost."""
+"""Which events the bridge takes for lost, and which it need not send."""
 
 from __future__ import annotations
 
-from deployments.handover import Order
+import asyncio
+
+from deployments.bridge_health import Meters
+from deployments.handover import DEFAULT_PACE, Handover, Order
+from selfiegate import forgetting
+from selfiegate.arrivals import Arrival
+from selfiegate.model import PhotoRef
+from selfiegate.runtime import memory_runtime
+from selfiegate.settings import BridgeSettings
 
 LONG = 3600.0
 
@@ -39,3 +47,20 @@ def test_where_nothing_moves_for_so_long_all_are_lost() -> None:
     order = Order(many=3)
 
     assert order.is_lost(order.begin(), 0.0)
+
+
+def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None:
+    rt, sent = memory_runtime(), list[Arrival]()
+    photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1")
+    forgetting.order(rt, "ann", "run")
+
+    async def emit(one: Arrival) -> None:
+        sent.append(one)
+        rt.ledger.claim(one.photo, one.user_id, "run", 60)
+
+    handover = Handover(BridgeSettings(), rt.ledger, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
+    early, late = (Arrival(photo=photo, user_id="ann", upload_order=order) for order in ("0" * 16, "9" * 16))
+    asyncio.run(handover.see_claimed(early))
+    asyncio.run(handover.see_claimed(late))
+
+    assert sent == [late]

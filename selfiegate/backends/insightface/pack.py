@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,11 +18,20 @@ NOTICE = (
     "a commercial service needs a licence from insightface.ai."
 )
 
+TINY = "selfiegate_tiny"
+"""The pack that comes with this package."""
+
+_PACKS = Path(__file__).parent / "packs"
+_DIGESTS = "SHA256SUMS"
+_log = logging.getLogger(__name__)
+
 
 class PackSettings(Value):
     """Which models are loaded, and how they run."""
 
-    pack: str = Field("buffalo_l", description="A pack's name, or a folder with its ONNX files")
+    pack: str = Field(
+        "buffalo_l", description="A pack's name, or a folder with its ONNX files; selfiegate_tiny comes along"
+    )
     root: Path = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
     providers: tuple[str, ...] = Field((), description="onnxruntime providers; empty: CUDA if there, then CPU")
     threads: int = Field(1, ge=0, description="Of one inference, and of OpenCV in this process; 0: all cores")
@@ -32,7 +42,15 @@ class PackSettings(Value):
 
 
 def pack_folder(settings: PackSettings) -> Path:
-    """Return the folder with the pack's ONNX files; download it where it is absent."""
+    """Return the folder with the pack's ONNX files; download it where it is absent.
+
+    Raises `BackendMisconfigured` where there is none, or where its files are not those that its `SHA256SUMS` lists.
+    """
+    if settings.pack == TINY:
+        _log.warning(
+            "%s is a small pack for demos and tests, not for production, and for non-commercial research only", TINY
+        )
+        return _verified(_PACKS / TINY)
     direct = Path(settings.pack).expanduser()
     if direct.is_dir():
         return _filled(direct)
@@ -55,6 +73,20 @@ def digest(file: Path) -> str:
 def _filled(folder: Path) -> Path:
     if not any(folder.glob("*.onnx")):
         raise BackendMisconfigured(f"{folder} holds no .onnx files; {_how_to_fill(folder)}")
+    return _verified(folder) if (folder / _DIGESTS).exists() else folder
+
+
+def _verified(folder: Path) -> Path:
+    """Compare the files with the folder's list, which is as `sha256sum` writes it."""
+    words = (folder / _DIGESTS).read_text().split() if (folder / _DIGESTS).exists() else []
+    listed = dict(zip(words[1::2], words[::2], strict=False))
+    found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.onnx")}
+    wrong = sorted(name for name in listed.keys() | found.keys() if listed.get(name) != found.get(name))
+    if wrong or not listed:
+        raise BackendMisconfigured(
+            f"{', '.join(wrong) or _DIGESTS} in {folder} is not what its {_DIGESTS} lists; install selfiegate again, "
+            "or set SELFIEGATE_INSIGHTFACE__PACK to another pack"
+        )
     return folder
 
 

@@ -1,0 +1,68 @@
+"""The commands about one user: forget, export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments import console
+from selfiegate.errors import WrongInput
+from selfiegate.held import held
+from selfiegate.private import create_file
+from selfiegate.runtime import runtime
+from selfiegate.users import user_id_of
+
+app = typer.Typer()
+
+
+@app.command()
+def forget(
+    user: Annotated[str, typer.Argument(help="The user who is to be forgotten.")],
+    photos: Annotated[
+        bool, typer.Option("--photos", help="Remove the original photos, too, all versions; now or never.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: console.AsJson = False,
+    verbose: console.Verbose = False,
+) -> None:
+    """Remove all that is held of a user: faces, thumbnails, profile, ledger rows. Waits for runs under way."""
+    user_id = user_id_of(user)
+    console.connected()
+    if not yes:
+        originals = "with the original photos" if photos else "but not the original photos"
+        typer.confirm(f"Remove all that is held of {console.shown(user_id)}, {originals}?", abort=True, err=True)
+    console.quiet_prefect(verbose)
+    from deployments.run import forgotten  # Prefect takes two seconds to import
+
+    receipt = forgotten(user_id, photos)
+    if as_json:
+        print(receipt.model_dump_json())
+        return
+    console.out.print(f"[bold]forgotten[/]: {console.shown(user_id)}, by the run {receipt.run}", soft_wrap=True)
+    for kind, count in receipt.removed.items():
+        console.out.print(f"  {count} {kind}")
+    if not receipt.removed:
+        console.out.print("  nothing was held")
+
+
+@app.command()
+def export(
+    user: Annotated[str, typer.Argument(help="Whose data it is.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write, for its owner alone; default: stdout.")] = None,
+) -> None:
+    """Print all that is held of a user as JSON: profile, embeddings, thumbnails, verdicts. It shows the face."""
+    user_id = user_id_of(user)
+    console.connected()
+    text = json.dumps(held(runtime(), user_id), indent=2)
+    if out is None:
+        print(text)
+        return
+    try:
+        with create_file(out) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise WrongInput(f"cannot write {str(out)!r}: {error.strerror}") from None
+    console.out.print(f"wrote {console.shown(str(out))}", soft_wrap=True)

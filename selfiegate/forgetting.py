@@ -1,0 +1,189 @@
+"""The right to be forgotten: everything that is held of a user removed, whatever runs are at the user's photos.
+
+    order     write the erasure, with the time: from now on no photo that was uploaded before is claimed, and
+              none that was uploaded after until the erasure is finished
+    sweep     write down what is there, remove the rows (a run that holds one stops at its next step), then
+              faces, thumbnails, profile and, where asked, the original photos
+    wait      until the leases end that runs held: until then a step that had begun may still write
+    sweep     again
+    finish    keep counts and times as the receipt
+
+A claim is written before the erasure is read, and the erasure before the rows are: so one of the two sees the other.
+Each step may be repeated. Whoever orders the same again takes it over, and the run before stops with `ClaimLost`; an
+erasure whose run died is carried on by `reconcile`.
+The erasure stays, for an old event or a nightly backfill may name the user's photos once more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from selfiegate import thumbnails as thumbs
+from selfiegate.errors import ClaimLost
+from selfiegate.model import Claim, Erasure, PhotoRef, Profile
+from selfiegate.ports import Ledger
+from selfiegate.runtime import Runtime
+
+_BITE = 100
+"""Rows at a time: DynamoDB takes 400 kB an item, and keys have up to 1,024 bytes."""
+_INTERRUPTED_S = 300.0
+"""An erasure takes a lease and two sweeps."""
+
+Thing = tuple[str, str]
+"""The kind and the name of something that is held."""
+
+
+def order(rt: Runtime, user_id: str, run: str, photos: bool = False, carry_on: int | None = None) -> Erasure:
+    """Let a user be forgotten as of now; what is under way is taken over.
+
+    With `carry_on`, the `asked_at` of an erasure that was interrupted, only that one is carried on, as of then: the
+    user may have come back since. A run that has finished its own gets it back as it is.
+    """
+
+    def ordered(present: Erasure | None) -> Erasure:
+        if present and present.run == run:
+            return present  # tried again
+        if carry_on is not None and (present is None or (present.asked_at, present.finished_at) != (carry_on, None)):
+            raise ClaimLost(f"another run carries out that {user_id} is forgotten, or has")
+        if present and present.finished_at is None:
+            kept = {"run": run, "photos": photos or present.photos}
+            return present.model_copy(update=kept if carry_on is not None else {**kept, "asked_at": _now()})
+        before = present.removed if present else {}
+        return Erasure(user_id=user_id, asked_at=_now(), run=run, photos=photos, removed=before)
+
+    return _changed(rt.ledger, user_id, ordered)
+
+
+def sweep(rt: Runtime, ours: Erasure) -> Erasure:
+    """Remove what there is of a user whose erasure was ordered, some rows at a time."""
+    while True:
+        rows, profile = rt.ledger.claims_of(ours.user_id), rt.profiles.get(ours.user_id)
+        quiet_at = max((row.lease_until for row in rows if row.verdict is None), default=0)
+        erasure = _noted(rt, ours, set(_held(rt, ours.user_id, rows[:_BITE], profile, ours.photos)), quiet_at)
+        for row in rows[:_BITE]:
+            _remove_row(rt, row)
+        if profile:
+            rt.profiles.remove(profile)  # one that replaced it meanwhile is found by the next sweep
+        _remove_all(rt, erasure)
+        erasure = _counted(rt, ours)
+        if len(rows) <= _BITE:
+            return erasure
+
+
+def _noted(rt: Runtime, ours: Erasure, held: set[Thing], quiet_at: int) -> Erasure:
+    """Write down what is going to be removed, before anything is gone: a photo's name is in its row alone."""
+
+    def noted(present: Erasure | None) -> Erasure:
+        present = _still(present, ours)
+        found = tuple(sorted(held.union(present.found)))
+        return present.model_copy(update={"found": found, "quiet_at": max(present.quiet_at, quiet_at)})
+
+    return _changed(rt.ledger, ours.user_id, noted)
+
+
+def _counted(rt: Runtime, ours: Erasure) -> Erasure:
+    """Turn what was noted into counts, once it is gone."""
+
+    def counted(present: Erasure | None) -> Erasure:
+        present = _still(present, ours)
+        kinds = Counter(kind for kind, _ in present.found)
+        return present.model_copy(update={"found": (), "removed": _sum(present.removed, kinds)})
+
+    return _changed(rt.ledger, ours.user_id, counted)
+
+
+def _remove_row(rt: Runtime, row: Claim) -> None:
+    present: Claim | None = row
+    while present and not rt.ledger.remove(present):  # another attempt began: its row goes, too
+        present = rt.ledger.get(row.photo, row.user_id)
+
+
+def finish(rt: Runtime, ours: Erasure, also: Iterable[Thing] = ()) -> Erasure:
+    """Turn a swept erasure into its receipt; `also` is what was removed elsewhere."""
+
+    def finished(present: Erasure | None) -> Erasure:
+        present = _still(present, ours)
+        if present.finished_at is not None:  # by a write of ours whose reply was lost
+            return present
+        removed = _sum(present.removed, Counter(kind for kind, _ in set(also)))
+        return present.model_copy(update={"removed": removed, "finished_at": _now()})
+
+    return _changed(rt.ledger, ours.user_id, finished)
+
+
+def is_forgotten(ledger: Ledger, user_id: str, upload_order: str) -> bool:
+    """Say whether a user asked to be forgotten after a photo was uploaded; False where nobody knows when that was."""
+    if not upload_order:
+        return False
+    erasure = ledger.erasure(user_id)
+    return erasure is not None and upload_order <= f"{erasure.asked_at:016d}"
+
+
+def interrupted(rt: Runtime) -> list[Erasure]:
+    """Return the erasures whose runs are dead."""
+    now = time.time()
+    return [one for one in rt.ledger.erasures() if max(one.asked_at, one.quiet_at) / 1e6 + _INTERRUPTED_S < now]
+
+
+def expire(rt: Runtime) -> int:
+    """Remove the rows of photos that were refused long ago; return how many."""
+    return rt.ledger.expire(before=_now() - int(rt.settings.rejected_days * 86_400e6))
+
+
+def _held(
+    rt: Runtime, user_id: str, rows: Sequence[Claim], profile: Profile | None, originals: bool
+) -> Iterable[Thing]:
+    """Name everything; whatever no row and no profile mentions is found by the user's name."""
+    named = {row.face_id for row in rows if row.face_id}
+    photos = {row.photo for row in rows}
+    if profile:
+        named |= {profile.face_id, *(remains.face_id for remains in profile.remains)}
+        theirs = {profile.photo, *(remains.photo for remains in profile.remains)}
+        photos |= {photo for photo in theirs if rt.ledger.get(photo, user_id) is None}  # else it comes with its row
+        yield "profile", user_id
+    faces = set(rt.faces.faces_of(user_id)) | {face_id for face_id in named if rt.faces.holds(face_id)}
+    if profile and not profile.model:  # an older system's thumbnails lie where it put them
+        yield from (("older thumbnail", uri) for uri in profile.thumbnails.values())
+    yield from (("face", face_id) for face_id in faces)
+    yield from (("thumbnail", key) for key in rt.thumbnails.keys(thumbs.home(user_id)))
+    yield from (("ledger row", row.photo.id) for row in rows)
+    if originals:
+        yield from (("photo", photo.model_dump_json()) for photo in photos)
+
+
+def _remove_all(rt: Runtime, erasure: Erasure) -> None:
+    for kind, name in sorted(erasure.found, key=lambda thing: thing[0] == "photo"):  # what may be forbidden, last
+        match kind:
+            case "face":
+                rt.faces.remove(name)
+            case "thumbnail":
+                rt.thumbnails.remove(name.rpartition("/")[0])
+            case "older thumbnail":
+                rt.thumbnails.erase(name)
+            case "photo":
+                rt.photos.erase(PhotoRef.model_validate_json(name))
+
+
+def _sum(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted((Counter(counts) + Counter(more)).items()))
+
+
+def _still(present: Erasure | None, ours: Erasure) -> Erasure:
+    if present is None or (present.run, present.asked_at) != (ours.run, ours.asked_at):
+        raise ClaimLost(f"another run carries out that {ours.user_id} is forgotten")
+    return present
+
+
+def _changed(ledger: Ledger, user_id: str, change: Callable[[Erasure | None], Erasure]) -> Erasure:
+    """Write what `change` makes of the erasure as it stands, however many change it at once."""
+    while True:
+        present = ledger.erasure(user_id)
+        wanted = change(present).model_copy(update={"revision": present.revision + 1 if present else 1})
+        if ledger.put_erasure(wanted, replacing=present):
+            return wanted
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,190 @@
+"""Photos decoded in processes of their own: a file that harms its decoder takes nothing else along.
+
+libjpeg, libpng, libwebp, libavif and libheif are C and C++ on bytes from strangers. What `photos` and `structure`
+bound before they run is what is known to be bad; what is not known yet may crash, hang or fill the memory. So photos
+are decoded by long-lived children, at most as many as there are cores, each with one photo at a time:
+
+- it is ended after `Limits.max_seconds`, and gets no more memory than the largest photo takes;
+- if it crashes or is ended, the photo is `unreadable_photo`, and the next one gets a new child (0.8 s of a core);
+- it has none of our environment, so no keys of AWS, and dumps no core; it is no sandbox beyond that.
+
+JPEGs of up to `Limits.jpeg_here` pixels are decoded in this process: apart, small ones cost half as much again, a
+backfill's 2 %, and libjpeg-turbo is the decoder that was looked at most. 0 has these decoded apart, too.
+
+Children are started anew, not forked: this process has threads, and models in memory. A socket is all that they share;
+a child whose parent is gone reads its end, even after SIGKILL, or is ended by its own alarm. (`PR_SET_PDEATHSIG` would
+fire when the *thread* that started it ends.) What a child answers is not trusted: sizes are checked, nothing is
+unpickled.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+from PIL import Image
+
+from selfiegate.decoder import HEAD, LATER_S, receive, send
+from selfiegate.errors import BackendUnavailable, PhotoRejected
+from selfiegate.model import ReasonCode
+from selfiegate.photos import Limits, loaded, opened
+
+Decoded = tuple[Image.Image, tuple[int, int]]
+"""A picture, and the photo's full size."""
+
+_JPEG = b"\xff\xd8\xff"
+_START_S = 60.0
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGALRM)
+_PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
+_log = logging.getLogger(__name__)
+
+
+class Decoders:
+    """Processes that decode; `function` is what they call, `module:name`. Safe to use from several threads."""
+
+    def __init__(self, function: str = "selfiegate.photos:decode") -> None:
+        self._function = function
+        self._idle: deque[_Decoder] = deque()
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)  # the children are the parent's
+
+    def decode(self, data: bytes, limits: Limits, max_side: int | None = None) -> Decoded:
+        """Do as `photos.decode`; raises `BackendUnavailable` where no process can be had."""
+        if data.startswith(_JPEG) and limits.jpeg_here and len(data) <= limits.jpeg_here:
+            image = opened(data, limits)
+            if image.width * image.height <= limits.jpeg_here:
+                return loaded(image, max_side)
+        with self._turns:
+            decoder = self._taken()
+            try:
+                answer = decoder.decode(data, limits, max_side)
+            except PhotoRejected:
+                self._idle.append(decoder)  # or what is left of it, which is not taken
+                raise
+            except BaseException:
+                decoder.end()
+                raise
+            self._idle.append(decoder)
+            return answer
+
+    def close(self) -> None:
+        """End all that are idle."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().end()
+
+    def _taken(self) -> _Decoder:
+        with suppress(IndexError):  # none is idle; asking before would not be safe between threads
+            while True:
+                decoder = self._idle.pop()
+                if not decoder.ended:
+                    return decoder
+                decoder.end()
+        return _Decoder(self._function)
+
+    def _forget(self) -> None:
+        self._idle.clear()
+        self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+
+class _Decoder:
+    """One process, seen from here."""
+
+    def __init__(self, function: str) -> None:
+        self._socket, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", "selfiegate.decoder", function]
+        try:
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603
+                    command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, env=_environment()
+                )
+        except OSError as error:
+            self._socket.close()
+            raise BackendUnavailable(f"no process can be started to decode photos: {error}") from error
+        try:
+            receive(self._socket, 1, time.monotonic() + _START_S)
+        except (OSError, EOFError):
+            self.end()
+            status = self._process.returncode
+            raise BackendUnavailable(
+                f"the process that decodes photos does not start: it ended with {status}, and said why on stderr"
+            ) from None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it can decode no more."""
+        return self._process.poll() is not None
+
+    def decode(self, data: bytes, limits: Limits, max_side: int | None) -> Decoded:
+        """Have it decode one photo."""
+        until = time.monotonic() + limits.max_seconds
+        try:
+            send(self._socket, {"limits": limits.model_dump(), "max_side": max_side}, data, until)
+            return _answer(self._socket, limits, max_side, until)
+        except TimeoutError:
+            raise self._harmed(f"took more than {limits.max_seconds:g} s") from None
+        except (ValueError, LookupError, TypeError, OverflowError):
+            raise self._harmed("gave an answer that is none") from None
+        except (OSError, EOFError):
+            raise self._death() from None
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+    def _harmed(self, how: str) -> PhotoRejected:
+        self.end()
+        _log.warning("a photo's decoder %s; it was replaced", how)
+        return PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
+
+    def _death(self) -> Exception:
+        """Say whose fault it is that the process is no more."""
+        try:
+            status = self._process.wait(LATER_S)
+        except subprocess.TimeoutExpired:
+            return self._harmed("closed its connection")
+        if -status in _CRASHES:
+            return self._harmed(f"crashed with {signal.Signals(-status).name}")
+        self.end()
+        why = "is short of memory, or somebody ended it" if status == -signal.SIGKILL else "said why on stderr"
+        return BackendUnavailable(f"the process that decodes photos ended with {status}: it {why}")
+
+
+_decoders = Decoders()
+decode = _decoders.decode
+atexit.register(_decoders.close)
+
+
+def _environment() -> dict[str, str]:
+    """Return what the child needs to import what this process imports, and nothing else."""
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
+    return {**kept, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+
+
+def _answer(connection: socket.socket, limits: Limits, max_side: int | None, until: float) -> Decoded:
+    """Receive a picture, or the reason that there is none; one that no decoder of ours would give is an error."""
+    length, count = HEAD.unpack(receive(connection, HEAD.size, until))
+    if length > 1000 or count > 3 * limits.max_pixels:
+        raise ValueError
+    about = json.loads(receive(connection, length, until))
+    if "code" in about:
+        raise PhotoRejected(ReasonCode(about["code"]))
+    (width, height), (full_width, full_height) = about["picture"], about["size"]
+    if 3 * width * height != count or (max_side and max(width, height) > max_side):
+        raise ValueError
+    picture = Image.frombytes("RGB", (width, height), receive(connection, count, until))
+    return picture, (int(full_width), int(full_height))

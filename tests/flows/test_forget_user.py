@@ -1,0 +1,164 @@
+"""The flow that forgets a user: beside runs of the user's photos, after a crash, and in Prefect's own database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import filters
+
+from flows import reconcile as reconcile_flow
+from flows.backfill import backfill
+from flows.forget_user import forget_user
+from flows.reconcile import reconcile
+from selfiegate import forgetting
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.held import held
+from selfiegate.model import PhotoRef
+from selfiegate.runtime import Runtime, memory_runtime, using
+from selfiegate.settings import Settings
+from tests.flowruns import LOOP, run
+from tests.runtimes import Meanwhile, scripted_runtime
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+@pytest.fixture
+def rt() -> Runtime:
+    return memory_runtime(Settings(lease_s=1))
+
+
+@pytest.fixture
+def ann(rt: Runtime) -> PhotoRef:
+    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
+
+
+def forget(rt: Runtime, user_id: str, photos: bool = False) -> State[Any]:
+    async def once() -> State[Any]:
+        state = await forget_user(user_id, photos, return_state=True)
+        await asyncio.sleep(0.3)  # see tests.flowruns
+        return state
+
+    with using(rt):
+        return LOOP.run(once())
+
+
+def is_held(rt: Runtime, user_id: str) -> bool:
+    found = held(rt, user_id)
+    return any(found[name] for name in ("profile", "faces", "thumbnails", "photos"))
+
+
+def test_a_user_is_forgotten_with_a_receipt(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    state = forget(rt, "user_a", photos=True)
+    receipt = state.result()
+
+    assert state.name == "Forgotten"
+    assert "1 face" in state.message
+    assert not is_held(rt, "user_a")
+    assert {"face": 1, "photo": 1, "profile": 1}.items() <= receipt.removed.items()
+    assert receipt.run == str(state.state_details.flow_run_id)
+    assert forget(rt, "user_a").result().removed == receipt.removed
+
+
+def test_prefect_forgets_the_users_runs_and_keeps_others(rt: Runtime, ann: PhotoRef) -> None:
+    bob = rt.photos.add("bob/selfie.png", scripted_photo("bob"))
+    runs = [run(rt, photo, user_id).state_details.flow_run_id for photo, user_id in ((ann, "user_a"), (bob, "user_b"))]
+    removed = forget(rt, "user_a").result().removed["run"]
+
+    async def left() -> tuple[set[Any], list[Any]]:
+        async with get_client() as client:
+            about = filters.FlowRunFilter(id=filters.FlowRunFilterId(any_=runs))
+            of = filters.ArtifactFilter(flow_run_id=filters.ArtifactFilterFlowRunId(any_=runs))
+            found = await client.read_flow_runs(flow_run_filter=about)
+            return {one.id for one in found}, [
+                page.flow_run_id for page in await client.read_artifacts(artifact_filter=of)
+            ]
+
+    assert removed >= 1
+    assert LOOP.run(left()) == ({runs[1]}, [runs[1]])
+
+
+@pytest.mark.parametrize(("part", "method"), [("faces", "enrol"), ("profiles", "put"), ("ledger", "decide")])
+def test_a_run_under_way_ends_forgotten_and_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, method: str) -> None:
+    def begin() -> None:
+        forgetting.sweep(rt, forgetting.order(rt, "user_a", "a run that died then"))
+
+    disturbed = Meanwhile(getattr(rt, part), method, after=False, what=begin)
+    state = run(replace(rt, **{part: disturbed}), ann, "user_a")
+    forget(rt, "user_a")
+
+    assert (state.name, disturbed.left) == ("Forgotten", 0)
+    assert not is_held(rt, "user_a")
+    assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
+
+
+def test_a_late_event_enrols_nobody_who_was_forgotten(rt: Runtime, ann: PhotoRef) -> None:
+    before = f"{time.time_ns() // 1000:016d}.0"
+    forget(rt, "user_a")
+
+    assert run(rt, ann, "user_a", before).name == "Forgotten"
+    assert not is_held(rt, "user_a")
+    assert run(rt, ann, "user_a").name == "Accepted"
+
+
+def test_reconcile_carries_on_what_was_interrupted(rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(rt, ann, "user_a")
+    forgetting.order(rt, "user_a", "a run that died")
+    with using(rt):
+        assert "interrupted erasures" not in LOOP.run(reconcile())
+        monkeypatch.setattr(forgetting, "_INTERRUPTED_S", 0)
+        assert LOOP.run(reconcile()) == {"interrupted erasures": 1}
+        assert LOOP.run(reconcile()) == {}
+
+    assert not is_held(rt, "user_a")
+
+
+def test_reconcile_does_not_run_a_forgotten_users_photo_again(rt: Runtime, ann: PhotoRef) -> None:
+    row = rt.ledger.claim(ann, "user_a", "a run that died", 1)
+    forget(rt, "user_a")
+    with using(rt):
+        state = LOOP.run(reconcile_flow.again(row))
+
+    assert state.name == "Forgotten"
+    assert not is_held(rt, "user_a")
+
+
+def test_the_nightly_backfill_passes_over_a_forgotten_users_photos(tmp_path: Path) -> None:
+    rt, source = scripted_runtime(tmp_path / "home", Settings(home=tmp_path / "home")), tmp_path / "photos"
+    for user_id in ("ann", "bob"):
+        (source / user_id).mkdir(parents=True)
+        (source / user_id / "selfie.png").write_bytes(scripted_photo(user_id))
+    with using(rt):
+        first = LOOP.run(backfill(str(source)))
+        LOOP.run(forget_user("ann"))
+        preview = LOOP.run(backfill(str(source), dry_run=True))
+        again = LOOP.run(backfill(str(source)))
+
+    assert (first["accepted"], first["skipped"]) == (2, 0)
+    assert (again["accepted"], again["skipped"]) == (0, 2)
+    assert (preview["accepted"], preview["skipped"]) == (1, 1)
+    assert not is_held(rt, "ann")
+    assert is_held(rt, "bob")
+
+
+def test_another_run_of_it_takes_over(rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(rt, ann, "user_a")
+    real = forgetting.sweep
+
+    def overtaken(*asked: Any) -> Any:
+        monkeypatch.setattr(forgetting, "sweep", real)
+        forgetting.order(rt, "user_a", "another run")
+        return real(*asked)
+
+    monkeypatch.setattr(forgetting, "sweep", overtaken)
+
+    assert forget(rt, "user_a").name == "InProgress"
+    assert forget(rt, "user_a").name == "Forgotten"
+    assert not is_held(rt, "user_a")

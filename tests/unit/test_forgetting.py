@@ -1,0 +1,313 @@
+"""A user is forgotten whatever runs are at the user's photos, and wherever the erasure is interrupted."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from selfiegate import audit, forgetting
+from selfiegate.alone import finish
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.enrolment import claim_photo
+from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
+from selfiegate.held import held
+from selfiegate.model import Claim, Erasure, PhotoRef
+from selfiegate.runtime import Runtime, memory_runtime
+from tests.runtimes import Failing, Meanwhile
+
+WRITES = [
+    ("ledger", "claim"),
+    ("ledger", "note_face"),
+    ("ledger", "accept"),
+    ("ledger", "decide"),
+    ("faces", "detect"),
+    ("faces", "search"),
+    ("faces", "enrol"),
+    ("faces", "rivals"),
+    ("thumbnails", "put"),
+    ("profiles", "put"),
+]
+"""The calls of a run at which its user may be forgotten."""
+REMOVALS = [
+    ("ledger", "put_erasure"),
+    ("ledger", "remove"),
+    ("faces", "faces_of"),
+    ("faces", "remove"),
+    ("thumbnails", "keys"),
+    ("thumbnails", "remove"),
+    ("profiles", "remove"),
+    ("photos", "erase"),
+]
+"""The calls of an erasure."""
+
+
+@pytest.fixture
+def rt() -> Runtime:
+    return memory_runtime()
+
+
+@pytest.fixture
+def ann(rt: Runtime) -> PhotoRef:
+    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
+
+
+def process(rt: Runtime, photo: PhotoRef, user_id: str, order: str = "") -> Claim:
+    claim = claim_photo(rt, photo, user_id, "run", order)
+    return claim if claim.verdict else finish(rt, claim)
+
+
+def forget(rt: Runtime, user_id: str, photos: bool = False) -> Erasure:
+    """Do what the flow does, for once without waiting."""
+    erasure = forgetting.order(rt, user_id, "forget-run", photos)
+    forgetting.sweep(rt, erasure)
+    forgetting.sweep(rt, erasure)
+    return forgetting.finish(rt, erasure)
+
+
+def assert_nothing_is_held(rt: Runtime, user_id: str) -> None:
+    found = held(rt, user_id)
+
+    assert (found["profile"], found["faces"], found["thumbnails"], found["photos"]) == (None, [], {}, [])
+
+
+def test_all_of_a_user_goes_and_others_stay(rt: Runtime, ann: PhotoRef) -> None:
+    bob = rt.photos.add("bob/selfie.png", scripted_photo("bob"))
+    refused = rt.photos.add("ann/nobody.png", scripted_photo())
+    for photo, user_id in ((ann, "ann"), (refused, "ann"), (bob, "bob")):
+        process(rt, photo, user_id)
+    receipt = forget(rt, "ann")
+
+    assert_nothing_is_held(rt, "ann")
+    assert receipt.removed == {"face": 1, "ledger row": 2, "profile": 1, "thumbnail": 1}
+    assert (receipt.run, receipt.found, receipt.finished_at is not None) == ("forget-run", (), True)
+    assert held(rt, "bob")["profile"]["photo"] == bob.model_dump()
+    assert len(held(rt, "bob")["faces"]) == len(held(rt, "bob")["thumbnails"]) == 1
+    assert rt.photos.read(ann)
+
+
+def test_the_receipt_names_neither_faces_nor_photos(rt: Runtime, ann: PhotoRef) -> None:
+    face_id = process(rt, ann, "ann").face_id
+    receipt = forget(rt, "ann", photos=True).model_dump_json()
+
+    assert face_id not in receipt
+    assert "selfie" not in receipt
+
+
+def test_forgetting_again_changes_nothing_more(rt: Runtime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    first, second = forget(rt, "ann"), forget(rt, "ann")
+
+    assert second.removed == first.removed
+    assert forget(rt, "a stranger").removed == {}
+
+
+def test_original_photos_go_where_that_is_asked_and_replaced_ones_too(rt: Runtime, ann: PhotoRef) -> None:
+    newer = rt.photos.add("ann/newer.png", scripted_photo("ann~"))
+    for photo in (ann, newer):
+        process(rt, photo, "ann")
+    receipt = forget(rt, "ann", photos=True)
+
+    assert receipt.removed["photo"] == 2
+    for photo in (ann, newer):
+        with pytest.raises(SelfiegateError):
+            rt.photos.find(photo.key)
+
+
+def test_the_face_is_free_for_another_user_then(rt: Runtime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    forget(rt, "ann")
+
+    assert process(rt, ann, "bob").status == "accepted"
+
+
+def test_photos_from_before_are_not_taken_and_later_ones_are(rt: Runtime, ann: PhotoRef) -> None:
+    before = f"{time.time_ns() // 1000:016d}.0"
+    forget(rt, "ann")
+
+    with pytest.raises(UserForgotten, match="ann asked to be forgotten"):
+        process(rt, ann, "ann", before)
+    assert_nothing_is_held(rt, "ann")
+    assert forgetting.is_forgotten(rt.ledger, "ann", before)
+    assert not forgetting.is_forgotten(rt.ledger, "bob", before)
+    assert not forgetting.is_forgotten(rt.ledger, "ann", "")
+    assert process(rt, ann, "ann", f"{time.time_ns() // 1000:016d}.0").status == "accepted"
+
+
+def test_new_photos_wait_until_an_erasure_is_finished(rt: Runtime, ann: PhotoRef) -> None:
+    erasure = forgetting.order(rt, "ann", "forget-run")
+
+    with pytest.raises(BackendUnavailable, match="ann is being forgotten"):
+        process(rt, ann, "ann")
+    forgetting.finish(rt, forgetting.sweep(rt, erasure))
+    assert process(rt, ann, "ann").status == "accepted"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("part", "method"), WRITES)
+def test_a_run_under_way_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, method: str, after: bool) -> None:
+    ordered: list[Erasure] = []
+
+    def begin() -> None:
+        ordered.append(forgetting.order(rt, "ann", "forget-run"))
+        forgetting.sweep(rt, ordered[0])
+
+    disturbed = Meanwhile(getattr(rt, part), method, after, begin)
+    watched = replace(rt, **{part: disturbed})
+    with suppress(ClaimLost, BackendUnavailable):  # forgotten after its verdict, it does not notice
+        process(watched, ann, "ann")
+    assert disturbed.left == 0
+    forgetting.finish(rt, forgetting.sweep(rt, ordered[0]))
+
+    assert_nothing_is_held(rt, "ann")
+    assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("part", "method"), REMOVALS)
+def test_an_erasure_that_fails_anywhere_is_carried_on(
+    rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch, part: str, method: str, after: bool
+) -> None:
+    monkeypatch.setattr(forgetting, "_INTERRUPTED_S", 0)
+    process(rt, ann, "ann")
+    forgetting.order(rt, "ann", "a run that died", photos=True)
+    broken = replace(rt, **{part: Failing(getattr(rt, part), method, 1, after)})
+    with pytest.raises(BackendUnavailable):
+        forget(broken, "ann")
+    (left,) = forgetting.interrupted(rt)
+    receipt = forget(rt, left.user_id, left.photos)
+
+    assert_nothing_is_held(rt, "ann")
+    assert receipt.removed == {"face": 1, "ledger row": 1, "photo": 1, "profile": 1, "thumbnail": 1}
+    assert forgetting.interrupted(rt) == []
+
+
+def test_an_erasure_that_another_run_took_over_stops(rt: Runtime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    first = forgetting.order(rt, "ann", "run-1")
+    second = forgetting.order(rt, "ann", "run-2", photos=True)
+
+    assert second.asked_at > first.asked_at  # what was uploaded between is to be forgotten, too
+    assert second.photos
+    for step in (forgetting.sweep, forgetting.finish):
+        with pytest.raises(ClaimLost):
+            step(rt, first)
+    assert held(rt, "ann")["profile"]
+
+
+def test_the_wait_lasts_as_long_as_the_leases_of_runs_under_way(rt: Runtime, ann: PhotoRef) -> None:
+    claim = claim_photo(rt, ann, "ann", "run")
+    erasure = forgetting.sweep(rt, forgetting.order(rt, "ann", "forget-run"))
+
+    assert erasure.quiet_at == claim.lease_until
+
+
+def test_a_rival_is_not_refused_for_a_face_that_is_being_forgotten(rt: Runtime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    erasure = forgetting.order(rt, "ann", "forget-run")
+    for row in rt.ledger.claims_of("ann"):
+        rt.ledger.remove(row)  # the sweep has come so far
+    slow = Meanwhile(rt.faces, "holds", after=False, what=lambda: forgetting.sweep(rt, erasure))
+
+    assert process(replace(rt, faces=slow), ann, "bob").status == "accepted"
+
+
+def test_a_face_that_a_sleeping_run_left_is_found_by_the_audit(rt: Runtime, ann: PhotoRef) -> None:
+    forget(rt, "ann")
+    rt.faces.enrol(ann, "ann")
+    (orphan,) = audit.orphans(rt)
+
+    assert orphan.kind is audit.Kind.FACE
+    assert audit.remove(rt, orphan)
+    assert_nothing_is_held(rt, "ann")
+
+
+def test_an_export_holds_all_there_is(rt: Runtime, ann: PhotoRef) -> None:
+    row = process(rt, ann, "ann")
+    found = held(rt, "ann")
+
+    assert found["profile"]["face_id"] == found["faces"][0]["face_id"] == row.face_id
+    assert found["faces"][0]["embedding"] == pytest.approx(list(rt.faces.template(row.face_id)))
+    assert [photo["photo"] for photo in found["photos"]] == [ann.model_dump()]
+    assert len(found["thumbnails"]) == 1
+
+
+def test_rejected_photos_expire_and_others_do_not(rt: Runtime, ann: PhotoRef) -> None:
+    nobody = rt.photos.add("bob/nobody.png", scripted_photo())
+    for photo, user_id in ((ann, "ann"), (nobody, "bob")):
+        process(rt, photo, user_id)
+    soon = rt.settings.model_copy(update={"rejected_days": 1e-9})
+    time.sleep(0.001)
+
+    assert forgetting.expire(rt) == 0
+    assert forgetting.expire(replace(rt, settings=soon)) == 1
+    assert rt.ledger.get(nobody, "bob") is None
+    assert rt.ledger.get(ann, "ann").status == "accepted"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_photo_that_is_claimed_while_all_of_an_erasure_passes_is_not_taken(
+    rt: Runtime, ann: PhotoRef, after: bool
+) -> None:
+    before = f"{time.time_ns() // 1000:016d}.0"
+    watched = replace(rt, ledger=Meanwhile(rt.ledger, "claim", after, lambda: forget(rt, "ann")))
+
+    with pytest.raises(UserForgotten):
+        process(watched, ann, "ann", before)
+    assert_nothing_is_held(rt, "ann")
+
+
+def test_what_was_interrupted_is_carried_on_as_of_then_and_never_anew(rt: Runtime, ann: PhotoRef) -> None:
+    old = forgetting.order(rt, "ann", "a run that died")
+    carried = forgetting.order(rt, "ann", "reconcile", carry_on=old.asked_at)
+    forgetting.finish(rt, forgetting.sweep(rt, carried))
+    process(rt, ann, "ann")
+
+    with pytest.raises(ClaimLost):  # another reconcile, which listed it before
+        forgetting.order(rt, "ann", "another reconcile", carry_on=old.asked_at)
+    assert carried.asked_at == old.asked_at
+    assert held(rt, "ann")["profile"]
+
+
+def test_a_run_that_is_started_again_has_its_receipt(rt: Runtime, ann: PhotoRef) -> None:
+    receipt = forget(rt, "ann")
+    process(rt, ann, "ann")
+
+    assert forgetting.order(rt, "ann", "forget-run").model_copy(update={"revision": receipt.revision}) == receipt
+    assert held(rt, "ann")["profile"]
+
+
+def test_a_photo_that_is_not_taken_leaves_the_row_of_another_run_alone(rt: Runtime, ann: PhotoRef) -> None:
+    def all_of_it_passes() -> None:
+        forget(rt, "ann")
+        finish(rt, claim_photo(rt, ann, "ann", "another run"))
+
+    before = f"{time.time_ns() // 1000:016d}.0"
+    watched = replace(rt, ledger=Meanwhile(rt.ledger, "claim", after=True, what=all_of_it_passes))
+    with pytest.raises(UserForgotten):
+        process(watched, ann, "ann", before)
+
+    assert rt.ledger.get(ann, "ann").status == "accepted"
+
+
+def test_more_rows_than_fit_into_one_item_go_bite_by_bite(
+    rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forgetting, "_BITE", 3)
+    for n in range(10):
+        process(rt, rt.photos.add(f"ann/{n}.png", scripted_photo(size=(200, 200 + n))), "ann")
+    process(rt, ann, "ann")
+    receipt = forget(rt, "ann", photos=True)
+
+    assert_nothing_is_held(rt, "ann")
+    assert receipt.removed == {"face": 1, "ledger row": 11, "photo": 11, "profile": 1, "thumbnail": 1}
+
+
+def test_a_face_that_came_after_the_sweep_is_taken_back_by_its_run(rt: Runtime, ann: PhotoRef) -> None:
+    late = Meanwhile(rt.faces, "enrol", after=False, what=lambda: forget(rt, "ann"))
+
+    with pytest.raises(UserForgotten):
+        process(replace(rt, faces=late), ann, "ann")
+    assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0

@@ -1,0 +1,85 @@
+"""Which folder a pack's name means, and that the packaged one holds what was measured."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from insightface.app import FaceAnalysis
+from PIL import Image
+
+from selfiegate.backends.insightface.pack import TINY, PackSettings, pack_folder
+from selfiegate.errors import BackendMisconfigured
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    folder = tmp_path / "copied"
+    shutil.copytree(pack_folder(PackSettings(pack=TINY)), folder)
+    return folder
+
+
+def test_the_packaged_pack_needs_no_root_and_says_what_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "selfiegate"):
+        folder = pack_folder(PackSettings(pack=TINY, root=tmp_path / "nowhere"))
+
+    assert {file.name for file in folder.iterdir()} == {"det_tiny.onnx", "rec_tiny.onnx", "SHA256SUMS", "MODELCARD.md"}
+    [record] = caplog.records
+    assert "for demos and tests, not for production" in record.getMessage()
+    assert "non-commercial" in record.getMessage()
+
+
+def test_the_packaged_pack_is_small() -> None:
+    folder = pack_folder(PackSettings(pack=TINY))
+
+    assert (folder / "det_tiny.onnx").stat().st_size <= 1_000_000
+    assert (folder / "rec_tiny.onnx").stat().st_size <= 3_000_000
+
+
+def test_a_copy_of_the_pack_is_checked_too(copied: Path) -> None:
+    assert pack_folder(PackSettings(pack=str(copied))) == copied
+
+
+@pytest.mark.parametrize("name", ["det_tiny.onnx", "rec_tiny.onnx"])
+def test_a_changed_file_is_refused_by_name(name: str, copied: Path) -> None:
+    with (copied / name).open("ab") as file:
+        file.write(b"\0")
+
+    with pytest.raises(BackendMisconfigured, match=rf"^{name} in .* is not what its SHA256SUMS lists; .*__PACK"):
+        pack_folder(PackSettings(pack=str(copied)))
+
+
+def test_a_missing_file_is_refused_by_name(copied: Path) -> None:
+    (copied / "rec_tiny.onnx").unlink()
+
+    with pytest.raises(BackendMisconfigured, match=r"^rec_tiny\.onnx in "):
+        pack_folder(PackSettings(pack=str(copied)))
+
+
+def test_a_file_that_is_not_listed_is_refused_by_name(copied: Path) -> None:
+    shutil.copy(copied / "rec_tiny.onnx", copied / "rec_other.onnx")
+
+    with pytest.raises(BackendMisconfigured, match=r"^rec_other\.onnx in "):
+        pack_folder(PackSettings(pack=str(copied)))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.9])
+def test_insightface_itself_loads_the_pack_and_finds_a_close_up_at_one_size(share: float) -> None:
+    app = FaceAnalysis(name=str(pack_folder(PackSettings(pack=TINY))), providers=["CPUExecutionProvider"])
+    app.prepare(ctx_id=-1, det_size=(640, 640))
+    portrait = Path(find_spec("insightface").origin).parent / "data/images/Tom_Hanks_54745.png"
+    framed = Image.new("RGB", (320, 320), "grey")
+    framed.paste(Image.open(portrait).convert("RGB"), (80, 80))
+    [face] = app.get(np.asarray(framed)[..., ::-1])
+    left, top, right, bottom = face.bbox
+    x, y, half = (left + right) / 2, (top + bottom) / 2, (bottom - top) / share / 2
+    near = framed.crop((int(x - half), int(y - half), int(x + half), int(y + half))).resize((800, 800))
+
+    [found] = app.get(np.asarray(near)[..., ::-1])
+
+    assert 0.8 * share < (found.bbox[3] - found.bbox[1]) / 800 < 1.2 * share
+    assert found.normed_embedding @ face.normed_embedding > 0.6

@@ -1,0 +1,206 @@
+"""The enrolment protocol under all kinds of schedules: races, deaths, sleepers, faults, lagging searches.
+
+`tests.scheduler` advances runs one store call at a time, `tests.lagging` says what is assumed of searches. Hypothesis
+looks for a schedule that breaks a promise and prints the shortest it finds, call by call. With SELFIEGATE_CHAOS=1
+(`make chaos`) it looks for longer, elsewhere each time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+from hypothesis import note
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.promises import assert_kept_for_now, assert_kept_in_the_end
+from tests.scheduler import Run, World
+
+USERS, PHOTOS = ("user_a", "user_b", "user_c"), ("ann-0", "ann-1", "bob-0")
+TURNS = (
+    "ledger.accept",
+    "ledger.contest",
+    "ledger.release",
+    "ledger.decide",
+    "profiles.put",
+    "faces.rivals",
+    "faces.remove",
+)
+EMBEDDED = {"faces.rivals": "gallery.search", "faces.remove": "gallery.remove"}
+LONG = os.environ.get("SELFIEGATE_CHAOS") == "1"
+
+a_live_run = st.runner().flatmap(lambda machine: st.sampled_from(machine.world.live))
+some_run_is_live = precondition(lambda machine: machine.world.live)
+
+
+class Schedules(RuleBasedStateMachine):
+    """What a scheduler may do, and what must hold after each of it."""
+
+    world: World
+
+    @initialize(lagging=st.booleans(), one_sided=st.booleans(), flow=st.booleans())
+    def two_begin(self, lagging: bool, one_sided: bool, flow: bool) -> None:
+        self.world = World(lagging, one_sided).__enter__()
+        self.world.start("user_a", "ann-0", flow=flow).to("ledger.claim")
+        self.world.start("user_b", "ann-0", process=1, flow=flow).to("ledger.claim")
+        for run in self.world.runs:
+            run.step()  # the claim, so that it is known which is the older
+
+    @precondition(lambda self: len(self.world.live) < 5)
+    @rule(
+        user_id=st.sampled_from(USERS),
+        photo=st.sampled_from(PHOTOS),
+        process=st.integers(0, 1),
+        flow=st.booleans(),
+        skew=st.sampled_from([0, -3, 3]),
+    )
+    def start(self, user_id: str, photo: str, process: int, flow: bool, skew: int) -> None:
+        self.world.start(user_id, photo, process, flow=flow, skew=skew)
+
+    @precondition(lambda self: self.world.runs)
+    @rule(run=st.runner().flatmap(lambda machine: st.sampled_from(machine.world.runs)), taken=st.booleans())
+    def again(self, run: Run, taken: bool) -> None:
+        """Start a photo once more: by the same run, or by another whose lease it outlived."""
+        if taken:
+            self.world.expire(run)
+        self.world.start(run.user_id, run.name, owner="" if taken else run.owner)
+
+    @some_run_is_live
+    @rule(run=a_live_run, calls=st.integers(1, 12))
+    def advance(self, run: Run, calls: int) -> None:
+        for _ in range(calls):
+            run.step()
+
+    @some_run_is_live
+    @rule(run=a_live_run, call=st.sampled_from(TURNS))
+    def advance_to(self, run: Run, call: str) -> None:
+        run.step()
+        run.to(call if self.world.lagging else EMBEDDED.get(call, call))
+
+    @some_run_is_live
+    @rule(run=a_live_run)
+    def end(self, run: Run) -> None:
+        run.end()
+
+    @some_run_is_live
+    @rule(run=a_live_run)
+    def kill(self, run: Run) -> None:
+        run.kill()
+
+    @some_run_is_live
+    @rule(run=a_live_run, how=st.sampled_from(["fail", "lose"]))
+    def fault(self, run: Run, how: str) -> None:
+        if run.next != "sleep":
+            run.step(how)
+
+    @some_run_is_live
+    @rule(run=a_live_run)
+    def sleep_through_the_lease(self, run: Run) -> None:
+        self.world.expire(run)
+
+    @precondition(lambda self: self.world.lagging)
+    @rule()
+    def searches_catch_up(self) -> None:
+        self.world.gallery.catch_up()
+
+    @invariant()
+    def promises_are_kept(self) -> None:
+        assert_kept_for_now(self.world)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        try:
+            assert_kept_in_the_end(self.world)
+        finally:
+            self.world.__exit__()
+            note("\n".join(self.world.journal))
+
+
+class TestSchedules(Schedules.TestCase):
+    settings = hypothesis.settings(
+        max_examples=6000 if LONG else 250,
+        stateful_step_count=50 if LONG else 25,
+        deadline=None,
+        derandomize=not LONG,
+        database=None,
+        print_blob=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+
+Fate = Callable[[World, Run], None]
+
+
+def lives(world: World, run: Run) -> None:
+    """Go on later."""
+
+
+def dies(world: World, run: Run) -> None:
+    run.kill()
+
+
+def fails(world: World, run: Run) -> None:
+    run.step("fail")
+
+
+def loses_a_reply(world: World, run: Run) -> None:
+    run.step("lose")
+
+
+def sleeps(world: World, run: Run) -> None:
+    """Sleep through its lease, while another run takes over and ends; then wake."""
+    world.expire(run)
+    world.start(run.user_id, run.name, process=1).end()
+
+
+def starts_again(world: World, run: Run) -> None:
+    """Be started again by Prefect, while the earlier attempt lives on."""
+    world.start(run.user_id, run.name, owner=run.owner).end()
+
+
+FATES = (lives, dies, fails, loses_a_reply, sleeps, starts_again)
+
+
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("lagging", [False, True])
+@pytest.mark.parametrize("flow", [False, True])
+def test_two_may_meet_anywhere(lagging: bool, flow: bool, fate: Fate) -> None:
+    """One goes any number of calls, then the other; the first meets its fate and goes on to its end, then the other."""
+    stride = 1 if LONG or fate is lives else 5
+    for older_is_first in (True, False):
+        for first in itertools.count(0 if older_is_first else 1):
+            for second in itertools.count(first % stride, stride):
+                with World(lagging, one_sided=first % 2 == 1) as world:
+                    under_way = meet(world, older_is_first, (first, second), flow, fate)
+                if not under_way[1]:
+                    break
+            if not under_way[0]:
+                break
+
+
+def meet(world: World, older_is_first: bool, calls: tuple[int, int], flow: bool, fate: Fate) -> tuple[bool, bool]:
+    """Let two meet after so many calls, and hold the promises; returns which had not ended by then."""
+    pair = world.start("user_a", "ann-0", flow=flow), world.start("user_b", "ann-0", 1, flow=flow)
+    for run in pair:
+        run.step()  # the claim, which says who is the older
+    one, other = pair if older_is_first else pair[::-1]
+    for run, count in ((one, calls[0]), (other, calls[1])):
+        for _ in range(count):
+            run.step()
+    under_way = not one.over, not other.over
+    try:
+        fate(world, one)
+        for run in (one, other):
+            while not run.over:
+                run.step()
+                assert_kept_for_now(world)
+        assert_kept_in_the_end(world)
+    except AssertionError as error:
+        error.add_note("\n".join(world.journal))
+        raise
+    return under_way
