@@ -23,7 +23,8 @@ from deployments.handover import DEFAULT_PACE, Emit, Handover, Outage, Pace
 from selfiegate.arrivals import Arrival, arrival
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.events import uploads
-from selfiegate.ports import Ledger, PhotoStore
+from selfiegate.ports import PhotoStore
+from selfiegate.records import Records
 from selfiegate.settings import Settings
 from selfiegate.sqs import Message, Queue
 from selfiegate.text import plain
@@ -65,11 +66,11 @@ class Bridge:
         settings: Settings,
         queue: Queue,
         photos: PhotoStore,
-        ledger: Ledger,
+        records: Records,
         emit: Emit,
         pace: Pace = DEFAULT_PACE,
     ) -> None:
-        self._settings, self._queue, self._photos, self._ledger = settings, queue, photos, ledger
+        self._settings, self._queue, self._photos, self._records = settings, queue, photos, records
         self._pace, self._window = pace, settings.bridge.window
         self._in_flight: dict[asyncio.Task[None], _Delivery] = {}
         self._stopping = asyncio.Event()
@@ -78,7 +79,7 @@ class Bridge:
         self._left: set[str] = set()
         self._silences = 0
         self.meters = Meters(lambda: len(self._in_flight), self._oldest_s)
-        self._handover = Handover(settings.bridge, ledger, emit, self.meters, pace)
+        self._handover = Handover(settings.bridge, records, emit, self.meters, pace)
 
     def stop(self) -> None:
         """Let `run` end."""
@@ -198,7 +199,7 @@ class Bridge:
     def _is_done(self, reading: Reading | None) -> bool:
         if reading is None or reading.wrong or reading.later:
             return False
-        return all(self._ledger.get(one.photo, one.user_id) is not None for one in reading.arrivals)
+        return all(self._records.ledger.get(one.photo, one.user_id) is not None for one in reading.arrivals)
 
     def _oldest_s(self) -> float:
         sent = [delivery.message.sent_at for delivery in list(self._in_flight.values())]  # read by another thread

@@ -15,7 +15,7 @@ from deployments.bridge_health import Meters
 from selfiegate.arrivals import Arrival
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.forgetting import is_forgotten
-from selfiegate.ports import Ledger
+from selfiegate.records import Records
 from selfiegate.settings import BridgeSettings
 from selfiegate.text import plain
 from tasks.steps import in_thread
@@ -95,8 +95,8 @@ class Order:
 class Handover:
     """Sends photos' events and looks whether the ledger holds them; at most `window` photos at a time."""
 
-    def __init__(self, settings: BridgeSettings, ledger: Ledger, emit: Emit, meters: Meters, pace: Pace) -> None:
-        self._patience_s, self._ledger, self._emit, self._meters = settings.patience_s, ledger, emit, meters
+    def __init__(self, settings: BridgeSettings, records: Records, emit: Emit, meters: Meters, pace: Pace) -> None:
+        self._patience_s, self._records, self._emit, self._meters = settings.patience_s, records, emit, meters
         self._pace, self._room = pace, asyncio.Semaphore(settings.window)
         self._order = Order(many=max(1, settings.window // 2))
         self._ledger_outage = Outage("the ledger", pace.first_look_s, pace.longest_look_s)
@@ -156,5 +156,5 @@ class Handover:
 
     def _is_known(self, one: Arrival) -> bool:
         """Say whether there is nothing left to hand over: a run has the photo, or its user asked to be forgotten."""
-        held = self._ledger.get(one.photo, one.user_id) is not None
-        return held or is_forgotten(self._ledger, one.user_id, one.upload_order)
+        held = self._records.ledger.get(one.photo, one.user_id) is not None
+        return held or is_forgotten(self._records.erasures, one.user_id, one.upload_order)

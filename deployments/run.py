@@ -13,7 +13,8 @@ from flows.forget_user import forget_user
 from flows.process_photo import process_photo
 from flows.reconcile import reconcile
 from selfiegate.errors import BackendUnavailable, PhotoInProgress, SelfiegateError
-from selfiegate.model import Erasure, PhotoRef, Verdict
+from selfiegate.model import PhotoRef, Verdict
+from selfiegate.records import Erasure
 from tasks import accounts
 
 T = TypeVar("T")

@@ -35,7 +35,7 @@ async def _serve(settings: Settings) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * settings.bridge.window + 2, "bridge"))
     queue = Queue(settings.aws)
     async with PrefectEvents() as events:
-        bridge = Bridge(settings, queue, open_photos(settings), open_records(settings)[0], events.emit)
+        bridge = Bridge(settings, queue, open_photos(settings), open_records(settings), events.emit)
         with suppress(BackendUnavailable):  # it will be there
             queue.check()
         with ExitStack() as stack:

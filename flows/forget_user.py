@@ -12,7 +12,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Erasure
+from selfiegate.records import Erasure
 from selfiegate.users import UserId
 from tasks.erasures import erase, order_erasure, remove_runs, show_receipt, write_receipt
 

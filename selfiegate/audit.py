@@ -151,7 +151,7 @@ def _of_face(rt: Runtime, face: EnrolledFace) -> Orphan | None:
     if any(row.verdict is None for row in rows) or (profile and face.face_id in _faces(profile)):
         return None
     if row is None:
-        known = rt.ledger.erasure(face.user_id)  # written by a run that slept while its user was forgotten
+        known = rt.erasures.get(face.user_id)  # written by a run that slept while its user was forgotten
         return Orphan(kind=Kind.FACE if known else Kind.FOREIGN_FACE, **about)
     if row.status == "accepted" and (profile is None or profile.newness < row.newness):
         return Orphan(kind=Kind.LOST_PROFILE, photo=row.photo, **about)

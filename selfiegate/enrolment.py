@@ -30,19 +30,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+from selfiegate import forgetting
 from selfiegate import thumbnails as thumbs
-from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested, UserForgotten
-from selfiegate.model import (
-    Check,
-    Claim,
-    Face,
-    Match,
-    PhotoRef,
-    Reason,
-    ReasonCode,
-    Value,
-    Verdict,
-)
+from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested
+from selfiegate.model import Check, Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value, Verdict
 from selfiegate.policy import reason
 from selfiegate.rivals import contest, contesters, holders, outranks
 from selfiegate.runtime import Runtime
@@ -66,16 +57,9 @@ def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_o
     Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten, and
     `UserForgotten` where the photo was uploaded before its user asked for that.
     """
-    erasure = rt.ledger.erasure(user_id)
-    if erasure and erasure.finished_at is None and not (upload_order and erasure.covers_upload(upload_order)):
-        raise BackendUnavailable(_being_forgotten(user_id, photo))  # without a row, which would look like a claim
+    forgetting.before_claim(rt, photo, user_id, upload_order)
     claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order)
-    erasure = rt.ledger.erasure(user_id)  # after the claim: see `forgetting`
-    if erasure and (erasure.finished_at is None or erasure.covers(claim)):
-        rt.ledger.remove(claim)
-        if erasure.covers(claim):
-            raise UserForgotten(_forgotten(claim))
-        raise BackendUnavailable(_being_forgotten(user_id, photo))
+    forgetting.after_claim(rt, claim)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
     return claim
@@ -175,7 +159,7 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
         if not is_profile:
             rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
     if not ours:
-        if row is None and _is_forgotten(rt, claim):  # a face that came after the sweep
+        if row is None and forgetting.covers(rt, claim):  # a face that came after the sweep
             rt.faces.discard(claim.photo, claim.user_id)
             rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
         still_ours(rt, claim)  # raises, and knows why
@@ -248,21 +232,8 @@ def lost(match: Match) -> Finding:
 def still_ours(rt: Runtime, claim: Claim) -> Claim:
     """Return the row as it stands; raises `ClaimLost` where another run took over or it is decided."""
     row = rt.ledger.get(claim.photo, claim.user_id)
-    if row is None and _is_forgotten(rt, claim):
-        raise UserForgotten(_forgotten(claim))
+    if row is None and forgetting.covers(rt, claim):
+        raise forgetting.forgotten(claim)
     if row is None or row.verdict or (row.owner, row.attempt) != (claim.owner, claim.attempt):
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
     return row
-
-
-def _is_forgotten(rt: Runtime, claim: Claim) -> bool:
-    erasure = rt.ledger.erasure(claim.user_id)
-    return erasure is not None and (erasure.finished_at is None or erasure.covers(claim))
-
-
-def _being_forgotten(user_id: str, photo: PhotoRef) -> str:
-    return f"{user_id} is being forgotten; {photo.name} can be taken after that"
-
-
-def _forgotten(claim: Claim) -> str:
-    return f"{claim.user_id} asked to be forgotten after {claim.photo.name} was uploaded"

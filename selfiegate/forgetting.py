@@ -21,9 +21,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfiegate import thumbnails as thumbs
-from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Erasure, PhotoRef, Profile
-from selfiegate.ports import Ledger
+from selfiegate.errors import BackendUnavailable, ClaimLost, UserForgotten
+from selfiegate.model import Claim, PhotoRef, Profile
+from selfiegate.records import Erasure, Erasures
 from selfiegate.runtime import Runtime
 
 _BITE = 100
@@ -53,7 +53,7 @@ def order(rt: Runtime, user_id: str, run: str, photos: bool = False, carry_on: i
         before = present.removed if present else {}
         return Erasure(user_id=user_id, asked_at=_now(), run=run, photos=photos, removed=before)
 
-    return _changed(rt.ledger, user_id, ordered)
+    return _changed(rt.erasures, user_id, ordered)
 
 
 def sweep(rt: Runtime, ours: Erasure) -> Erasure:
@@ -80,7 +80,7 @@ def _noted(rt: Runtime, ours: Erasure, held: set[Thing], quiet_at: int) -> Erasu
         found = tuple(sorted(held.union(present.found)))
         return present.model_copy(update={"found": found, "quiet_at": max(present.quiet_at, quiet_at)})
 
-    return _changed(rt.ledger, ours.user_id, noted)
+    return _changed(rt.erasures, ours.user_id, noted)
 
 
 def _counted(rt: Runtime, ours: Erasure) -> Erasure:
@@ -91,7 +91,7 @@ def _counted(rt: Runtime, ours: Erasure) -> Erasure:
         kinds = Counter(kind for kind, _ in present.found)
         return present.model_copy(update={"found": (), "removed": _sum(present.removed, kinds)})
 
-    return _changed(rt.ledger, ours.user_id, counted)
+    return _changed(rt.erasures, ours.user_id, counted)
 
 
 def _remove_row(rt: Runtime, row: Claim) -> None:
@@ -110,26 +110,57 @@ def finish(rt: Runtime, ours: Erasure, also: Iterable[Thing] = ()) -> Erasure:
         removed = _sum(present.removed, Counter(kind for kind, _ in set(also)))
         return present.model_copy(update={"removed": removed, "finished_at": _now()})
 
-    return _changed(rt.ledger, ours.user_id, finished)
+    return _changed(rt.erasures, ours.user_id, finished)
 
 
-def is_forgotten(ledger: Ledger, user_id: str, upload_order: str) -> bool:
+def before_claim(rt: Runtime, photo: PhotoRef, user_id: str, upload_order: str) -> None:
+    """Raise `BackendUnavailable` while a user is being forgotten; a row would look like a claim.
+
+    Not for a photo known to be older than the user's wish: that one is refused `after_claim`.
+    """
+    erasure = rt.erasures.get(user_id)
+    if erasure and erasure.finished_at is None and not (upload_order and erasure.covers_upload(upload_order)):
+        raise _not_yet(user_id, photo)
+
+
+def after_claim(rt: Runtime, claim: Claim) -> None:
+    """Give a claim back that must not be: raises `UserForgotten` for good, `BackendUnavailable` for now."""
+    erasure = rt.erasures.get(claim.user_id)
+    if erasure and (erasure.finished_at is None or erasure.covers(claim)):
+        rt.ledger.remove(claim)
+        raise forgotten(claim) if erasure.covers(claim) else _not_yet(claim.user_id, claim.photo)
+
+
+def covers(rt: Runtime, claim: Claim) -> bool:
+    """Say whether an erasure explains that a claim's row is gone."""
+    erasure = rt.erasures.get(claim.user_id)
+    return erasure is not None and (erasure.finished_at is None or erasure.covers(claim))
+
+
+def forgotten(claim: Claim) -> UserForgotten:
+    """Return the error that says so."""
+    return UserForgotten(f"{claim.user_id} asked to be forgotten after {claim.photo.name} was uploaded")
+
+
+def is_forgotten(erasures: Erasures, user_id: str, upload_order: str) -> bool:
     """Say whether a user asked to be forgotten after a photo was uploaded; False where nobody knows when that was."""
-    if not upload_order:
-        return False
-    erasure = ledger.erasure(user_id)
-    return erasure is not None and upload_order <= f"{erasure.asked_at:016d}"
+    erasure = erasures.get(user_id) if upload_order else None
+    return erasure is not None and erasure.covers_upload(upload_order)
 
 
 def interrupted(rt: Runtime) -> list[Erasure]:
     """Return the erasures whose runs are dead."""
     now = time.time()
-    return [one for one in rt.ledger.erasures() if max(one.asked_at, one.quiet_at) / 1e6 + _INTERRUPTED_S < now]
+    return [one for one in rt.erasures.unfinished() if max(one.asked_at, one.quiet_at) / 1e6 + _INTERRUPTED_S < now]
 
 
 def expire(rt: Runtime) -> int:
     """Remove the rows of photos that were refused long ago; return how many."""
     return rt.ledger.expire(before=_now() - int(rt.settings.rejected_days * 86_400e6))
+
+
+def _not_yet(user_id: str, photo: PhotoRef) -> BackendUnavailable:
+    return BackendUnavailable(f"{user_id} is being forgotten; {photo.name} can be taken after that")
 
 
 def _held(
@@ -176,12 +207,12 @@ def _still(present: Erasure | None, ours: Erasure) -> Erasure:
     return present
 
 
-def _changed(ledger: Ledger, user_id: str, change: Callable[[Erasure | None], Erasure]) -> Erasure:
+def _changed(erasures: Erasures, user_id: str, change: Callable[[Erasure | None], Erasure]) -> Erasure:
     """Write what `change` makes of the erasure as it stands, however many change it at once."""
     while True:
-        present = ledger.erasure(user_id)
+        present = erasures.get(user_id)
         wanted = change(present).model_copy(update={"revision": present.revision + 1 if present else 1})
-        if ledger.put_erasure(wanted, replacing=present):
+        if erasures.put(wanted, replacing=present):
             return wanted
 
 

@@ -14,7 +14,7 @@ def held(rt: Runtime, user_id: str) -> dict[str, Any]:
 
     The original photos are named, not contained. A list is empty where nothing is held.
     """
-    profile, erasure = rt.profiles.get(user_id), rt.ledger.erasure(user_id)
+    profile, erasure = rt.profiles.get(user_id), rt.erasures.get(user_id)
     files = {key: rt.thumbnails.read(key) for key in sorted(rt.thumbnails.keys(thumbs.home(user_id)))}
     return {
         "user_id": user_id,

@@ -213,33 +213,6 @@ class Claim(Value):
         return self.claimed_at, self.user_id, self.photo.id
 
 
-class Erasure(Value):
-    """A user's wish to be forgotten: the order while it is carried out, the receipt afterwards.
-
-    It stays for as long as an old event or a nightly backfill may name one of the user's photos again.
-    """
-
-    user_id: UserId
-    asked_at: int = Field(description="Microseconds since 1970, UTC: photos uploaded before are not taken any more")
-    run: str = Field(description="The run that carries it out, or did")
-    photos: bool = Field(description="Whether the original photos are removed, too")
-    quiet_at: int = Field(
-        0, description="When the runs that held the user's photos have ended, microseconds since 1970"
-    )
-    found: tuple[tuple[str, str], ...] = Field(default=(), description="Kind and name of what is removed; empty later")
-    removed: dict[str, int] = Field(default_factory=dict, description="Of each kind, when it is finished")
-    finished_at: int | None = Field(None, description="Microseconds since 1970, UTC")
-    revision: int = Field(1, description="Grows with each write; a write names the one it replaces")
-
-    def covers(self, claim: Claim) -> bool:
-        """Say whether a photo was uploaded before the user asked."""
-        return self.covers_upload(claim.newness)
-
-    def covers_upload(self, newness: str) -> bool:
-        """Say the same of a `Claim.newness`."""
-        return newness <= f"{self.asked_at:016d}"
-
-
 class EnrolledFace(Value):
     """A face in the gallery and whose it is."""
 

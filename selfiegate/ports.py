@@ -1,5 +1,7 @@
 """What selfiegate asks of the world: one protocol per collaborator, each with a contract suite in tests/contract.
 
+What it asks of the stores of its own records stands in `records`.
+
 Every method may raise `BackendUnavailable` (try again) or `BackendMisconfigured` (mend the set-up).
 All are safe to call from several threads, and all writes may be repeated.
 """
@@ -15,18 +17,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.model import (
-    Claim,
-    Contest,
-    Detection,
-    EnrolledFace,
-    Erasure,
-    GalleryStats,
-    Match,
-    PhotoRef,
-    Profile,
-    Verdict,
-)
+from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, Verdict
 
 
 @dataclass(frozen=True)
@@ -179,102 +170,6 @@ class ThumbnailStore(Protocol):
 
     def keys(self, folder: str = "") -> Sequence[str]:
         """List all keys, or those that lie in a folder or below it."""
-
-
-class Ledger(Protocol):
-    """One row per photo version and user, changed only by compare-and-set.
-
-    A row is still ours while its owner and its attempt are the claim's.
-    """
-
-    def batch(self) -> AbstractContextManager[object]:
-        """Let this thread's writes to ledger and profiles be durable together, at the end of the block, or at once."""
-
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
-        """Return the row as it stands after asking for it; `upload_order` is taken by a new one.
-
-        A new row, an undecided row of the same owner and one whose lease ran out become ours (`attempt`
-        counts how often); a decided row and one that another owner holds come back unchanged.
-        """
-
-    def renew(self, claim: Claim, lease_s: float) -> bool:
-        """Let the lease end that much from now; False unless it is still ours."""
-
-    def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
-        """Return a row, or None."""
-
-    def claims_of(self, user_id: str) -> Sequence[Claim]:
-        """Return all rows of a user, oldest first; a claim made before this call is among them."""
-
-    def note_face(self, claim: Claim, face_id: str) -> bool:
-        """Record the face enrolled for an undecided row; False unless it is still ours."""
-
-    def contest(self, claim: Claim, contest: Contest) -> bool:
-        """Add a contest to a pending row, once each; False where it is no longer pending."""
-
-    def accept(self, claim: Claim) -> bool:
-        """Turn pending into accepting; False unless it is still ours and has the contests that the claim has."""
-
-    def release(self, claim: Claim) -> bool:
-        """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
-
-    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
-        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours.
-
-        Without `tell` nobody is ever told of a refusal.
-        """
-
-    def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
-        """Take it on us to tell the user of a refusal, and return a token for `end_notice`.
-
-        None where that was done, or is being done by another. Who takes it has so long; after that another may.
-        """
-
-    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
-        """Record that the user was told, or that another may try; nothing where another took it meanwhile."""
-
-    def unfinished(self, before: int) -> Sequence[Claim]:
-        """Return the rows whose lease ran out before this time (microseconds since 1970) with work left.
-
-        These are the ones without a verdict, and the refused ones whose user was not told.
-        """
-
-    def reopen(self, claim: Claim) -> bool:
-        """Turn an accepted row back into a pending one that nobody holds; False where it is not accepted."""
-
-    def remove(self, claim: Claim) -> bool:
-        """Remove a row, decided or not; False unless its owner and attempt are the claim's."""
-
-    def expire(self, before: int) -> int:
-        """Remove rejected rows first claimed before this time (microseconds since 1970); return how many.
-
-        0 where the store does so by itself.
-        """
-
-    def erasure(self, user_id: str) -> Erasure | None:
-        """Return what is known of a user's wish to be forgotten; written before this call, it is seen."""
-
-    def put_erasure(self, erasure: Erasure, replacing: Erasure | None) -> bool:
-        """Store it; False if what is stored now is not `replacing` (compared by revision)."""
-
-    def erasures(self) -> Sequence[Erasure]:
-        """Return those that are not finished."""
-
-
-class Profiles(Protocol):
-    """One row per user."""
-
-    def get(self, user_id: str) -> Profile | None:
-        """Return a user's profile, or None."""
-
-    def all(self) -> Iterable[Profile]:
-        """Go through all profiles; one that is written meanwhile may be missed or not."""
-
-    def put(self, profile: Profile, replacing: Profile | None) -> bool:
-        """Store a profile; False if what is stored now is not `replacing` (compared by revision)."""
-
-    def remove(self, profile: Profile) -> bool:
-        """Remove a profile; False if what is stored now is another revision."""
 
 
 class Notifier(Protocol):

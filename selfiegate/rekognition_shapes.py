@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selfiegate.errors import WrongInput
-from selfiegate.model import Box, Face, Match, PhotoRef
+from selfiegate.model import Box, Face, Match, PhotoRef, ReasonCode
 
 
 def external_id(user_id: str, photo: PhotoRef) -> str:
@@ -83,3 +83,21 @@ def _probability(answer: Mapping[str, Any] | None) -> float | None:
         return None
     confidence = float(answer["Confidence"]) / 100
     return confidence if answer["Value"] else 1 - confidence
+
+
+_UNINDEXED = {
+    "LOW_SHARPNESS": ReasonCode.BLURRED,
+    "LOW_BRIGHTNESS": ReasonCode.TOO_DARK,
+    "EXTREME_POSE": ReasonCode.TURNED_AWAY,
+    "SMALL_BOUNDING_BOX": ReasonCode.FACE_TOO_SMALL,
+    "LOW_CONFIDENCE": ReasonCode.FACE_COVERED,
+    "LOW_FACE_QUALITY": ReasonCode.BLURRED,
+    "EXCEEDS_MAX_FACES": ReasonCode.MULTIPLE_FACES,
+}
+"""Why IndexFaces left a face out, in our words."""
+
+
+def why_unindexed(found: Mapping[str, Any]) -> ReasonCode:
+    """Return the first reason of an IndexFaces response that indexed nothing."""
+    reasons = [reason for face in found.get("UnindexedFaces", ()) for reason in face.get("Reasons", ())]
+    return _UNINDEXED.get(reasons[0], ReasonCode.NO_FACE) if reasons else ReasonCode.NO_FACE

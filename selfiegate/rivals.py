@@ -24,7 +24,7 @@ def holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
     profile = rt.profiles.get(match.user_id)
     is_profile = profile is not None and profile.face_id == match.face_id
     if not rows:
-        erasure = rt.ledger.erasure(match.user_id)
+        erasure = rt.erasures.get(match.user_id)
         if erasure is None or (is_profile and erasure.finished_at is not None):
             return None
         return []

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
-from selfiegate.ports import FaceBackend, Ledger, Notifier, PhotoStore, Profiles, Thresholds, ThumbnailStore
+from selfiegate.ports import FaceBackend, Notifier, PhotoStore, Thresholds, ThumbnailStore
+from selfiegate.records import Erasures, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
 
 
@@ -21,19 +22,19 @@ class Runtime:
     faces: FaceBackend
     ledger: Ledger
     profiles: Profiles
+    erasures: Erasures
     thumbnails: ThumbnailStore
     notifier: Notifier
 
 
 def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> Runtime:
     """Build what the settings name; imports only that."""
-    photos, (ledger, profiles) = open_photos(settings), open_records(settings)
+    photos = open_photos(settings)
     return Runtime(
         settings=settings,
         photos=photos,
         faces=_face_backend(settings, photos),
-        ledger=ledger,
-        profiles=profiles,
+        **open_records(settings)._asdict(),
         thumbnails=_thumbnails(settings),
         notifier=_notifier(settings, more_notices),
     )
@@ -68,19 +69,20 @@ def _face_backend(settings: Settings, photos: PhotoStore) -> FaceBackend:
             return rekognition.RekognitionBackend(settings.aws, photos, settings.photos, thresholds)
 
 
-def open_records(settings: Settings) -> tuple[Ledger, Profiles]:
-    """Build ledger and profiles alone: who only looks at them needs no models."""
+def open_records(settings: Settings) -> Records:
+    """Build ledger, profiles and erasures alone: who only looks at them needs no models."""
     match settings.records:
         case "sqlite":
-            from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles, open_database
+            from selfiegate.stores.sqlite_records import sqlite_records
 
-            database = open_database(settings.folder / "records.db")
-            return SqliteLedger(database), SqliteProfiles(database)
+            return sqlite_records(settings.folder / "records.db")
         case "dynamodb":
             from selfiegate.stores.dynamodb import DynamoLedger
+            from selfiegate.stores.dynamodb_erasures import DynamoErasures
             from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 
-            return DynamoLedger(settings.aws, settings.rejected_days), DynamoProfiles(settings.aws)
+            ledger = DynamoLedger(settings.aws, settings.rejected_days)
+            return Records(ledger, DynamoProfiles(settings.aws), DynamoErasures(settings.aws))
 
 
 def _thumbnails(settings: Settings) -> ThumbnailStore:
@@ -119,18 +121,18 @@ def memory_runtime(settings: Settings | None = None) -> Runtime:
     from selfiegate.backends.scripted import ScriptedAnalyser
     from selfiegate.galleries.memory import MemoryGallery
     from selfiegate.notices.memory import MemoryNotices
-    from selfiegate.stores import memory
+    from selfiegate.stores.memory import MemoryPhotos, MemoryThumbnails
+    from selfiegate.stores.memory_records import memory_records
 
-    settings, photos = settings or load_settings(), memory.MemoryPhotos()
+    settings, photos = settings or load_settings(), MemoryPhotos()
     analyser = ScriptedAnalyser()
     gallery = MemoryGallery(analyser.model)
     return Runtime(
         settings=settings,
         photos=photos,
         faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings, MATCH, VERIFY)),
-        ledger=memory.MemoryLedger(),
-        profiles=memory.MemoryProfiles(),
-        thumbnails=memory.MemoryThumbnails(),
+        **memory_records()._asdict(),
+        thumbnails=MemoryThumbnails(),
         notifier=MemoryNotices(),
     )
 

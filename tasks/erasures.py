@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from prefect.artifacts import acreate_markdown_artifact
 
 from selfiegate import forgetting, report
-from selfiegate.model import Erasure
+from selfiegate.records import Erasure
 from selfiegate.runtime import runtime
 from tasks import run_history
 from tasks.artifacts import attached

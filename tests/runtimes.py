@@ -16,7 +16,7 @@ from selfiegate.ports import Thresholds
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
-from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles, open_database
+from selfiegate.stores.sqlite_records import sqlite_records
 
 THRESHOLDS = Thresholds(match=0.4, verify=0.3, review=0.4)
 
@@ -26,13 +26,11 @@ def scripted_runtime(home: Path, settings: Settings | None = None) -> Runtime:
     settings = settings or Settings(home=home)
     photos, analyser = FolderPhotos(settings.photos), ScriptedAnalyser()
     gallery = SqliteGallery(home / "gallery.db", analyser.model)
-    records = open_database(home / "records.db")
     return Runtime(
         settings=settings,
         photos=photos,
         faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, THRESHOLDS),
-        ledger=SqliteLedger(records),
-        profiles=SqliteProfiles(records),
+        **sqlite_records(home / "records.db")._asdict(),
         thumbnails=FolderThumbnails(home / "thumbnails"),
         notifier=MemoryNotices(),
     )

@@ -25,7 +25,8 @@ from selfiegate.model import Claim, PhotoRef
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
-from selfiegate.stores.memory import MemoryLedger, MemoryPhotos, MemoryProfiles, MemoryThumbnails
+from selfiegate.stores.memory import MemoryPhotos, MemoryThumbnails
+from selfiegate.stores.memory_records import memory_records
 from selfiegate.thumbnails import ThumbnailSettings
 from tests.flowlike import as_the_flow, brief, tried
 from tests.lagging import LaggingFaces
@@ -50,8 +51,8 @@ class World:
         self.lagging, self.runs, self.journal = lagging, list[Run](), list[str]()
         self.disturbed = False
         """Whether a run wrote to a store without a ledger after it had lost its claim: then only an audit mends."""
-        self.photos, self.ledger = MemoryPhotos(), MemoryLedger()
-        self.profiles, self.thumbnails = MemoryProfiles(), MemoryThumbnails()
+        self.photos, self.thumbnails = MemoryPhotos(), MemoryThumbnails()
+        self.ledger, self.profiles, self.erasures = memory_records()
         self.gallery: Any = LaggingFaces(one_sided) if lagging else MemoryGallery("scripted")
         self.uploads: dict[tuple[str, str], PhotoRef] = {}
         self._now, self._here = 1_700_000_000.0, threading.local()
@@ -129,6 +130,7 @@ class World:
             faces=wired if self.lagging else faces,
             ledger=Wired(self, "ledger", self.ledger),
             profiles=Wired(self, "profiles", self.profiles),
+            erasures=Wired(self, "erasures", self.erasures),
             thumbnails=Wired(self, "thumbnails", self.thumbnails),
             notifier=MemoryNotices(),
         )

@@ -26,7 +26,7 @@ from selfiegate.isolation import decode
 from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, ReasonCode
 from selfiegate.photos import Limits, canonical_jpeg, is_plain
 from selfiegate.ports import PhotoStore, Thresholds
-from selfiegate.rekognition_shapes import area, external_id, face_of, matches, user_id_from
+from selfiegate.rekognition_shapes import area, external_id, face_of, matches, user_id_from, why_unindexed
 
 MATCH, VERIFY = 90.0, 80.0
 """Similarity, 0-100, used where nothing is set. AWS's own default is 80; the workshop used 70 for both."""
@@ -40,17 +40,6 @@ _MAX_MATCHES = 4096
 
 _REMEMBERED = 16
 """Photos whose image is kept between a run's steps: 5 MB each at most."""
-
-_UNINDEXED = {
-    "LOW_SHARPNESS": ReasonCode.BLURRED,
-    "LOW_BRIGHTNESS": ReasonCode.TOO_DARK,
-    "EXTREME_POSE": ReasonCode.TURNED_AWAY,
-    "SMALL_BOUNDING_BOX": ReasonCode.FACE_TOO_SMALL,
-    "LOW_CONFIDENCE": ReasonCode.FACE_COVERED,
-    "LOW_FACE_QUALITY": ReasonCode.BLURRED,
-    "EXCEEDS_MAX_FACES": ReasonCode.MULTIPLE_FACES,
-}
-"""Why IndexFaces left a face out, in our words."""
 
 
 class RekognitionBackend:
@@ -120,8 +109,7 @@ class RekognitionBackend:
             DetectionAttributes=["DEFAULT"],
         )
         if not found["FaceRecords"]:
-            reasons = [reason for face in found.get("UnindexedFaces", ()) for reason in face.get("Reasons", ())]
-            raise PhotoRejected(_UNINDEXED.get(reasons[0], ReasonCode.NO_FACE) if reasons else ReasonCode.NO_FACE)
+            raise PhotoRejected(why_unindexed(found))
         face = found["FaceRecords"][0]["Face"]
         if any(area(other["FaceDetail"]) > area(face) for other in found.get("UnindexedFaces", ())):
             self.remove(face["FaceId"])  # it takes the best face, the policy has judged the largest

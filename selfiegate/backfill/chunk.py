@@ -204,11 +204,10 @@ class Chunk:
         enrolled = None if refused else (one.face_id, one.thumbnails)
         if enrolled and profiles.save_profile(self._rt, one.ours, *enrolled):
             profiles.remove_older_photo(self._rt, one.ours, one.face_id)
-        row = enrolment.settle(
+        one.claim = enrolment.settle(
             self._rt, one.ours, one.reasons, one.judgement.checks, one.finding, enrolled, tell=self._tell
         )
-        one.claim = row
-        one.ended = outcome(one, row.status)
+        one.ended = outcome(one, one.claim.status)
 
     def _notify(self, one: Photo) -> None:
         with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells

@@ -28,7 +28,7 @@ def _outcome(rt: Runtime, entry: Entry) -> Outcome:
     try:
         photo = pinned(rt.photos, entry)
         row = rt.ledger.get(photo, entry.user_id)
-        if is_forgotten(rt.ledger, entry.user_id, entry.upload_order):
+        if is_forgotten(rt.erasures, entry.user_id, entry.upload_order):
             return Outcome(**about, status="skipped", why="its user asked to be forgotten", photo=photo)
         judgement, finding = judge(rt.faces.detect(photo), rt.settings.rules), Finding()
         if judgement.face and not judgement.reasons:

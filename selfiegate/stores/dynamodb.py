@@ -2,8 +2,8 @@
 
 The table has the HASH key `user_id` and the RANGE key `photo_id`, so that a user's rows are read
 consistently (an index would lag behind); a sparse index `unfinished` (HASH `unfinished`, RANGE `lease_until`)
-finds rows with work left, and TTL on `expires_at` forgets refused ones. A user's erasure is one more item beside the
-user's rows, with `erasure` in the place of a photo's id.
+finds rows with work left, and TTL on `expires_at` forgets refused ones. A user's erasure lies beside the user's rows;
+see `dynamodb_erasures`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.dynamodb import Table
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Contest, Erasure, PhotoRef, Verdict
+from selfiegate.model import Claim, Contest, PhotoRef, Verdict
+from selfiegate.stores.dynamodb_erasures import ERASURE
 
 _UNDECIDED = "#status IN (:pending, :accepting)"
 _OURS = "#owner = :owner AND attempt = :attempt"
@@ -181,28 +182,6 @@ class DynamoLedger:
         """Do nothing: TTL does."""
         return 0
 
-    def erasure(self, user_id: str) -> Erasure | None:
-        """Return a user's erasure, or None."""
-        item = self._table.get({"user_id": user_id, "photo_id": _ERASURE})
-        return _erasure(item) if item else None
-
-    def put_erasure(self, erasure: Erasure, replacing: Erasure | None) -> bool:
-        """Store an erasure unless something else than `replacing` is stored now."""
-        item: dict[str, Any] = {"user_id": erasure.user_id, "photo_id": _ERASURE, "revision": erasure.revision}
-        item["erasure"] = erasure.model_dump_json()
-        if erasure.finished_at is None:
-            item |= {"unfinished": "yes", "lease_until": _ERASING}
-        if replacing is None:
-            return self._table.put(item, "attribute_not_exists(user_id)")
-        return self._table.put(item, "revision = :replaced", replaced=replacing.revision)
-
-    def erasures(self) -> Sequence[Erasure]:
-        """Return those that are not finished, as of a moment ago."""
-        found = self._table.query(
-            "unfinished = :yes AND lease_until = :mark", index="unfinished", yes="yes", mark=_ERASING
-        )
-        return [_erasure(item) for item in found]
-
     def _change(self, claim: Claim, change: str, condition: str, **values: Any) -> bool:
         ours = f"{_OURS} AND {condition}" if condition else _OURS
         used = {name: value for name, value in values.items() if f":{name}" in f"{change} {ours}"}
@@ -212,18 +191,8 @@ class DynamoLedger:
 _STATES = {"pending": "pending", "accepting": "accepting"}
 
 
-_ERASURE = "erasure"
-"""In the place of a photo's id, which is 32 hex digits."""
-_ERASING = -1
-"""In the place of a lease's end, which marks unfinished erasures in the index."""
-
-
 def _is_row(item: Mapping[str, Any]) -> bool:
-    return bool(item["photo_id"] != _ERASURE)
-
-
-def _erasure(item: Mapping[str, Any]) -> Erasure:
-    return Erasure.model_validate_json(item["erasure"])
+    return bool(item["photo_id"] != ERASURE)
 
 
 def _now() -> int:

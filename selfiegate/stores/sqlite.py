@@ -1,4 +1,4 @@
-"""Ledger and profiles in one SQLite file. Every change is a single compare-and-set statement."""
+"""The ledger in SQLite. Every change is a single compare-and-set statement."""
 
 # ruff: noqa: S608  the only text put into statements are the constants below
 
@@ -8,15 +8,14 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Contest, Erasure, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.sqlite import Database
 
-_LEDGER = """
+CLAIMS = """
 CREATE TABLE IF NOT EXISTS claims (
     user_id TEXT NOT NULL,
     photo_id TEXT NOT NULL,
@@ -35,16 +34,7 @@ CREATE TABLE IF NOT EXISTS claims (
     PRIMARY KEY (user_id, photo_id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON claims (lease_until)
     WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'));
-CREATE INDEX IF NOT EXISTS rejected ON claims (claimed_at) WHERE status = 'rejected';
-CREATE TABLE IF NOT EXISTS erasures (
-    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, finished INTEGER NOT NULL, erasure TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS erasing ON erasures (user_id) WHERE NOT finished
-"""
-
-_PROFILES = """
-CREATE TABLE IF NOT EXISTS profiles (
-    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, profile TEXT NOT NULL) WITHOUT ROWID
+CREATE INDEX IF NOT EXISTS rejected ON claims (claimed_at) WHERE status = 'rejected'
 """
 
 _CLAIM = """
@@ -57,11 +47,6 @@ WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :n
 _ROW = "WHERE user_id = ? AND photo_id = ?"
 _OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
-
-
-def open_database(path: Path) -> Database:
-    """Open or create the file that holds ledger and profiles, so that writes to both can be one transaction."""
-    return Database(path, f"{_LEDGER.strip()};\n{_PROFILES.strip()}")
 
 
 class SqliteLedger:
@@ -186,59 +171,8 @@ class SqliteLedger:
         """Remove rejected rows first claimed before this time."""
         return self._db.execute("DELETE FROM claims WHERE status = 'rejected' AND claimed_at < ?", before)
 
-    def erasure(self, user_id: str) -> Erasure | None:
-        """Return a user's erasure, or None."""
-        rows = self._db.read("SELECT erasure FROM erasures WHERE user_id = ?", user_id)
-        return Erasure.model_validate_json(rows[0][0]) if rows else None
-
-    def put_erasure(self, erasure: Erasure, replacing: Erasure | None) -> bool:
-        """Store an erasure unless something else than `replacing` is stored now."""
-        values = erasure.revision, erasure.finished_at is not None, erasure.model_dump_json()
-        if replacing is None:
-            return self._changed("INSERT OR IGNORE INTO erasures VALUES (?, ?, ?, ?)", erasure.user_id, *values)
-        sql = "UPDATE erasures SET revision = ?, finished = ?, erasure = ? WHERE user_id = ? AND revision = ?"
-        return self._changed(sql, *values, erasure.user_id, replacing.revision)
-
-    def erasures(self) -> Sequence[Erasure]:
-        """Return those that are not finished."""
-        rows = self._db.read("SELECT erasure FROM erasures WHERE NOT finished ORDER BY user_id")
-        return [Erasure.model_validate_json(row[0]) for row in rows]
-
     def _changed(self, sql: str, *parameters: object) -> bool:
         return self._db.execute(sql, *parameters) == 1
-
-
-class SqliteProfiles:
-    """The profiles for one machine, shared by its processes."""
-
-    def __init__(self, records: Database) -> None:
-        self._db = records
-
-    def get(self, user_id: str) -> Profile | None:
-        """Return a user's profile, or None."""
-        rows = self._db.read("SELECT profile FROM profiles WHERE user_id = ?", user_id)
-        return Profile.model_validate_json(rows[0][0]) if rows else None
-
-    def all(self) -> Iterable[Profile]:
-        """Go through all profiles, a thousand at a time."""
-        last = ""
-        while rows := self._db.read("SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT 1000", last):
-            yield from (Profile.model_validate_json(row["profile"]) for row in rows)
-            last = rows[-1]["user_id"]
-
-    def put(self, profile: Profile, replacing: Profile | None) -> bool:
-        """Store a profile unless something else than `replacing` is stored now."""
-        data = profile.model_dump_json()
-        if replacing is None:
-            sql = "INSERT OR IGNORE INTO profiles VALUES (?, ?, ?)"
-            return self._db.execute(sql, profile.user_id, profile.revision, data) == 1
-        sql = "UPDATE profiles SET revision = ?, profile = ? WHERE user_id = ? AND revision = ?"
-        return self._db.execute(sql, profile.revision, data, profile.user_id, replacing.revision) == 1
-
-    def remove(self, profile: Profile) -> bool:
-        """Remove a profile unless another revision is stored now."""
-        sql = "DELETE FROM profiles WHERE user_id = ? AND revision = ? AND profile ->> 'face_id' = ?"
-        return self._db.execute(sql, profile.user_id, profile.revision, profile.face_id) == 1
 
 
 def _row(claim: Claim) -> tuple[str, str]:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Contest, Erasure, PhotoRef, Profile, Verdict
-from selfiegate.ports import Ledger, Profiles
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
+from selfiegate.records import Erasure, Erasures, Ledger, Profiles, Records
 
 PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
 
@@ -26,10 +26,6 @@ FAR = 2**62
 
 class LedgerContract:
     expires_by_itself = False
-
-    @pytest.fixture
-    def ledger(self) -> Ledger:
-        raise NotImplementedError
 
     @pytest.fixture
     def claim(self, ledger: Ledger) -> Claim:
@@ -261,41 +257,8 @@ class LedgerContract:
         assert (ledger.get(PHOTO, "ann") is None) is not self.expires_by_itself
         assert ledger.get(PHOTO, "bob") == other
 
-    def test_an_erasure_is_replaced_only_by_who_read_it(self, ledger: Ledger) -> None:
-        first = Erasure(user_id="ann", asked_at=1, run="run-1", photos=True, found=(("face", "f"),))
-        second = first.model_copy(update={"run": "run-2", "revision": 2})
-
-        assert ledger.erasure("ann") is None
-        assert ledger.put_erasure(first, replacing=None)
-        assert not ledger.put_erasure(second, replacing=None)
-        assert ledger.erasure("ann") == first
-        assert ledger.put_erasure(second, replacing=first)
-        assert not ledger.put_erasure(second, replacing=first)
-        assert ledger.erasure("ann") == second
-        assert ledger.erasure("bob") is None
-
-    def test_unfinished_erasures_are_listed(self, ledger: Ledger) -> None:
-        for user_id in ("ann", "bob"):
-            ledger.put_erasure(Erasure(user_id=user_id, asked_at=1, run="run", photos=False), replacing=None)
-        ann = ledger.erasure("ann")
-        done = ann.model_copy(update={"finished_at": 2, "revision": 2, "removed": {"face": 1}})
-        assert ledger.put_erasure(done, replacing=ann)
-
-        assert [one.user_id for one in ledger.erasures()] == ["bob"]
-        assert ledger.erasure("ann") == done
-
-    def test_an_erasure_is_no_row_of_its_user(self, ledger: Ledger, claim: Claim) -> None:
-        ledger.put_erasure(Erasure(user_id="ann", asked_at=1, run="run", photos=False), replacing=None)
-
-        assert list(ledger.claims_of("ann")) == [claim]
-        assert list(ledger.unfinished(FAR)) == [claim]
-
 
 class ProfilesContract:
-    @pytest.fixture
-    def profiles(self) -> Profiles:
-        raise NotImplementedError
-
     def test_a_stranger_has_no_profile(self, profiles: Profiles) -> None:
         assert profiles.get("ann") is None
 
@@ -347,3 +310,54 @@ def profile(revision: int = 1, **changes: object) -> Profile:
         "revision": revision,
     }
     return Profile.model_validate({**values, **changes})
+
+
+class ErasuresContract:
+    def test_an_erasure_is_replaced_only_by_who_read_it(self, erasures: Erasures) -> None:
+        first = Erasure(user_id="ann", asked_at=1, run="run-1", photos=True, found=(("face", "f"),))
+        second = first.model_copy(update={"run": "run-2", "revision": 2})
+
+        assert erasures.get("ann") is None
+        assert erasures.put(first, replacing=None)
+        assert not erasures.put(second, replacing=None)
+        assert erasures.get("ann") == first
+        assert erasures.put(second, replacing=first)
+        assert not erasures.put(second, replacing=first)
+        assert erasures.get("ann") == second
+        assert erasures.get("bob") is None
+
+    def test_unfinished_erasures_are_listed(self, erasures: Erasures) -> None:
+        for user_id in ("ann", "bob"):
+            erasures.put(Erasure(user_id=user_id, asked_at=1, run="run", photos=False), replacing=None)
+        ann = erasures.get("ann")
+        done = ann.model_copy(update={"finished_at": 2, "revision": 2, "removed": {"face": 1}})
+        assert erasures.put(done, replacing=ann)
+
+        assert [one.user_id for one in erasures.unfinished()] == ["bob"]
+        assert erasures.get("ann") == done
+
+    def test_an_erasure_is_no_row_of_its_user(self, ledger: Ledger, erasures: Erasures, claim: Claim) -> None:
+        erasures.put(Erasure(user_id="ann", asked_at=1, run="run", photos=False), replacing=None)
+
+        assert list(ledger.claims_of("ann")) == [claim]
+        assert list(ledger.unfinished(FAR)) == [claim]
+
+
+class RecordsContract(LedgerContract, ProfilesContract, ErasuresContract):
+    """Ledger, profiles and erasures of one database."""
+
+    @pytest.fixture
+    def records(self) -> Records:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def ledger(self, records: Records) -> Ledger:
+        return records.ledger
+
+    @pytest.fixture
+    def profiles(self, records: Records) -> Profiles:
+        return records.profiles
+
+    @pytest.fixture
+    def erasures(self, records: Records) -> Erasures:
+        return records.erasures

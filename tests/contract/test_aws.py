@@ -15,15 +15,17 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.photos import Limits
-from selfiegate.ports import FaceBackend, Ledger, PhotoStore, Profiles, Thresholds, ThumbnailStore
+from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
+from selfiegate.records import Profiles, Records
 from selfiegate.rekognition_shapes import external_id, user_id_from
 from selfiegate.stores.dynamodb import DynamoLedger
+from selfiegate.stores.dynamodb_erasures import DynamoErasures
 from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from tests.aws import PHOTOS, THUMBNAILS
 from tests.contract.faces import FaceBackendContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
-from tests.contract.records import LedgerContract, ProfilesContract, profile
+from tests.contract.records import RecordsContract, profile
 
 
 def put(aws: AwsSettings, key: str, data: bytes, bucket: str = PHOTOS) -> str:
@@ -31,18 +33,12 @@ def put(aws: AwsSettings, key: str, data: bytes, bucket: str = PHOTOS) -> str:
     return f"s3://{bucket}/{key}"
 
 
-class TestDynamoLedger(LedgerContract):
+class TestDynamoRecords(RecordsContract):
     expires_by_itself = True  # by TTL
 
     @pytest.fixture
-    def ledger(self, aws: AwsSettings) -> Ledger:
-        return DynamoLedger(aws)
-
-
-class TestDynamoProfiles(ProfilesContract):
-    @pytest.fixture
-    def profiles(self, aws: AwsSettings) -> Profiles:
-        return DynamoProfiles(aws)
+    def records(self, aws: AwsSettings) -> Records:
+        return Records(DynamoLedger(aws), DynamoProfiles(aws), DynamoErasures(aws))
 
     def test_a_row_of_the_workshop_is_read_and_can_be_replaced(self, aws: AwsSettings, profiles: Profiles) -> None:
         table = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.profiles_table)

@@ -14,12 +14,13 @@ import pytest
 from selfiegate.errors import BackendMisconfigured, WrongInput
 from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
 from selfiegate.photos import Limits
-from selfiegate.ports import Gallery, Ledger, PhotoStore, Profiles, ThumbnailStore
+from selfiegate.ports import Gallery, PhotoStore, ThumbnailStore
+from selfiegate.records import Records
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
-from selfiegate.stores.sqlite import SqliteLedger, SqliteProfiles, open_database
+from selfiegate.stores.sqlite_records import sqlite_records
 from tests.contract.gallery import D, GalleryContract, vectors
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
-from tests.contract.records import LedgerContract, ProfilesContract
+from tests.contract.records import RecordsContract
 
 
 class TestSqliteGallery(GalleryContract):
@@ -93,16 +94,10 @@ class TestSqliteGallery(GalleryContract):
             SqliteGallery(tmp_path / "file" / "gallery.db", "model")
 
 
-class TestSqliteLedger(LedgerContract):
+class TestSqliteRecords(RecordsContract):
     @pytest.fixture
-    def ledger(self, tmp_path: Path) -> Ledger:
-        return SqliteLedger(open_database(tmp_path / "records.db"))
-
-
-class TestSqliteProfiles(ProfilesContract):
-    @pytest.fixture
-    def profiles(self, tmp_path: Path) -> Profiles:
-        return SqliteProfiles(open_database(tmp_path / "records.db"))
+    def records(self, tmp_path: Path) -> Records:
+        return sqlite_records(tmp_path / "records.db")
 
 
 class TestFolderPhotos(PhotoStoreContract):

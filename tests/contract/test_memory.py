@@ -7,13 +7,15 @@ import pytest
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.galleries.memory import MemoryGallery
 from selfiegate.model import PhotoRef
-from selfiegate.ports import FaceBackend, Gallery, Ledger, PhotoStore, Profiles, ThumbnailStore
+from selfiegate.ports import FaceBackend, Gallery, PhotoStore, ThumbnailStore
+from selfiegate.records import Records
 from selfiegate.runtime import Runtime, memory_runtime
-from selfiegate.stores.memory import MemoryLedger, MemoryPhotos, MemoryProfiles, MemoryThumbnails
+from selfiegate.stores.memory import MemoryPhotos, MemoryThumbnails
+from selfiegate.stores.memory_records import memory_records
 from tests.contract.faces import FaceBackendContract
 from tests.contract.gallery import GalleryContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
-from tests.contract.records import LedgerContract, ProfilesContract
+from tests.contract.records import RecordsContract
 
 
 class TestMemoryGallery(GalleryContract):
@@ -22,16 +24,10 @@ class TestMemoryGallery(GalleryContract):
         return MemoryGallery("model")
 
 
-class TestMemoryLedger(LedgerContract):
+class TestMemoryRecords(RecordsContract):
     @pytest.fixture
-    def ledger(self) -> Ledger:
-        return MemoryLedger()
-
-
-class TestMemoryProfiles(ProfilesContract):
-    @pytest.fixture
-    def profiles(self) -> Profiles:
-        return MemoryProfiles()
+    def records(self) -> Records:
+        return memory_records()
 
 
 class TestMemoryPhotos(PhotoStoreContract):

@@ -21,7 +21,7 @@ from selfiegate.arrivals import Arrival
 from selfiegate.aws import AwsSettings, client
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import Claim, PhotoRef
-from selfiegate.ports import Ledger
+from selfiegate.records import Ledger
 from selfiegate.runtime import open_photos, open_records
 from selfiegate.settings import BridgeSettings, Settings
 from selfiegate.sqs import Queue
@@ -43,7 +43,8 @@ class Rig:
         self.urls = [self.sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("photos", "dead")]
         aws = aws.model_copy(update={"queue_url": self.urls[0], "dead_queue_url": self.urls[1]})
         self.settings = Settings(**{"aws": aws, "bridge": BridgeSettings(patience_s=60), **more})
-        self.ledger = open_records(self.settings)[0]
+        self.records = open_records(self.settings)
+        self.ledger = self.records.ledger
         self.emitted: list[Arrival] = []
 
     def bridge(
@@ -51,7 +52,8 @@ class Rig:
     ) -> Bridge:
         settings, photos = self.settings, open_photos(self.settings)
         changed = PACE._replace(**pace)
-        return Bridge(settings, Queue(settings.aws), photos, ledger or self.ledger, emit or self.claim, changed)
+        records = self.records._replace(ledger=ledger or self.ledger)
+        return Bridge(settings, Queue(settings.aws), photos, records, emit or self.claim, changed)
 
     async def claim(self, one: Arrival) -> None:
         self.emitted.append(one)

@@ -14,7 +14,8 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment import claim_photo
 from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
 from selfiegate.held import held
-from selfiegate.model import Claim, Erasure, PhotoRef
+from selfiegate.model import Claim, PhotoRef
+from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime, memory_runtime
 from tests.runtimes import Failing, Meanwhile
 
@@ -32,7 +33,7 @@ WRITES = [
 ]
 """The calls of a run at which its user may be forgotten."""
 REMOVALS = [
-    ("ledger", "put_erasure"),
+    ("erasures", "put"),
     ("ledger", "remove"),
     ("faces", "faces_of"),
     ("faces", "remove"),
@@ -130,9 +131,9 @@ def test_photos_from_before_are_not_taken_and_later_ones_are(rt: Runtime, ann: P
     with pytest.raises(UserForgotten, match="ann asked to be forgotten"):
         process(rt, ann, "ann", before)
     assert_nothing_is_held(rt, "ann")
-    assert forgetting.is_forgotten(rt.ledger, "ann", before)
-    assert not forgetting.is_forgotten(rt.ledger, "bob", before)
-    assert not forgetting.is_forgotten(rt.ledger, "ann", "")
+    assert forgetting.is_forgotten(rt.erasures, "ann", before)
+    assert not forgetting.is_forgotten(rt.erasures, "bob", before)
+    assert not forgetting.is_forgotten(rt.erasures, "ann", "")
     assert process(rt, ann, "ann", f"{time.time_ns() // 1000:016d}.0").status == "accepted"
 
 

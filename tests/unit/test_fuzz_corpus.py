@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests.apart import lines_of
 from tests.fuzz.__main__ import kept
 
 PICTURES = {"picture", "unsupported_format", "unreadable_photo", "photo_too_large", "photo_too_small"}
 
 
 def replayed(target: str) -> dict[str, str]:
-    """What came of each input, in a process that may crash, hang or run out of memory by itself."""
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "replay", target],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    lines = [json.loads(line) for line in run.stdout.splitlines()]
-    assert run.returncode == 0, f"after {lines[-1:]}: {run.stderr[-2000:]}"
+    """What came of each input."""
+    lines = lines_of("tests.fuzz", "replay", target, timeout_s=300)
     return {line["name"]: line["outcome"] for line in lines}
 
 

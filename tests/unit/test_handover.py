@@ -9,6 +9,7 @@ from deployments.handover import DEFAULT_PACE, Handover, Order
 from selfiegate import forgetting
 from selfiegate.arrivals import Arrival
 from selfiegate.model import PhotoRef
+from selfiegate.records import Records
 from selfiegate.runtime import memory_runtime
 from selfiegate.settings import BridgeSettings
 
@@ -58,7 +59,8 @@ def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None
         sent.append(one)
         rt.ledger.claim(one.photo, one.user_id, "run", 60)
 
-    handover = Handover(BridgeSettings(), rt.ledger, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
+    records = Records(rt.ledger, rt.profiles, rt.erasures)
+    handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
     early, late = (Arrival(photo=photo, user_id="ann", upload_order=order) for order in ("0" * 16, "9" * 16))
     asyncio.run(handover.see_claimed(early))
     asyncio.run(handover.see_claimed(late))

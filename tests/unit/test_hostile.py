@@ -8,7 +8,6 @@ import json
 import os
 import struct
 import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from selfiegate.photos import Limits, decode, is_plain
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.users import user_id_of
 from tests import hostile
+from tests.apart import lines_of
 
 REASONS = {"unsupported_format", "unreadable_photo", "photo_too_large", "photo_too_small"}
 LIMITS = Limits()
@@ -44,17 +44,8 @@ class Seen(NamedTuple):
 
 @pytest.fixture(scope="module")
 def seen() -> list[Seen]:
-    """What came of all files, in a process that may crash, hang or run out of memory by itself."""
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.hostile"],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    lines = [json.loads(line) for line in run.stdout.splitlines()]
-    assert run.returncode == 0, f"at {lines[-1:]}: {run.stderr[-2000:]}"
+    """What came of all files."""
+    lines = lines_of("tests.hostile", timeout_s=500)
     found = [
         Seen(file["kind"], file["name"], came["outcome"], came["seconds"], came["memory"])
         for file, came in zip(lines[::2], lines[1::2], strict=True)

@@ -8,7 +8,6 @@ is held out of everything that is trained.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from selfiegate.backends.insightface.geometry import ARCFACE, similarity
 from training.eyewear.data import describe
+from training.tiny.arguments import arguments
 from training.tiny.sessions import TEACHER, one_thread
 
 HELD_OUT_SHARE = 5
@@ -77,9 +77,7 @@ def load(build: Path) -> tuple[list[Photo], NDArray[np.uint8]]:
 
 def main() -> None:
     """Detect on every photo with the teacher and cache what it says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with DATA.md")
-    parser.add_argument("--build", type=Path, default=Path("build/tiny"), help="folder for what the parts hand on")
+    parser = arguments(__doc__)
     options = parser.parse_args()
     teacher = FaceAnalysis(
         name=str(options.shared / TEACHER),

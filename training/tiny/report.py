@@ -7,7 +7,6 @@ Reads `build/tiny/faces.npz` (`photos.py`). Both packs are loaded by insightface
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from statistics import median
 from time import thread_time
@@ -17,6 +16,7 @@ import numpy as np
 from insightface.app import FaceAnalysis
 from numpy.typing import NDArray
 
+from training.tiny.arguments import arguments
 from training.tiny.export import PACK
 from training.tiny.measure import accepted, accuracy, area_under_curve, overlap, pairs
 from training.tiny.photos import MARGIN, Photo, crop, load, read_image
@@ -58,9 +58,7 @@ class Pack:
 
 def main() -> None:
     """Print every table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with DATA.md")
-    parser.add_argument("--build", type=Path, default=Path("build/tiny"), help="folder for what the parts hand on")
+    parser = arguments(__doc__)
     parser.add_argument("--pack", type=Path, default=PACK, help="folder of the pack")
     options = parser.parse_args()
     cv2.setNumThreads(1)

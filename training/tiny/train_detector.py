@@ -7,7 +7,6 @@ Reads `build/tiny/faces.npz` (`photos.py`); writes `det_tiny.onnx` into the pack
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from time import monotonic
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.tiny.arguments import arguments
 from training.tiny.detector import PER_PLACE, STUDENT, Detector, Maps, read_teacher
 from training.tiny.export import PACK, list_digests
 from training.tiny.export_detector import save_detector
@@ -36,9 +36,7 @@ BOX_WEIGHT, LANDMARK_WEIGHT = 1.0, 1.0
 
 def main() -> None:
     """Run both steps and print how long each took."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with DATA.md")
-    parser.add_argument("--build", type=Path, default=Path("build/tiny"), help="folder for what the parts hand on")
+    parser = arguments(__doc__)
     parser.add_argument("--out", type=Path, default=PACK, help="folder of the pack")
     parser.add_argument("--steps", type=int, default=1200, help="batches of 4 scenes; 0: refits alone")
     options = parser.parse_args()

@@ -8,7 +8,6 @@ stays as it is: a quarter of the time for most of the gain.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.tiny.arguments import arguments
 from training.tiny.export import PACK, list_digests, save_recogniser
 from training.tiny.photos import MARGIN, load
 from training.tiny.recogniser import STUDENT, Recogniser, read_teacher
@@ -34,9 +34,7 @@ WARM_UP = 20
 
 def main() -> None:
     """Run both steps and print how long each took."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with DATA.md")
-    parser.add_argument("--build", type=Path, default=Path("build/tiny"), help="folder for what the parts hand on")
+    parser = arguments(__doc__)
     parser.add_argument("--out", type=Path, default=PACK, help="folder of the pack")
     parser.add_argument("--steps", type=int, default=120, help="batches of 32 faces; 0: refits alone")
     options = parser.parse_args()

@@ -1,0 +1,152 @@
+"""What selfiegate writes down: the ledger of photos, the users' profiles, and the wishes to be forgotten.
+
+The three lie in one database, each written by compare-and-set; tests/contract/records.py holds their promises.
+Every method may raise `BackendUnavailable` (try again) or `BackendMisconfigured` (mend the set-up).
+All are safe to call from several threads, and all writes may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from pydantic import Field
+
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, Value, Verdict
+from selfiegate.users import UserId
+
+
+class Erasure(Value):
+    """A user's wish to be forgotten: the order while it is carried out, the receipt afterwards.
+
+    It stays for as long as an old event or a nightly backfill may name one of the user's photos again.
+    """
+
+    user_id: UserId
+    asked_at: int = Field(description="Microseconds since 1970, UTC: photos uploaded before are not taken any more")
+    run: str = Field(description="The run that carries it out, or did")
+    photos: bool = Field(description="Whether the original photos are removed, too")
+    quiet_at: int = Field(
+        0, description="When the runs that held the user's photos have ended, microseconds since 1970"
+    )
+    found: tuple[tuple[str, str], ...] = Field(default=(), description="Kind and name of what is removed; empty later")
+    removed: dict[str, int] = Field(default_factory=dict, description="How much of each kind is gone so far")
+    finished_at: int | None = Field(None, description="Microseconds since 1970, UTC")
+    revision: int = Field(1, description="Grows with each write; a write names the one it replaces")
+
+    def covers(self, claim: Claim) -> bool:
+        """Say whether a photo was uploaded before the user asked."""
+        return self.covers_upload(claim.newness)
+
+    def covers_upload(self, newness: str) -> bool:
+        """Say the same of a `Claim.newness`."""
+        return newness <= f"{self.asked_at:016d}"
+
+
+class Ledger(Protocol):
+    """One row per photo version and user, changed only by compare-and-set.
+
+    A row is still ours while its owner and its attempt are the claim's.
+    """
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Let this thread's writes to ledger and profiles be durable together, at the end of the block, or at once."""
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
+        """Return the row as it stands after asking for it; `upload_order` is taken by a new one.
+
+        A new row, an undecided row of the same owner and one whose lease ran out become ours (`attempt`
+        counts how often); a decided row and one that another owner holds come back unchanged.
+        """
+
+    def renew(self, claim: Claim, lease_s: float) -> bool:
+        """Let the lease end that much from now; False unless it is still ours."""
+
+    def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+        """Return a row, or None."""
+
+    def claims_of(self, user_id: str) -> Sequence[Claim]:
+        """Return all rows of a user, oldest first; a claim made before this call is among them."""
+
+    def note_face(self, claim: Claim, face_id: str) -> bool:
+        """Record the face enrolled for an undecided row; False unless it is still ours."""
+
+    def contest(self, claim: Claim, contest: Contest) -> bool:
+        """Add a contest to a pending row, once each; False where it is no longer pending."""
+
+    def accept(self, claim: Claim) -> bool:
+        """Turn pending into accepting; False unless it is still ours and has the contests that the claim has."""
+
+    def release(self, claim: Claim) -> bool:
+        """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
+
+    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
+        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours.
+
+        Without `tell` nobody is ever told of a refusal.
+        """
+
+    def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
+        """Take it on us to tell the user of a refusal, and return a token for `end_notice`.
+
+        None where that was done, or is being done by another. Who takes it has so long; after that another may.
+        """
+
+    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+        """Record that the user was told, or that another may try; nothing where another took it meanwhile."""
+
+    def unfinished(self, before: int) -> Sequence[Claim]:
+        """Return the rows whose lease ran out before this time (microseconds since 1970) with work left.
+
+        These are the ones without a verdict, and the refused ones whose user was not told.
+        """
+
+    def reopen(self, claim: Claim) -> bool:
+        """Turn an accepted row back into a pending one that nobody holds; False where it is not accepted."""
+
+    def remove(self, claim: Claim) -> bool:
+        """Remove a row, decided or not; False unless its owner and attempt are the claim's."""
+
+    def expire(self, before: int) -> int:
+        """Remove rejected rows first claimed before this time (microseconds since 1970); return how many.
+
+        0 where the store does so by itself.
+        """
+
+
+class Profiles(Protocol):
+    """One row per user."""
+
+    def get(self, user_id: str) -> Profile | None:
+        """Return a user's profile, or None."""
+
+    def all(self) -> Iterable[Profile]:
+        """Go through all profiles; one that is written meanwhile may be missed or not."""
+
+    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+        """Store a profile; False if what is stored now is not `replacing` (compared by revision)."""
+
+    def remove(self, profile: Profile) -> bool:
+        """Remove a profile; False if what is stored now is another revision."""
+
+
+class Erasures(Protocol):
+    """One row per user who asked to be forgotten."""
+
+    def get(self, user_id: str) -> Erasure | None:
+        """Return what is known of a user's wish to be forgotten; written before this call, it is seen."""
+
+    def put(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+        """Store it; False if what is stored now is not `replacing` (compared by revision)."""
+
+    def unfinished(self) -> Sequence[Erasure]:
+        """Return those that are not finished."""
+
+
+class Records(NamedTuple):
+    """The three, as one database holds them."""
+
+    ledger: Ledger
+    profiles: Profiles
+    erasures: Erasures

@@ -1,0 +1,244 @@
+"""Ledger, profiles and erasures in memory, with the promises of the real ones."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from selfiegate.errors import ClaimLost
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
+from selfiegate.records import Erasure, Records
+
+_UNDECIDED = ("pending", "accepting")
+
+
+def memory_records() -> Records:
+    """Return empty records."""
+    return Records(MemoryLedger(), MemoryProfiles(), MemoryErasures())
+
+
+class MemoryLedger:
+    """The ledger, one lock around it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], Claim] = {}
+        self._tokens: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Write each at once: nothing is durable here."""
+        return nullcontext()
+
+    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
+        """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
+        now = time.time_ns() // 1000
+        lease = {"owner": owner, "lease_until": now + int(lease_s * 1e6)}
+        with self._lock:
+            row = self._rows.get((user_id, photo.id))
+            if row is None:
+                row = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, **lease)
+            elif row.status in _UNDECIDED and (row.owner == owner or row.lease_until < now):
+                row = row.model_copy(update={**lease, "attempt": row.attempt + 1})
+            self._rows[user_id, photo.id] = row
+            return row
+
+    def renew(self, claim: Claim, lease_s: float) -> bool:
+        """Let the lease end that much from now."""
+        lease_until = time.time_ns() // 1000 + int(lease_s * 1e6)
+        return self._change(claim, lambda row: _ours(row, claim), lambda _: {"lease_until": lease_until})
+
+    def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+        """Return a row, or None."""
+        return self._rows.get((user_id, photo.id))
+
+    def claims_of(self, user_id: str) -> Sequence[Claim]:
+        """Return all rows of a user, oldest first."""
+        with self._lock:
+            mine = [row for row in self._rows.values() if row.user_id == user_id]
+        return sorted(mine, key=lambda row: row.seniority)
+
+    def note_face(self, claim: Claim, face_id: str) -> bool:
+        """Record the face enrolled for an undecided row."""
+        return self._change(
+            claim, lambda row: row.status in _UNDECIDED and _ours(row, claim), lambda _: {"face_id": face_id}
+        )
+
+    def contest(self, claim: Claim, contest: Contest) -> bool:
+        """Add a contest to a pending row, once each."""
+        return self._change(
+            claim,
+            lambda row: row.status == "pending",
+            lambda row: {"contests": row.contests if contest in row.contests else (*row.contests, contest)},
+        )
+
+    def accept(self, claim: Claim) -> bool:
+        """Turn pending into accepting, unless it was contested since `claim` was read."""
+        return self._change(
+            claim,
+            lambda row: row.status == "pending" and _ours(row, claim) and row.contests == claim.contests,
+            lambda _: {"status": "accepting"},
+        )
+
+    def release(self, claim: Claim) -> bool:
+        """Turn accepting (or pending) back into pending."""
+        return self._change(
+            claim,
+            lambda row: row.status in _UNDECIDED and _ours(row, claim),
+            lambda _: {"status": "pending", "face_id": None},
+        )
+
+    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
+        """Store the verdict, once."""
+        before = "accepting" if verdict.status == "accepted" else "pending"
+        decided = self._change(
+            claim,
+            lambda row: row.status == before and _ours(row, claim),
+            lambda _: {
+                "status": verdict.status,
+                "verdict": verdict,
+                "face_id": verdict.face_id,
+                **({} if tell else {"notice": "off"}),
+            },
+        )
+        row = self.get(claim.photo, claim.user_id)
+        if row is None or not (decided or row.verdict == verdict):
+            raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+        return row
+
+    def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
+        """Take it on us to tell the user, where nobody did or does."""
+        now, token = time.time_ns() // 1000, uuid.uuid4().hex
+        begun = self._change(
+            claim,
+            lambda row: row.notice == "none" or (row.notice == "sending" and row.lease_until < now),
+            lambda row: {"notice": "sending", "lease_until": now + int(lease_s * 1e6), "attempt": row.attempt + 1},
+        )
+        if begun:
+            self._tokens[claim.user_id, claim.photo.id] = token
+        return token if begun else None
+
+    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+        """Record that the user was told, or that another may try."""
+        held = self._tokens.get((claim.user_id, claim.photo.id)) == token
+        notice = "sent" if sent else "none"
+        self._change(claim, lambda row: held and row.notice == "sending", lambda _: {"notice": notice})
+
+    def unfinished(self, before: int) -> Sequence[Claim]:
+        """Return the rows with work left whose lease ran out before this time."""
+        with self._lock:
+            rows = [row for row in self._rows.values() if _unfinished(row) and row.lease_until < before]
+        return sorted(rows, key=lambda row: row.seniority)
+
+    def reopen(self, claim: Claim) -> bool:
+        """Turn an accepted row back into a pending one that nobody holds."""
+        free = {
+            "status": "pending",
+            "verdict": None,
+            "face_id": None,
+            "contests": (),
+            "lease_until": 0,
+            "notice": "off",
+        }
+        return self._change(
+            claim, lambda row: row.status == "accepted", lambda row: {**free, "attempt": row.attempt + 1}
+        )
+
+    def remove(self, claim: Claim) -> bool:
+        """Remove a row."""
+        with self._lock:
+            row = self._rows.get((claim.user_id, claim.photo.id))
+            if row is None or not _ours(row, claim):
+                return False
+            del self._rows[claim.user_id, claim.photo.id]
+            return True
+
+    def expire(self, before: int) -> int:
+        """Remove rejected rows first claimed before this time."""
+        with self._lock:
+            old = [key for key, row in self._rows.items() if row.status == "rejected" and row.claimed_at < before]
+            for key in old:
+                del self._rows[key]
+        return len(old)
+
+    def _change(
+        self, claim: Claim, allowed: Callable[[Claim], bool], update: Callable[[Claim], dict[str, object]]
+    ) -> bool:
+        key = claim.user_id, claim.photo.id
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None or not allowed(row):
+                return False
+            self._rows[key] = row.model_copy(update=update(row))
+            return True
+
+
+def _unfinished(row: Claim) -> bool:
+    return row.status in _UNDECIDED or (row.status != "accepted" and row.notice not in ("sent", "off"))
+
+
+def _ours(row: Claim, claim: Claim) -> bool:
+    return (row.owner, row.attempt) == (claim.owner, claim.attempt)
+
+
+class MemoryProfiles:
+    """The profiles, one lock around them."""
+
+    def __init__(self) -> None:
+        self._profiles: dict[str, Profile] = {}
+        self._lock = threading.Lock()
+
+    def get(self, user_id: str) -> Profile | None:
+        """Return a user's profile, or None."""
+        return self._profiles.get(user_id)
+
+    def all(self) -> Iterable[Profile]:
+        """Go through all profiles."""
+        with self._lock:
+            return list(self._profiles.values())
+
+    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+        """Store a profile unless something else than `replacing` is stored now."""
+        with self._lock:
+            stored = self._profiles.get(profile.user_id)
+            if (stored and stored.revision) != (replacing and replacing.revision):
+                return False
+            self._profiles[profile.user_id] = profile
+            return True
+
+    def remove(self, profile: Profile) -> bool:
+        """Remove a profile unless another revision is stored now."""
+        with self._lock:
+            stored = self._profiles.get(profile.user_id)
+            if stored is None or (stored.revision, stored.face_id) != (profile.revision, profile.face_id):
+                return False
+            del self._profiles[profile.user_id]
+            return True
+
+
+class MemoryErasures:
+    """The erasures, one lock around them."""
+
+    def __init__(self) -> None:
+        self._erasures: dict[str, Erasure] = {}
+        self._lock = threading.Lock()
+
+    def get(self, user_id: str) -> Erasure | None:
+        """Return a user's erasure, or None."""
+        return self._erasures.get(user_id)
+
+    def put(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+        """Store an erasure unless something else than `replacing` is stored now."""
+        with self._lock:
+            stored = self._erasures.get(erasure.user_id)
+            if (stored and stored.revision) != (replacing and replacing.revision):
+                return False
+            self._erasures[erasure.user_id] = erasure
+            return True
+
+    def unfinished(self) -> Sequence[Erasure]:
+        """Return those that are not finished."""
+        with self._lock:
+            return [one for one in self._erasures.values() if one.finished_at is None]

@@ -1,0 +1,88 @@
+"""Ledger, profiles and erasures in one SQLite file, so that writes to them can be one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from selfiegate.model import Profile
+from selfiegate.records import Erasure, Records
+from selfiegate.sqlite import Database
+from selfiegate.stores.sqlite import CLAIMS, SqliteLedger
+
+_PROFILES = """
+CREATE TABLE IF NOT EXISTS profiles (
+    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, profile TEXT NOT NULL) WITHOUT ROWID
+"""
+
+_ERASURES = """
+CREATE TABLE IF NOT EXISTS erasures (
+    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, finished INTEGER NOT NULL, erasure TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS erasing ON erasures (user_id) WHERE NOT finished
+"""
+
+
+def sqlite_records(path: Path) -> Records:
+    """Open or create the file that holds all three."""
+    database = Database(path, ";\n".join(sql.strip() for sql in (CLAIMS, _PROFILES, _ERASURES)))
+    return Records(SqliteLedger(database), SqliteProfiles(database), SqliteErasures(database))
+
+
+class SqliteProfiles:
+    """The profiles for one machine, shared by its processes."""
+
+    def __init__(self, records: Database) -> None:
+        self._db = records
+
+    def get(self, user_id: str) -> Profile | None:
+        """Return a user's profile, or None."""
+        rows = self._db.read("SELECT profile FROM profiles WHERE user_id = ?", user_id)
+        return Profile.model_validate_json(rows[0][0]) if rows else None
+
+    def all(self) -> Iterable[Profile]:
+        """Go through all profiles, a thousand at a time."""
+        last = ""
+        while rows := self._db.read("SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT 1000", last):
+            yield from (Profile.model_validate_json(row["profile"]) for row in rows)
+            last = rows[-1]["user_id"]
+
+    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+        """Store a profile unless something else than `replacing` is stored now."""
+        data = profile.model_dump_json()
+        if replacing is None:
+            sql = "INSERT OR IGNORE INTO profiles VALUES (?, ?, ?)"
+            return self._db.execute(sql, profile.user_id, profile.revision, data) == 1
+        sql = "UPDATE profiles SET revision = ?, profile = ? WHERE user_id = ? AND revision = ?"
+        return self._db.execute(sql, profile.revision, data, profile.user_id, replacing.revision) == 1
+
+    def remove(self, profile: Profile) -> bool:
+        """Remove a profile unless another revision is stored now."""
+        sql = "DELETE FROM profiles WHERE user_id = ? AND revision = ? AND profile ->> 'face_id' = ?"
+        return self._db.execute(sql, profile.user_id, profile.revision, profile.face_id) == 1
+
+
+class SqliteErasures:
+    """The erasures for one machine, shared by its processes."""
+
+    def __init__(self, records: Database) -> None:
+        self._db = records
+
+    def get(self, user_id: str) -> Erasure | None:
+        """Return a user's erasure, or None."""
+        rows = self._db.read("SELECT erasure FROM erasures WHERE user_id = ?", user_id)
+        return Erasure.model_validate_json(rows[0][0]) if rows else None
+
+    def put(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+        """Store an erasure unless something else than `replacing` is stored now."""
+        values = erasure.revision, erasure.finished_at is not None, erasure.model_dump_json()
+        if replacing is None:
+            sql = "INSERT OR IGNORE INTO erasures VALUES (?, ?, ?, ?)"
+            return self._db.execute(sql, erasure.user_id, *values) == 1
+        sql = "UPDATE erasures SET revision = ?, finished = ?, erasure = ? WHERE user_id = ? AND revision = ?"
+        return self._db.execute(sql, *values, erasure.user_id, replacing.revision) == 1
+
+    def unfinished(self) -> Sequence[Erasure]:
+        """Return those that are not finished."""
+        rows = self._db.read("SELECT erasure FROM erasures WHERE NOT finished ORDER BY user_id")
+        return [Erasure.model_validate_json(row[0]) for row in rows]
