@@ -149,8 +149,11 @@ class PhotoStore(Protocol):
         Raises `WrongInput` where this version is gone.
         """
 
-    def erase(self, photo: PhotoRef) -> None:
-        """Remove a photo for good: in S3 all versions of its key, on disk the file while it is this version."""
+    def erase(self, photo: PhotoRef, asked_at: int) -> None:
+        """Remove a photo for good, and what came under its key until this time (microseconds since 1970).
+
+        In S3 these are all versions of the key up to then, on disk the file while it is this version.
+        """
 
 
 class ThumbnailStore(Protocol):

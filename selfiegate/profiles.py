@@ -43,6 +43,9 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             revision=present.revision + 1 if present else 1,
         )
         if rt.profiles.put(profile, replacing=present):
+            if rt.ledger.get(claim.photo, claim.user_id) is None:  # its user was forgotten while this process slept
+                rt.profiles.remove(profile)
+                still_ours(rt, claim)  # raises, and knows why
             return bool(profile.remains)
 
 

@@ -66,7 +66,7 @@ class FolderPhotos:
         """Files have none."""
         return {}
 
-    def erase(self, photo: PhotoRef) -> None:
+    def erase(self, photo: PhotoRef, asked_at: int) -> None:
         """Remove the file, if its bytes are still the ones that were pinned."""
         path = Path(photo.bucket, photo.key)
         try:

@@ -38,9 +38,10 @@ class MemoryPhotos:
         """There is none."""
         return {}
 
-    def erase(self, photo: PhotoRef) -> None:
-        """Remove a photo."""
-        self._photos.pop(photo.key, None)
+    def erase(self, photo: PhotoRef, asked_at: int) -> None:
+        """Remove a photo while it is this version."""
+        if photo.key in self._photos and self.find(photo.key) == photo:
+            del self._photos[photo.key]
 
 
 class MemoryThumbnails:

@@ -27,9 +27,9 @@ class RoutedPhotos:
         """Return what the uploader wrote beside this version."""
         return self._store(photo.uri).metadata(photo)
 
-    def erase(self, photo: PhotoRef) -> None:
+    def erase(self, photo: PhotoRef, asked_at: int) -> None:
         """Remove a photo for good."""
-        self._store(photo.uri).erase(photo)
+        self._store(photo.uri).erase(photo, asked_at)
 
     def _store(self, uri: str) -> PhotoStore:
         return self._s3 if uri.startswith("s3://") else self._folder

@@ -56,14 +56,14 @@ class S3Photos:
             raise WrongInput(f"there is no photo {photo.uri!r} of version {photo.version!r}")
         return {name.lower(): _decoded(text) for name, text in head["Metadata"].items()}
 
-    def erase(self, photo: PhotoRef) -> None:
-        """Remove all versions of a photo's key, and its delete markers."""
+    def erase(self, photo: PhotoRef, asked_at: int) -> None:
+        """Remove the versions of a photo's key up to the second of `asked_at`, and its delete markers."""
         with translated(f"s3:DeleteObjectVersion on {photo.uri}"):
             pages = client("s3", self._settings).get_paginator("list_object_versions")
             try:
                 for page in pages.paginate(Bucket=photo.bucket, Prefix=photo.key):
                     for found in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-                        if found["Key"] == photo.key:
+                        if found["Key"] == photo.key and found["LastModified"].timestamp() <= asked_at / 1e6:
                             self._delete(photo, found["VersionId"])
             except ClientError as error:
                 if code_of(error) != "NoSuchBucket":

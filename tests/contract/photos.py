@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,8 @@ from selfiegate.ports import PhotoStore, ThumbnailStore
 
 Upload = Callable[[bytes], str]
 """Puts bytes where the store finds them and returns the URI; a second upload replaces the first."""
+
+LATER = 10**17
 
 
 class PhotoStoreContract:
@@ -50,13 +53,23 @@ class PhotoStoreContract:
     def test_an_erased_photo_is_gone(self, photos: PhotoStore, upload: Upload) -> None:
         uri = upload(b"selfie")
         reference = photos.find(uri)
-        photos.erase(reference)
-        photos.erase(reference)
+        photos.erase(reference, LATER)
+        photos.erase(reference, LATER)
 
         with pytest.raises(PhotoRejected, match="unreadable_photo"):
             photos.read(reference)
         with pytest.raises(WrongInput):
             photos.find(uri)
+
+    def test_what_came_under_its_name_since_then_stays(self, photos: PhotoStore, upload: Upload) -> None:
+        reference, asked_at = photos.find(upload(b"selfie")), time.time_ns() // 1000
+        time.sleep(1.1)  # S3 tells seconds
+        later = photos.find(upload(b"another"))
+        photos.erase(reference, asked_at)
+
+        assert photos.read(later) == b"another"
+        with pytest.raises(PhotoRejected, match="unreadable_photo"):
+            photos.read(reference)
 
 
 class ThumbnailStoreContract:

@@ -215,6 +215,19 @@ def test_a_rival_is_not_refused_for_a_face_that_is_being_forgotten(rt: Runtime, 
     assert process(replace(rt, faces=slow), ann, "bob").status == "accepted"
 
 
+@pytest.mark.parametrize(
+    ("part", "method"), [("faces", "enrol"), ("thumbnails", "put"), ("profiles", "put"), ("ledger", "decide")]
+)
+def test_a_run_that_slept_while_its_user_was_forgotten_takes_back_what_it_writes(
+    rt: Runtime, ann: PhotoRef, part: str, method: str
+) -> None:
+    slept = Meanwhile(getattr(rt, part), method, after=False, what=lambda: forget(rt, "ann"))
+
+    with pytest.raises(UserForgotten):
+        process(replace(rt, **{part: slept}), ann, "ann")
+    assert_nothing_is_held(rt, "ann")
+
+
 def test_a_face_that_a_sleeping_run_left_is_found_by_the_audit(rt: Runtime, ann: PhotoRef) -> None:
     forget(rt, "ann")
     rt.faces.enrol(ann, "ann")
