@@ -5,7 +5,8 @@ bound before they run is what is known to be bad; what is not known yet may cras
 are decoded by long-lived children, at most as many as there are cores, each with one photo at a time:
 
 - it is ended after `Limits.max_seconds`, and gets no more memory than the largest photo takes;
-- if it crashes or is ended, the photo is `unreadable_photo`, and the next one gets a new child (0.8 s of a core);
+- if it crashes or is ended, the photo is `unreadable_photo`, and the next one gets a new child (0.8 s of a core); where
+  it had decoded others before it crashed, the photo is tried once more in the new one, for it may be theirs;
 - it has none of our environment, so no keys of AWS, and dumps no core; it is no sandbox beyond that.
 
 JPEGs of up to `Limits.jpeg_here` pixels are decoded in this process: apart, small ones cost half as much again, a
@@ -66,23 +67,31 @@ class Decoders:
             if image.width * image.height <= limits.jpeg_here:
                 return loaded(image, max_side)
         with self._turns:
-            decoder = self._taken()
             try:
-                answer = decoder.decode(data, limits, max_side)
-            except PhotoRejected:
-                self._idle.append(decoder)  # or what is left of it, which is not taken
-                raise
-            except BaseException:
-                decoder.end()
-                raise
-            self._idle.append(decoder)
-            return answer
+                return self._decoded(self._taken(), data, limits, max_side)
+            except _Crashed as crashed:
+                if crashed.is_first:
+                    raise
+                # It may be the photo before that spoiled the process: let this one show what it does to a new one.
+                return self._decoded(_Decoder(self._function), data, limits, max_side)
 
     def close(self) -> None:
         """End all that are idle."""
         with suppress(IndexError):
             while True:
                 self._idle.pop().end()
+
+    def _decoded(self, decoder: _Decoder, data: bytes, limits: Limits, max_side: int | None) -> Decoded:
+        try:
+            answer = decoder.decode(data, limits, max_side)
+        except PhotoRejected:
+            self._idle.append(decoder)  # or what is left of it, which is not taken
+            raise
+        except BaseException:
+            decoder.end()
+            raise
+        self._idle.append(decoder)
+        return answer
 
     def _taken(self) -> _Decoder:
         with suppress(IndexError):  # none is idle; asking before would not be safe between threads
@@ -98,10 +107,19 @@ class Decoders:
         self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
+class _Crashed(PhotoRejected):
+    """A decoder did, at its first photo or a later one."""
+
+    def __init__(self, is_first: bool) -> None:
+        super().__init__(ReasonCode.UNREADABLE_PHOTO)
+        self.is_first = is_first
+
+
 class _Decoder:
     """One process, seen from here."""
 
     def __init__(self, function: str) -> None:
+        self._photos = 0
         self._socket, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", "selfiegate.decoder", function]
         try:
@@ -129,6 +147,7 @@ class _Decoder:
     def decode(self, data: bytes, limits: Limits, max_side: int | None) -> Decoded:
         """Have it decode one photo."""
         until = time.monotonic() + limits.max_seconds
+        self._photos += 1
         try:
             send(self._socket, {"limits": limits.model_dump(), "max_side": max_side}, data, until)
             return _answer(self._socket, limits, max_side, until)
@@ -157,7 +176,8 @@ class _Decoder:
         except subprocess.TimeoutExpired:
             return self._harmed("closed its connection")
         if -status in _CRASHES:
-            return self._harmed(f"crashed with {signal.Signals(-status).name}")
+            self._harmed(f"crashed with {signal.Signals(-status).name}")
+            return _Crashed(is_first=self._photos == 1)
         self.end()
         why = "is short of memory, or somebody ended it" if status == -signal.SIGKILL else "said why on stderr"
         return BackendUnavailable(f"the process that decodes photos ended with {status}: it {why}")

@@ -99,6 +99,13 @@ def test_a_photo_that_harms_its_decoder_is_unreadable_and_the_next_one_is_not(de
     assert decoders.decode(PHOTO, LIMITS)[0].tobytes() == before
 
 
+def test_a_photo_is_not_blamed_for_what_the_one_before_did_to_its_decoder(decoders: Decoders) -> None:
+    decoders.close()
+    decoders.decode(b"spoil", LIMITS, 640)
+
+    assert decoders.decode(PHOTO, LIMITS, 640)[1] == (200, 150)
+
+
 @pytest.mark.parametrize("fault", ["hang", "sleep"])
 def test_a_decoder_that_hangs_is_ended(decoders: Decoders, fault: str) -> None:
     decoders.decode(PHOTO, LIMITS)
