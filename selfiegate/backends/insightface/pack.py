@@ -108,5 +108,6 @@ def _download(settings: PackSettings, folder: Path) -> None:
 def _how_to_fill(folder: Path) -> str:
     return (
         f"unpack {folder.name}.zip of InsightFace's model zoo there, or set SELFIEGATE_INSIGHTFACE__ROOT "
-        "or SELFIEGATE_INSIGHTFACE__PACK to where the ONNX files are"
+        "or SELFIEGATE_INSIGHTFACE__PACK to where the ONNX files are; SELFIEGATE_INSIGHTFACE__PACK=selfiegate_tiny "
+        "takes the small one that comes along, for a try"
     )
