@@ -1,8 +1,8 @@
 """What the match threshold trades: `python -m benchmarks.duplicates [PICTURE]`, every LFW photo in turn as a new user.
 
 A photo is refused where an enrolled face reaches the threshold, else its face is enrolled. Refusing a person who is
-enrolled is right, refusing a new one is wrong; the folders' names tell who is who (0.9 % of such errors are
-theirs, by DESIGN.md).
+enrolled is right, refusing a new one is wrong; the folders' names tell who is who, and
+are wrong themselves in some places.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ What dies is started again, but for moto, which keeps nothing. Everything is bel
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import os
 import shlex
@@ -125,7 +124,7 @@ def _environment(folder: Path, ports: Mapping[str, int]) -> dict[str, str]:
         "SELFIEGATE_HOME": str(folder / "home"),
         "SELFIEGATE_AWS__ENDPOINT_URL": _aws(ports),
         "SELFIEGATE_BRIDGE__PORT": str(ports["bridge"]),
-        "SELFIEGATE_NOTICES": json.dumps(["log", "sns"]),
+        "SELFIEGATE_NOTICES": "log,sns",
     }
 
 

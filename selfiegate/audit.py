@@ -4,8 +4,8 @@ A photo is finished by running it again (see `enrolment`). What no run would fin
 a process that slept through its lease, a store that was restored from a backup, or somebody's own hands.
 
 Looking is safe beside live traffic because of the order in which it is done: faces and thumbnails, then rows
-without a verdict, then profiles. Whatever a run makes, it has a row before and a profile after. Only what a row of
-the ledger accounts for is ever removed.
+without a verdict, then profiles. Whatever a run makes, it has a row before and a profile after. A face is removed only
+where a row, or an erasure of its user, accounts for it.
 """
 
 from __future__ import annotations

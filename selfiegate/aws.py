@@ -1,4 +1,4 @@
-"""What the AWS adapters share: clients, and AWS's errors in our own words. Only they import this."""
+"""What the AWS adapters share: clients, and AWS's errors in our own words."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
     order     write the erasure, with the time: from now on no photo that was uploaded before is claimed, and
               none that was uploaded after until the erasure is finished
-    sweep     write down what is there, remove the rows (a run that holds one stops at its next step), then
-              faces, thumbnails, profile and, where asked, the original photos
+    sweep     write down what is there, remove the rows (a run that holds one stops at its next step) and the profile,
+              then faces, thumbnails and, where asked, the original photos
     wait      until the leases end that runs held: until then a step that had begun may still write
     sweep     again
     finish    keep counts and times as the receipt

@@ -7,7 +7,7 @@ are decoded by long-lived children, at most as many as there are cores, each wit
 - it is ended after `Limits.max_seconds`, and gets no more memory than the largest photo takes;
 - if it crashes or is ended, the photo is `unreadable_photo`, and the next one gets a new child (0.8 s of a core); where
   it had decoded others before it crashed, the photo is tried once more in the new one, for it may be theirs;
-- it has none of our environment, so no keys of AWS, and dumps no core; it is no sandbox beyond that.
+- of our environment it has what importing takes, so no keys of AWS, and it dumps no core; no sandbox beyond that.
 
 JPEGs of up to `Limits.jpeg_here` pixels are decoded in this process: apart, small ones cost half as much again, a
 backfill's 2 %, and libjpeg-turbo is the decoder that was looked at most. 0 has these decoded apart, too.

@@ -18,7 +18,7 @@ from selfiegate.model import Check, Detection, Face, Reason, ReasonCode, Value
 class Rules(Value):
     """The limits of the policy.
 
-    Defaults are set against 796 LFW faces and the same faces spoiled (benchmarks/quality). Of the plain
+    Defaults were set against 796 LFW faces and the same faces spoiled, as `benchmarks.quality` does it. Of the plain
     ones 99.9 % are sharper than 39, between 24 and 79 bright, and turned by less than 54 degrees. A blur of
     2 px on the aligned face leaves 95 % below 32; two stops too dark, 95 % below 17; one and a half stops
     too bright, half above 95. No photo set at hand has faces cut off by the frame: that limit is a guess.

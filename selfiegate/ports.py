@@ -1,4 +1,4 @@
-"""What selfiegate asks of the world: one protocol per collaborator, each with a contract suite in tests/contract.
+"""What selfiegate asks of the world: one protocol per collaborator; tests/contract holds what its adapters promise.
 
 What it asks of the stores of its own records stands in `records`.
 

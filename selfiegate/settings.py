@@ -6,14 +6,16 @@ The environment goes before the working folder's `selfiegate.toml`, and that bef
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -82,7 +84,9 @@ class Settings(BaseSettings):
     rules: Rules = Rules()
     matching: Matching = Matching()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
-    notices: tuple[Literal["log", "sns", "ses"], ...] = Field(("log",), description="How users and operators are told")
+    notices: Annotated[tuple[Literal["log", "sns", "ses"], ...], NoDecode] = Field(
+        ("log",), description="How users and operators are told: log,sns,ses"
+    )
     notification_block: str | None = Field(None, description="A Prefect block that is told too: slack-webhook/riders")
     key_template: str = Field(
         "{user_id}/{name}", description="Whose photo an object key is, where its event tells none"
@@ -99,6 +103,14 @@ class Settings(BaseSettings):
         gt=0,
         description="A run that did not renew its claim for so long is presumed dead; below all retries' delays",
     )
+
+    @field_validator("notices", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """Take `log,sns`, which shells and env files read alike, as well as JSON."""
+        if not isinstance(given, str):
+            return given
+        return json.loads(given) if given.lstrip().startswith("[") else [name.strip() for name in given.split(",")]
 
     @property
     def folder(self) -> Path:

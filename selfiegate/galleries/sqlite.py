@@ -1,7 +1,7 @@
 """The embedded gallery: embeddings in SQLite, their sign sketches in memory, exact scores at the end.
 
-Search takes the `CANDIDATES` nearest sketches and scores them by the stored embeddings. Embeddings are
-kept as float16: the cosine of a unit vector moves by less than 0.0005, a hundredth of what two photos
+Search takes the `CANDIDATES` nearest by their sketches (see `sketch`) and scores them by the stored embeddings.
+Embeddings are kept as float16: the cosine of a unit vector moves by less than 0.0005, a hundredth of what two photos
 of one person differ by, and a page holds three rows instead of one.
 """
 

@@ -1,4 +1,4 @@
-"""The ledger in DynamoDB. Every change is one conditional write; every read is consistent.
+"""The ledger in DynamoDB. Every change is one conditional write; every read but that of the index is consistent.
 
 The table has the HASH key `user_id` and the RANGE key `photo_id`, so that a user's rows are read
 consistently (an index would lag behind); a sparse index `unfinished` (HASH `unfinished`, RANGE `lease_until`)
@@ -38,7 +38,7 @@ class DynamoLedger:
         return nullcontext()
 
     def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
-        """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
+        """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
         now = _now()
         lease = {"owner": owner, "lease_until": now + int(lease_s * 1e6)}
         new = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, **lease)

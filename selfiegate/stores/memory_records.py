@@ -33,7 +33,7 @@ class MemoryLedger:
         return nullcontext()
 
     def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
-        """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
+        """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
         now = time.time_ns() // 1000
         lease = {"owner": owner, "lease_until": now + int(lease_s * 1e6)}
         with self._lock:

@@ -1,4 +1,4 @@
-"""The ledger in SQLite. Every change is a single compare-and-set statement."""
+"""The ledger in SQLite. Every change is a compare-and-set in one transaction."""
 
 # ruff: noqa: S608  the only text put into statements are the constants below
 
@@ -60,7 +60,7 @@ class SqliteLedger:
         return self._db.write()
 
     def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
-        """Insert the row, take it over, or return it as it is; see `ports.Ledger`."""
+        """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
         now = time.time_ns() // 1000
         values = {
             "user_id": user_id,

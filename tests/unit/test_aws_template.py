@@ -161,6 +161,7 @@ def test_the_output_is_a_workers_environment(stack: Stack) -> None:
     assert (settings.aws.ledger_table, settings.aws.profiles_table) == ("selfiegate-ledger", "selfiegate-profiles")
     assert settings.aws.sender == SENDER
     assert settings.aws.topic_arn
+    assert settings.notices == ("log", "sns")
     assert settings.aws.thumbnail_bucket
 
 

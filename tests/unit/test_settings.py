@@ -28,12 +28,21 @@ def test_the_working_folders_file_goes_before_the_homes(tmp_path: Path) -> None:
     assert (rules.max_yaw, rules.max_roll) == (30, 21)
 
 
+@pytest.mark.parametrize("value", ["log,sns", "log, sns", '["log", "sns"]'])
+def test_a_list_is_names_with_commas_or_json(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SELFIEGATE_NOTICES", value)
+
+    assert load_settings().notices == ("log", "sns")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("SELFIEGATE_RULES__MAX_YAW", "left", ["SELFIEGATE_RULES__MAX_YAW", "'left'", "valid number"]),
         ("SELFIEGATE_RULES__MAX_YAWN", "3", ["SELFIEGATE_RULES__MAX_YAWN", "not permitted"]),
         ("SELFIEGATE_BACKEND", "azure", ["SELFIEGATE_BACKEND", "'azure'", "'insightface'"]),
+        ("SELFIEGATE_NOTICES", "log,pigeon", ["SELFIEGATE_NOTICES", "'pigeon'", "'sns'"]),
+        ("SELFIEGATE_NOTICES", "[log", ["SELFIEGATE_NOTICES", "'[log'"]),
         ("SELFIEGATE_HOEM", "here", ["no setting SELFIEGATE_HOEM", "SELFIEGATE_HOME"]),
         ("SELFIEGATE_INSIGHTFACE__DETECTION_SIZES", "[]", ["SELFIEGATE_INSIGHTFACE__DETECTION_SIZES"]),
     ],
