@@ -18,6 +18,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from selfiegate import thumbnails as thumbs
+from selfiegate.forgetting import is_forgotten
 from selfiegate.model import Claim, EnrolledFace, PhotoRef, Profile, ReasonCode, Value
 from selfiegate.policy import judge
 from selfiegate.runtime import Runtime
@@ -124,10 +125,15 @@ def reopen(rt: Runtime, orphan: Orphan) -> Claim | None:
 
 
 def drop(rt: Runtime, orphan: Orphan) -> bool:
-    """Remove a profile whose photo was run again and lost its face to somebody else."""
+    """Remove a profile whose photo was run again and lost its face to somebody else, or whose user was forgotten."""
     profile, row = rt.profiles.get(orphan.user_id or ""), _row(rt, orphan)
-    lost = row is not None and row.verdict is not None and _LOST in {reason.code for reason in row.verdict.reasons}
-    if not lost or profile is None or profile.photo != orphan.photo or not rt.profiles.remove(profile):
+    if profile is None or profile.photo != orphan.photo:
+        return False
+    if row is None:  # written by a run that slept while its user was forgotten
+        lost = is_forgotten(rt.erasures, profile.user_id, profile.newness)
+    else:
+        lost = row.verdict is not None and _LOST in {reason.code for reason in row.verdict.reasons}
+    if not lost or not rt.profiles.remove(profile):
         return False
     for face_id in _faces(profile):
         rt.faces.remove(face_id)

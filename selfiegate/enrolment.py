@@ -59,7 +59,7 @@ def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_o
     """
     forgetting.before_claim(rt, photo, user_id, upload_order)
     claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order)
-    forgetting.after_claim(rt, claim)
+    forgetting.after_claim(rt, claim, upload_order)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
     return claim
@@ -160,8 +160,7 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
             rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
     if not ours:
         if row is None and forgetting.covers(rt, claim):  # a face that came after the sweep
-            rt.faces.discard(claim.photo, claim.user_id)
-            rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
+            forgetting.take_back(rt, claim)
         still_ours(rt, claim)  # raises, and knows why
         raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
 
@@ -198,7 +197,9 @@ def settle(
     try:
         return rt.ledger.decide(claim, verdict, tell)
     except ClaimLost:
-        still_ours(rt, claim)  # raises `UserForgotten` where that is why
+        if rt.ledger.get(claim.photo, claim.user_id) is None and forgetting.covers(rt, claim):
+            forgetting.take_back(rt, claim)  # a profile that came after the sweep
+            raise forgetting.forgotten(claim) from None
         raise
 
 

@@ -1,6 +1,6 @@
 """The right to be forgotten: everything that is held of a user removed, whatever runs are at the user's photos.
 
-    order     write the erasure, with the time: from now on no photo that was uploaded before is claimed, and
+    order     write the erasure, then its time: from now on no photo that was uploaded before is claimed, and
               none that was uploaded after until the erasure is finished
     sweep     write down what is there, remove the rows (a run that holds one stops at its next step) and the profile,
               then faces, thumbnails and, where asked, the original photos
@@ -53,7 +53,14 @@ def order(rt: Runtime, user_id: str, run: str, photos: bool = False, carry_on: i
         before = present.removed if present else {}
         return Erasure(user_id=user_id, asked_at=_now(), run=run, photos=photos, removed=before)
 
-    return _changed(rt.erasures, user_id, ordered)
+    erasure = _changed(rt.erasures, user_id, ordered)
+    if erasure.quiet_at or erasure.finished_at is not None or carry_on is not None:
+        return erasure
+
+    def settled(present: Erasure | None) -> Erasure:
+        return _still(present, erasure).model_copy(update={"asked_at": (now := _now()), "quiet_at": now})
+
+    return _changed(rt.erasures, user_id, settled)  # what was claimed until the first write could be seen is older
 
 
 def sweep(rt: Runtime, ours: Erasure) -> Erasure:
@@ -123,18 +130,31 @@ def before_claim(rt: Runtime, photo: PhotoRef, user_id: str, upload_order: str) 
         raise _not_yet(user_id, photo)
 
 
-def after_claim(rt: Runtime, claim: Claim) -> None:
-    """Give a claim back that must not be: raises `UserForgotten` for good, `BackendUnavailable` for now."""
+def after_claim(rt: Runtime, claim: Claim, upload_order: str) -> None:
+    """Give a claim back that must not be: raises `UserForgotten` for good, `BackendUnavailable` for now.
+
+    The row may be what an old event left of a photo that was uploaded just so again: then it makes way for a new one.
+    """
     erasure = rt.erasures.get(claim.user_id)
     if erasure and (erasure.finished_at is None or erasure.covers(claim)):
         rt.ledger.remove(claim)
-        raise forgotten(claim) if erasure.covers(claim) else _not_yet(claim.user_id, claim.photo)
+        gone = erasure.covers(claim) and erasure.covers_upload(upload_order)  # "", when nobody knows, is covered
+        raise forgotten(claim) if gone else _not_yet(claim.user_id, claim.photo)
 
 
 def covers(rt: Runtime, claim: Claim) -> bool:
     """Say whether an erasure explains that a claim's row is gone."""
     erasure = rt.erasures.get(claim.user_id)
     return erasure is not None and (erasure.finished_at is None or erasure.covers(claim))
+
+
+def take_back(rt: Runtime, claim: Claim) -> None:
+    """Remove what a run wrote that slept until all was swept."""
+    profile = rt.profiles.get(claim.user_id)
+    if profile and profile.photo == claim.photo and is_forgotten(rt.erasures, claim.user_id, profile.newness):
+        rt.profiles.remove(profile)
+    rt.faces.discard(claim.photo, claim.user_id)
+    rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
 
 
 def forgotten(claim: Claim) -> UserForgotten:

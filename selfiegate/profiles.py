@@ -40,12 +40,10 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             newness=claim.newness,
             enrolled_at=datetime.now(UTC),
             remains=_remains(present) if present else (),
-            revision=present.revision + 1 if present else 1,
+            # After an erasure it begins anew, and a run that read the profile before must not replace this one.
+            revision=present.revision + 1 if present else claim.claimed_at,
         )
         if rt.profiles.put(profile, replacing=present):
-            if rt.ledger.get(claim.photo, claim.user_id) is None:  # its user was forgotten while this process slept
-                rt.profiles.remove(profile)
-                still_ours(rt, claim)  # raises, and knows why
             return bool(profile.remains)
 
 

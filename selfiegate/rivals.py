@@ -30,7 +30,9 @@ def holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
         return []
     if is_profile:
         return None
-    return [row for row in rows if row.status == "pending" and row.face_id is None]  # enrolled, not yet noted
+    unnoted = [row for row in rows if row.status == "pending" and row.face_id is None]  # enrolled, not yet noted
+    erasure = rt.erasures.get(match.user_id) if unnoted else None
+    return [row for row in unnoted if not (erasure and erasure.covers(row))]  # the forgotten win nothing
 
 
 def contesters(rt: Runtime, ours: Claim) -> list[Rival]:

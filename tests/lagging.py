@@ -115,6 +115,10 @@ class LaggingFaces:
         there = list(self._there.values())
         return [EnrolledFace(face_id=face.face_id, user_id=face.user_id, origin=face.origin) for face in there]
 
+    def faces_of(self, user_id: str) -> Sequence[str]:
+        """Return the ids of a user's faces, as ListFaces does: at once."""
+        return [face.face_id for face in self._there.values() if face.user_id == user_id]
+
     def stats(self) -> GalleryStats:
         """Count them."""
         return GalleryStats(faces=len(self._there), users=len(self._there), model=self.model)

@@ -325,3 +325,53 @@ def test_a_face_that_came_after_the_sweep_is_taken_back_by_its_run(rt: Runtime, 
     with pytest.raises(UserForgotten):
         process(replace(rt, faces=late), ann, "ann")
     assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
+
+
+def test_a_photo_uploaded_just_so_again_is_not_refused_for_the_row_of_an_old_event(rt: Runtime, ann: PhotoRef) -> None:
+    before = f"{time.time_ns() // 1000:016d}.0"
+    forget(rt, "ann")
+    rt.ledger.claim(ann, "ann", "a run that died then", 60, before)
+    again = f"{time.time_ns() // 1000:016d}.0"
+
+    with pytest.raises(BackendUnavailable):
+        process(rt, ann, "ann", again)
+    assert process(rt, ann, "ann", again).status == "accepted"
+
+
+def test_a_profile_that_came_after_the_sweep_is_taken_back_by_its_run(rt: Runtime, ann: PhotoRef) -> None:
+    late = Meanwhile(rt.profiles, "put", after=False, what=lambda: forget(rt, "ann"))
+
+    with pytest.raises(UserForgotten):
+        process(replace(rt, profiles=late), ann, "ann")
+    assert_nothing_is_held(rt, "ann")
+
+
+def test_a_profile_whose_run_died_after_the_sweep_is_removed_by_the_audit(rt: Runtime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    late = rt.profiles.get("ann")
+    forget(rt, "ann")
+    rt.profiles.put(late, replacing=None)
+    (orphan,) = audit.orphans(rt)
+
+    assert audit.reopen(rt, orphan) is None
+    assert audit.drop(rt, orphan)
+    assert_nothing_is_held(rt, "ann")
+
+
+def test_a_run_that_read_the_profile_before_does_not_replace_the_one_of_a_user_who_is_back(
+    rt: Runtime, ann: PhotoRef
+) -> None:
+    process(rt, ann, "ann")
+    before = rt.profiles.get("ann")
+    forget(rt, "ann")
+    process(rt, ann, "ann")
+
+    assert not rt.profiles.put(before.model_copy(update={"revision": before.revision + 1}), replacing=before)
+
+
+def test_what_is_claimed_before_a_wish_can_be_seen_is_older_than_the_wish(rt: Runtime, ann: PhotoRef) -> None:
+    claims: list[Claim] = []
+    slow = Meanwhile(rt.erasures, "put", False, lambda: claims.append(claim_photo(rt, ann, "ann", "run")))
+    erasure = forgetting.order(replace(rt, erasures=slow), "ann", "forget-run")
+
+    assert erasure.covers(claims[0])

@@ -1,4 +1,4 @@
-"""The enrolment protocol under all kinds of schedules: races, deaths, sleepers, faults, lagging searches.
+"""The enrolment protocol under all kinds of schedules: races, deaths, sleepers, faults, lagging searches, erasures.
 
 `tests.scheduler` advances runs one store call at a time, `tests.lagging` says what is assumed of searches. Hypothesis
 looks for a schedule that breaks a promise and prints the shortest it finds, call by call. With SELFIEGATE_CHAOS=1
@@ -17,8 +17,10 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.erasing import Erasing, carry_on, come_back, forget
 from tests.promises import assert_kept_for_now, assert_kept_in_the_end
-from tests.scheduler import Run, World
+from tests.scheduled import Run
+from tests.scheduler import World
 
 USERS, PHOTOS = ("user_a", "user_b", "user_c"), ("ann-0", "ann-1", "bob-0")
 TURNS = (
@@ -29,11 +31,17 @@ TURNS = (
     "profiles.put",
     "faces.rivals",
     "faces.remove",
+    "erasures.put",
+    "ledger.remove",
+    "sleep",
 )
 EMBEDDED = {"faces.rivals": "gallery.search", "faces.remove": "gallery.remove"}
 LONG = os.environ.get("SELFIEGATE_CHAOS") == "1"
 
 a_live_run = st.runner().flatmap(lambda machine: st.sampled_from(machine.world.live))
+somebody_known = st.runner().flatmap(
+    lambda machine: st.sampled_from([run.user_id for run in (*machine.world.live, *machine.world.runs)])
+)
 some_run_is_live = precondition(lambda machine: machine.world.live)
 
 
@@ -42,9 +50,9 @@ class Schedules(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(lagging=st.booleans(), one_sided=st.booleans(), flow=st.booleans())
-    def two_begin(self, lagging: bool, one_sided: bool, flow: bool) -> None:
-        self.world = World(lagging, one_sided).__enter__()
+    @initialize(lagging=st.booleans(), one_sided=st.booleans(), flow=st.booleans(), dated=st.booleans())
+    def two_begin(self, lagging: bool, one_sided: bool, flow: bool, dated: bool) -> None:
+        self.world = World(lagging, one_sided, dated).__enter__()
         self.world.start("user_a", "ann-0", flow=flow).to("ledger.claim")
         self.world.start("user_b", "ann-0", process=1, flow=flow).to("ledger.claim")
         for run in self.world.runs:
@@ -65,9 +73,24 @@ class Schedules(RuleBasedStateMachine):
     @rule(run=st.runner().flatmap(lambda machine: st.sampled_from(machine.world.runs)), taken=st.booleans())
     def again(self, run: Run, taken: bool) -> None:
         """Start a photo once more: by the same run, or by another whose lease it outlived."""
+        if isinstance(run, Erasing):
+            carry_on(self.world, run.user_id) if taken else forget(self.world, run.user_id, run.owner)
+            return
         if taken:
             self.world.expire(run)
         self.world.start(run.user_id, run.name, owner="" if taken else run.owner)
+
+    @precondition(lambda self: self.world.dated and len(self.world.live) < 5)
+    @rule(user_id=somebody_known, process=st.integers(0, 1))
+    def forget(self, user_id: str, process: int) -> None:
+        forget(self.world, user_id, process=process)
+
+    @precondition(lambda self: self.world.watch.wishes and len(self.world.live) < 5)
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        """Upload a photo, new or just the one that is to be forgotten."""
+        user_id = data.draw(st.sampled_from(sorted(self.world.watch.wishes)))
+        come_back(self.world, user_id, data.draw(st.sampled_from(PHOTOS)))
 
     @some_run_is_live
     @rule(run=a_live_run, calls=st.integers(1, 12))

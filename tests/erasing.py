@@ -1,0 +1,106 @@
+"""Users who ask to be forgotten, in a `tests.scheduler.World`: erasures as runs, and what must hold after them."""
+
+from __future__ import annotations
+
+import time
+
+from selfiegate import forgetting
+from selfiegate.runtime import Runtime
+from tests.flowlike import tried
+from tests.scheduled import Run
+from tests.scheduler import World
+
+
+class Erasing(Run):
+    """One attempt at an erasure, in the order of `flows.forget_user`."""
+
+    erases = True
+
+    def __init__(self, world: World, user_id: str, rt: Runtime, owner: str, carry_on: int | None) -> None:
+        super().__init__(world, user_id, rt, owner)
+        self._carry_on, self.carries_on = carry_on, carry_on is not None
+
+    def __repr__(self) -> str:
+        return f"#{self._number} (forget {self.user_id})"
+
+    def _work(self) -> None:
+        erasure = tried(forgetting.order, self._rt, self.user_id, self.owner, False, self._carry_on)
+        if erasure.finished_at is None:
+            erasure = tried(forgetting.sweep, self._rt, erasure)
+            time.sleep(max(0.0, erasure.quiet_at / 1e6 - time.time()))
+            erasure = tried(forgetting.sweep, self._rt, erasure)
+            erasure = tried(forgetting.finish, self._rt, erasure)
+        self._world.log(f"{self} ends: {erasure.removed} removed")
+
+
+def forget(world: World, user_id: str, owner: str = "", process: int = 0) -> Erasing:
+    """Begin an erasure as of now, or an attempt at one once more."""
+    return world.begin(Erasing(world, user_id, world.runtimes[process], owner, None))
+
+
+def carry_on(world: World, user_id: str) -> Erasing | None:
+    """Begin to carry on a user's erasure as `reconcile` does, where one is unfinished."""
+    erasure = world.erasures.get(user_id)
+    if erasure is None or erasure.finished_at is not None:
+        return None
+    return world.begin(Erasing(world, user_id, world.runtimes[1], "", erasure.asked_at))
+
+
+def come_back(world: World, user_id: str, name: str) -> Run:
+    """Begin a run of a photo that a user uploads after having asked to be forgotten."""
+    if world.watch.forgets(user_id, world.orders.get((user_id, name), "~")):
+        world.watch.back_with_the_same.add(user_id)
+        world.upload(user_id, name)
+    return world.start(user_id, name)
+
+
+def carry_on_all(world: World) -> None:
+    """Carry on what was interrupted, once it is known that it was, as `flows.reconcile` does."""
+    if world.erasures.unfinished():
+        world.let_pass(2 * world.rt.settings.lease_s + forgetting._INTERRUPTED_S)
+    for erasure in forgetting.interrupted(world.rt):
+        run = carry_on(world, erasure.user_id)
+        assert run
+        run.end()
+    assert not world.erasures.unfinished(), "an erasure is not found by reconcile"
+
+
+def assert_forgotten(world: World) -> None:
+    """Hold that nothing from before a user's wish is held, and nothing from after it lost."""
+    watch = world.watch
+    for (user_id, name), photo in world.uploads.items():
+        row, profile = world.ledger.get(photo, user_id), world.profiles.get(user_id)
+        if watch.forgets(user_id, world.orders[user_id, name]):
+            assert row is None, f"{name} of {user_id} has a row, and is to be forgotten"
+            assert not profile or profile.photo != photo, f"{name} of {user_id} is a profile, and is to be forgotten"
+            continue
+        assert row, f"{name} of {user_id} is lost"
+        assert row.verdict, f"{name} of {user_id} has no verdict"
+    if not watch.ever_disturbed:
+        assert_none_is_refused_for_what_is_forgotten(world)
+    for user_id in watch.wishes:
+        assert_receipt(world, user_id)
+
+
+def assert_none_is_refused_for_what_is_forgotten(world: World) -> None:
+    """Hold that who came back is not refused for another face than one that came back, too."""
+    for user_id in world.watch.wishes:
+        rows = world.ledger.claims_of(user_id)
+        people = {row.photo.key.rpartition("/")[2].split("-")[0] for row in rows}
+        for row in rows:
+            codes = [reason.code for reason in row.verdict.reasons] if row.verdict else []
+            assert "different_person" not in codes or len(people) > 1, f"{row.photo.key} is refused for nothing"
+
+
+def assert_receipt(world: World, user_id: str) -> None:
+    """Hold that a receipt counts each thing that an erasure removed, and nothing twice."""
+    watch, receipt = world.watch, world.erasures.get(user_id)
+    assert receipt
+    assert receipt.finished_at is not None
+    assert receipt.asked_at == watch.wishes[user_id]
+    assert receipt.found == ()
+    for kind in ("ledger row", "face", "thumbnail", "profile"):
+        least = sum(1 for owner, what, _ in watch.erased if (owner, what) == (user_id, kind))
+        count, most = receipt.removed.get(kind, 0), watch.came[user_id, kind]
+        assert least <= count <= most, f"{count} {kind} of {user_id} on the receipt, not {least} to {most}"
+    assert all(count > 0 for count in receipt.removed.values())
