@@ -84,7 +84,7 @@ async def run_again(row: Claim, turns: asyncio.Semaphore) -> dict[str, str]:
 async def look_after(orphan: Orphan, repair: bool) -> dict[str, str]:
     """Repair an orphan where that is asked for, and say what was done."""
     done = "listed"
-    if repair and orphan.kind in (Kind.PROFILE, Kind.LOST_PROFILE):
+    if repair and orphan.kind in (Kind.PROFILE, Kind.BARE_PROFILE, Kind.LOST_PROFILE):
         done = await enrol_again(orphan)
     elif repair and await remove_orphan(orphan):
         done = "removed"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from enum import StrEnum
 
 from pydantic import Field
@@ -35,6 +35,7 @@ class Kind(StrEnum):
     LOST_PROFILE = "accepted photo without its profile"
     THUMBNAIL = "thumbnails without a profile"
     PROFILE = "profile without its face"
+    BARE_PROFILE = "profile without its thumbnails"
 
 
 class Orphan(Value):
@@ -84,12 +85,9 @@ def orphans(rt: Runtime) -> list[Orphan]:
         *of_faces,
         *(Orphan(kind=Kind.THUMBNAIL, name=folder) for folder in sorted(folders - live) if _is_ours(folder)),
         *(
-            Orphan(kind=Kind.PROFILE, name=profile.photo.uri, user_id=profile.user_id, photo=profile.photo)
+            Orphan(kind=kind, name=profile.photo.uri, user_id=profile.user_id, photo=profile.photo)
             for profile in profiles
-            if profile.model in ("", rt.faces.model)
-            and profile.face_id not in enrolled
-            and profile.user_id not in busy
-            and not rt.faces.holds(profile.face_id)
+            if profile.user_id not in busy and (kind := _lacks(rt, profile, enrolled, folders))
         ),
     ]
 
@@ -162,6 +160,18 @@ def _of_face(rt: Runtime, face: EnrolledFace) -> Orphan | None:
     if row.status == "accepted" and (profile is None or profile.newness < row.newness):
         return Orphan(kind=Kind.LOST_PROFILE, photo=row.photo, **about)
     return Orphan(kind=Kind.FACE, **about)
+
+
+def _lacks(rt: Runtime, profile: Profile, enrolled: Set[str], folders: Set[str]) -> Kind | None:
+    """Say what a profile is without, where its face or its thumbnails are not among those listed before."""
+    if profile.model not in ("", rt.faces.model):
+        return None
+    if profile.face_id not in enrolled and not rt.faces.holds(profile.face_id):
+        return Kind.PROFILE
+    folder = thumbs.folder(profile.photo, profile.user_id)
+    if profile.model and profile.thumbnails and folder not in folders and not rt.thumbnails.keys(folder):
+        return Kind.BARE_PROFILE
+    return None
 
 
 def _is_ours(folder: str) -> bool:

@@ -42,8 +42,6 @@ class Watch:
         """How often a thing of a user and kind was made, and what was removed by erasures."""
         self.back_with_the_same = set[str]()
         self.ever_disturbed = False
-        self.lost_folders = set[str]()
-        """Thumbnails that a run removed which had lost its claim: no audit finds out."""
         self._leases = dict[tuple[str, str, str, int], int]()
         """Until when the runs of removed rows held them."""
 
@@ -105,7 +103,6 @@ class Watch:
         ours = (row.owner, row.attempt) == (claim.owner, claim.attempt) and not row.verdict
         if not ours and not (call in _REMOVES and row.status == "rejected"):
             self.disturb(f"{run} writes though it lost its claim")
-            self.lost_folders |= {thumbnails.folder(run.photo, run.user_id)} if call == "thumbnails.remove" else set()
         return False
 
     def disturb(self, why: str) -> None:

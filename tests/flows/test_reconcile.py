@@ -147,6 +147,17 @@ def test_a_profile_whose_face_is_gone_is_enrolled_again(rt: Runtime, ann: PhotoR
     assert_consistent(rt, (ann, "user_a"))
 
 
+def test_a_profile_whose_thumbnails_are_gone_gets_them_again(rt: Runtime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    before = rt.profiles.get("user_a")
+    rt.thumbnails.remove(thumbs.folder(ann, "user_a"))
+
+    assert reconciled(rt, audit=True) == {"profile without its thumbnails": 1}
+    assert reconciled(rt, repair=True) == {"profile without its thumbnails": 1}
+    assert rt.profiles.get("user_a") == before
+    assert_consistent(rt, (ann, "user_a"))
+
+
 def test_a_profile_whose_face_somebody_else_has_by_now_goes(rt: Runtime, ann: PhotoRef) -> None:
     run(rt, ann, "user_a")
     rt.faces.remove(rt.profiles.get("user_a").face_id)
