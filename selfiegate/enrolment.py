@@ -35,6 +35,7 @@ from selfiegate import thumbnails as thumbs
 from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested
 from selfiegate.model import Check, Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value, Verdict
 from selfiegate.policy import reason
+from selfiegate.records import taken_over
 from selfiegate.rivals import contest, contesters, holders, outranks
 from selfiegate.runtime import Runtime
 
@@ -159,10 +160,8 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
         if not is_profile:
             rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
     if not ours:
-        if row is None and forgetting.covers(rt, claim):  # a face that came after the sweep
-            forgetting.take_back(rt, claim)
         still_ours(rt, claim)  # raises, and knows why
-        raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+        raise taken_over(claim)
 
 
 def settle(
@@ -197,9 +196,7 @@ def settle(
     try:
         return rt.ledger.decide(claim, verdict, tell)
     except ClaimLost:
-        if rt.ledger.get(claim.photo, claim.user_id) is None and forgetting.covers(rt, claim):
-            forgetting.take_back(rt, claim)  # a profile that came after the sweep
-            raise forgetting.forgotten(claim) from None
+        still_ours(rt, claim)  # raises `UserForgotten` where that is why
         raise
 
 
@@ -231,10 +228,14 @@ def lost(match: Match) -> Finding:
 
 
 def still_ours(rt: Runtime, claim: Claim) -> Claim:
-    """Return the row as it stands; raises `ClaimLost` where another run took over or it is decided."""
+    """Return the row as it stands; raises `ClaimLost` where another run took over or it is decided.
+
+    Where its user was forgotten it takes back what came after the sweep, and raises `UserForgotten`.
+    """
     row = rt.ledger.get(claim.photo, claim.user_id)
     if row is None and forgetting.covers(rt, claim):
+        forgetting.take_back(rt, claim)
         raise forgetting.forgotten(claim)
     if row is None or row.verdict or (row.owner, row.attempt) != (claim.owner, claim.attempt):
-        raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+        raise taken_over(claim)
     return row

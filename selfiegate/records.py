@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from pydantic import Field
 
+from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Value, Verdict
 from selfiegate.users import UserId
 
@@ -124,7 +125,7 @@ class Profiles(Protocol):
     def all(self) -> Iterable[Profile]:
         """Go through all profiles; one that is written meanwhile may be missed or not."""
 
-    def put(self, profile: Profile, replacing: Profile | None) -> bool:
+    def put(self, profile: Profile, /, replacing: Profile | None) -> bool:
         """Store a profile; False if what is stored now is not `replacing` (compared by revision)."""
 
     def remove(self, profile: Profile) -> bool:
@@ -137,7 +138,7 @@ class Erasures(Protocol):
     def get(self, user_id: str) -> Erasure | None:
         """Return what is known of a user's wish to be forgotten; written before this call, it is seen."""
 
-    def put(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+    def put(self, erasure: Erasure, /, replacing: Erasure | None) -> bool:
         """Store it; False if what is stored now is not `replacing` (compared by revision)."""
 
     def unfinished(self) -> Sequence[Erasure]:
@@ -150,3 +151,15 @@ class Records(NamedTuple):
     ledger: Ledger
     profiles: Profiles
     erasures: Erasures
+
+
+def taken_over(claim: Claim) -> ClaimLost:
+    """Return the error that says so."""
+    return ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+
+
+def as_decided(row: Claim | None, claim: Claim, verdict: Verdict, written: bool) -> Claim:
+    """Return the row that `Ledger.decide` leaves, written now or by a write whose reply was lost."""
+    if row is None or not (written or row.verdict == verdict):
+        raise taken_over(claim)
+    return row

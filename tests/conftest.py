@@ -31,6 +31,22 @@ if root := os.environ.get("SELFIEGATE_INSIGHTFACE__ROOT"):  # tests have working
     os.environ["SELFIEGATE_INSIGHTFACE__ROOT"] = str(Path(root).absolute())
 
 
+@pytest.fixture
+def rt() -> Any:
+    """A runtime in memory, for scripted photos."""
+    from selfiegate.runtime import memory_runtime
+
+    return memory_runtime()
+
+
+@pytest.fixture
+def ann(rt: Any) -> Any:
+    """The reference of Ann's selfie."""
+    from selfiegate.backends.scripted import scripted_photo
+
+    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELFIEGATE_HOME", str(tmp_path / "home"))

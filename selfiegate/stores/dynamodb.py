@@ -17,8 +17,8 @@ from typing import Any
 
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.dynamodb import Table
-from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
+from selfiegate.records import as_decided
 from selfiegate.stores.dynamodb_erasures import ERASURE
 
 _UNDECIDED = "#status IN (:pending, :accepting)"
@@ -118,10 +118,7 @@ class DynamoLedger:
             off="off",
             before=before,
         )
-        row = self.get(claim.photo, claim.user_id)
-        if row is None or not (decided or row.verdict == verdict):
-            raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
-        return row
+        return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""

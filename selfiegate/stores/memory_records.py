@@ -7,10 +7,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Generic, TypeVar
 
-from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
-from selfiegate.records import Erasure, Records
+from selfiegate.records import Erasure, Records, as_decided
 
 _UNDECIDED = ("pending", "accepting")
 
@@ -103,10 +103,7 @@ class MemoryLedger:
                 **({} if tell else {"notice": "off"}),
             },
         )
-        row = self.get(claim.photo, claim.user_id)
-        if row is None or not (decided or row.verdict == verdict):
-            raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
-        return row
+        return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""
@@ -183,62 +180,54 @@ def _ours(row: Claim, claim: Claim) -> bool:
     return (row.owner, row.attempt) == (claim.owner, claim.attempt)
 
 
-class MemoryProfiles:
-    """The profiles, one lock around them."""
+R = TypeVar("R", Profile, Erasure)
+
+
+class _ByUser(Generic[R]):
+    """One value a user, written by compare-and-set of its revision, one lock around them."""
 
     def __init__(self) -> None:
-        self._profiles: dict[str, Profile] = {}
+        self._values: dict[str, R] = {}
         self._lock = threading.Lock()
 
-    def get(self, user_id: str) -> Profile | None:
-        """Return a user's profile, or None."""
-        return self._profiles.get(user_id)
+    def get(self, user_id: str) -> R | None:
+        """Return a user's, or None."""
+        return self._values.get(user_id)
+
+    def put(self, value: R, replacing: R | None) -> bool:
+        """Store it unless something else than `replacing` is stored now."""
+        with self._lock:
+            stored = self._values.get(value.user_id)
+            if (stored and stored.revision) != (replacing and replacing.revision):
+                return False
+            self._values[value.user_id] = value
+            return True
+
+    def _all(self) -> list[R]:
+        with self._lock:
+            return list(self._values.values())
+
+
+class MemoryProfiles(_ByUser[Profile]):
+    """The profiles."""
 
     def all(self) -> Iterable[Profile]:
         """Go through all profiles."""
-        with self._lock:
-            return list(self._profiles.values())
-
-    def put(self, profile: Profile, replacing: Profile | None) -> bool:
-        """Store a profile unless something else than `replacing` is stored now."""
-        with self._lock:
-            stored = self._profiles.get(profile.user_id)
-            if (stored and stored.revision) != (replacing and replacing.revision):
-                return False
-            self._profiles[profile.user_id] = profile
-            return True
+        return self._all()
 
     def remove(self, profile: Profile) -> bool:
         """Remove a profile unless another revision is stored now."""
         with self._lock:
-            stored = self._profiles.get(profile.user_id)
+            stored = self._values.get(profile.user_id)
             if stored is None or (stored.revision, stored.face_id) != (profile.revision, profile.face_id):
                 return False
-            del self._profiles[profile.user_id]
+            del self._values[profile.user_id]
             return True
 
 
-class MemoryErasures:
-    """The erasures, one lock around them."""
-
-    def __init__(self) -> None:
-        self._erasures: dict[str, Erasure] = {}
-        self._lock = threading.Lock()
-
-    def get(self, user_id: str) -> Erasure | None:
-        """Return a user's erasure, or None."""
-        return self._erasures.get(user_id)
-
-    def put(self, erasure: Erasure, replacing: Erasure | None) -> bool:
-        """Store an erasure unless something else than `replacing` is stored now."""
-        with self._lock:
-            stored = self._erasures.get(erasure.user_id)
-            if (stored and stored.revision) != (replacing and replacing.revision):
-                return False
-            self._erasures[erasure.user_id] = erasure
-            return True
+class MemoryErasures(_ByUser[Erasure]):
+    """The erasures."""
 
     def unfinished(self) -> Sequence[Erasure]:
         """Return those that are not finished."""
-        with self._lock:
-            return [one for one in self._erasures.values() if one.finished_at is None]
+        return [one for one in self._all() if one.finished_at is None]

@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
+from selfiegate.records import as_decided
 from selfiegate.sqlite import Database
 
 CLAIMS = """
@@ -134,10 +134,7 @@ class SqliteLedger:
             *_ours(claim),
             before,
         )
-        row = self.get(claim.photo, claim.user_id)
-        if row is None or not (decided or row.verdict == verdict):
-            raise ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
-        return row
+        return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""

@@ -34,11 +34,6 @@ def rt() -> Runtime:
     return memory_runtime(Settings(lease_s=1))
 
 
-@pytest.fixture
-def ann(rt: Runtime) -> PhotoRef:
-    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
-
-
 def forget(rt: Runtime, user_id: str, photos: bool = False) -> State[Any]:
     async def once() -> State[Any]:
         state = await forget_user(user_id, photos, return_state=True)

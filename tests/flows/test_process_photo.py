@@ -35,16 +35,6 @@ def codes(found: Verdict) -> list[str]:
     return [reason.code for reason in found.reasons]
 
 
-@pytest.fixture
-def rt() -> Runtime:
-    return memory_runtime()
-
-
-@pytest.fixture
-def ann(rt: Runtime) -> PhotoRef:
-    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
-
-
 def test_a_good_selfie_is_accepted_and_enrolled(rt: Runtime, ann: PhotoRef) -> None:
     state = run(rt, ann, "user_a")
     found = state.result()

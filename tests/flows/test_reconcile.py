@@ -33,11 +33,6 @@ def rt(monkeypatch: pytest.MonkeyPatch) -> Runtime:
     return memory_runtime()
 
 
-@pytest.fixture
-def ann(rt: Runtime) -> PhotoRef:
-    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
-
-
 def reconciled(rt: Runtime, **parameters: Any) -> dict[str, int]:
     async def once() -> dict[str, int]:
         found = await reconcile(**parameters)

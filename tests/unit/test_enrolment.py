@@ -12,12 +12,7 @@ from selfiegate import enrolment, profiles
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import ClaimLost, PhotoInProgress
 from selfiegate.model import Claim, Match
-from selfiegate.runtime import Runtime, memory_runtime
-
-
-@pytest.fixture
-def rt() -> Runtime:
-    return memory_runtime()
+from selfiegate.runtime import Runtime
 
 
 def claimed(rt: Runtime, user_id: str, person: str = "ann") -> Claim:

@@ -16,7 +16,7 @@ from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, Us
 from selfiegate.held import held
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Erasure
-from selfiegate.runtime import Runtime, memory_runtime
+from selfiegate.runtime import Runtime
 from tests.runtimes import Failing, Meanwhile
 
 WRITES = [
@@ -43,16 +43,6 @@ REMOVALS = [
     ("photos", "erase"),
 ]
 """The calls of an erasure."""
-
-
-@pytest.fixture
-def rt() -> Runtime:
-    return memory_runtime()
-
-
-@pytest.fixture
-def ann(rt: Runtime) -> PhotoRef:
-    return rt.photos.add("ann/selfie.png", scripted_photo("ann"))
 
 
 def process(rt: Runtime, photo: PhotoRef, user_id: str, order: str = "") -> Claim:
