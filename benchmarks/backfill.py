@@ -44,8 +44,8 @@ from benchmarks.lfw import PHOTOS
 from flows.backfill import backfill
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 from selfiegate.backends.insightface.pack import pack_folder
+from selfiegate.decoding.decode import decode
 from selfiegate.model import ReasonCode
-from selfiegate.photos import decode
 from selfiegate.runtime import Runtime, open_runtime, using
 from selfiegate.settings import load_settings
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
-from selfiegate.photos import decode
+from selfiegate.decoding.decode import decode
 from selfiegate.settings import load_settings
 
 CACHE = Path(".bench")

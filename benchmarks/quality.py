@@ -26,8 +26,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from benchmarks.lfw import PHOTOS as LFW
 from selfiegate.backends.insightface import geometry
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+from selfiegate.decoding.decode import decode
 from selfiegate.model import Detection, Face
-from selfiegate.photos import decode
 from selfiegate.policy import Judgement, judge
 from selfiegate.settings import Settings, load_settings
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from deployments import cli_runs, cli_users, console
 from selfiegate import report
+from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.explain import annotate
 from selfiegate.explain import as_json as as_json_of
-from selfiegate.isolation import decode
 from selfiegate.model import Verdict
 from selfiegate.policy import judge
 from selfiegate.ports import Creatable

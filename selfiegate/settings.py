@@ -23,9 +23,9 @@ from pydantic_settings import (
 
 from selfiegate.aws_settings import AwsSettings
 from selfiegate.backends.insightface.pack import PackSettings
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Value
-from selfiegate.photos import Limits
 from selfiegate.policy import Rules
 from selfiegate.thumbnails import ThumbnailSettings
 

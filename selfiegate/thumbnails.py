@@ -10,9 +10,9 @@ from typing import Literal
 from PIL import Image
 from pydantic import Field
 
-from selfiegate.isolation import decode
+from selfiegate.decoding.decode import Limits
+from selfiegate.decoding.process_pool import decode
 from selfiegate.model import Box, PhotoRef, Value
-from selfiegate.photos import Limits
 
 
 class ThumbnailSettings(Value):

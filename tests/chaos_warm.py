@@ -4,11 +4,12 @@ AWS's service models are read here. Photos are decoded in the worker itself: `te
 decoding apart, which takes 0.8 s to start in each of hundreds of workers.
 """
 
-from selfiegate import photos, thumbnails
+from selfiegate import thumbnails
 from selfiegate.backends import embedding, rekognition
+from selfiegate.decoding import decode
 from tests.chaos_worker import shared_session
 
 for module in (embedding, rekognition, thumbnails):
-    module.decode = photos.decode
+    module.decode = decode.decode
 
 shared_session()

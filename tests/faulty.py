@@ -9,8 +9,8 @@ import time
 
 from PIL import Image
 
-from selfiegate import photos
-from selfiegate.photos import Limits
+from selfiegate.decoding import decode as real
+from selfiegate.decoding.decode import Limits
 from tests import hostile
 
 _C = ctypes.PyDLL(None)  # as C does: Python's lock is kept, and no signal's handler runs
@@ -66,7 +66,7 @@ def decode(data: bytes, limits: Limits, max_side: int | None) -> tuple[Image.Ima
         return Image.new("RGB", (5000, 5000)), (5000, 5000)
     if data.startswith(b"environment "):
         return Image.new("RGB", (1, 1), "red" if data.split()[1].decode() in os.environ else "green"), (100, 100)
-    return photos.decode(data, limits, max_side)
+    return real.decode(data, limits, max_side)
 
 
 def slow_photo() -> bytes:

@@ -23,8 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from selfiegate.decoding.decode import FORMATS, Limits, decode, is_plain
 from selfiegate.errors import PhotoRejected
-from selfiegate.photos import FORMATS, Limits, decode, is_plain
 
 SIDE = 1280
 MEMORY = 3 << 30
@@ -104,9 +104,9 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def decode_ready() -> None:
     """Register the HEIF plugin as the product does."""
-    from selfiegate import photos
+    from selfiegate.decoding import decode
 
-    photos._enable_heif()
+    decode._enable_heif()
 
 
 def _photo() -> Image.Image:

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from selfiegate.decoding.decode import Limits
+from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendUnavailable, PhotoRejected
-from selfiegate.isolation import decode
 from selfiegate.model import Detection, EnrolledFace, Face, GalleryStats, Match, PhotoRef, ReasonCode
-from selfiegate.photos import Limits
 from selfiegate.ports import Gallery, PhotoStore, Thresholds
 
 _REMEMBERED = 64

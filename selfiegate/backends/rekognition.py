@@ -21,10 +21,10 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from selfiegate.aws import AwsSettings, client, code_of, throttle, translated
+from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
+from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
-from selfiegate.isolation import decode
 from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, ReasonCode
-from selfiegate.photos import Limits, canonical_jpeg, is_plain
 from selfiegate.ports import PhotoStore, Thresholds
 from selfiegate.rekognition_shapes import area, external_id, face_of, matches, user_id_from, why_unindexed
 

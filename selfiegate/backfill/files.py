@@ -17,10 +17,10 @@ from typing import Any, Self
 
 from selfiegate.backfill import sheet
 from selfiegate.backfill.outcomes import Outcome
+from selfiegate.decoding.decode import Limits
+from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected, SelfiegateError, WrongInput
-from selfiegate.isolation import decode
 from selfiegate.model import PhotoRef
-from selfiegate.photos import Limits
 from selfiegate.ports import PhotoStore
 from selfiegate.private import create_file
 

@@ -12,9 +12,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.model import ETAG, PhotoRef, ReasonCode
-from selfiegate.photos import Limits
 
 _GONE = {"404", "412", "NoSuchKey", "NoSuchVersion", "PreconditionFailed", "MethodNotAllowed", "405"}
 

@@ -13,9 +13,9 @@ from PIL import Image
 from selfiegate.aws import AwsSettings, client
 from selfiegate.backends.rekognition import RekognitionBackend
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef
-from selfiegate.photos import Limits
 from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.records import Profiles, Records
 from selfiegate.rekognition_shapes import external_id, user_id_from

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, WrongInput
 from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
-from selfiegate.photos import Limits
 from selfiegate.ports import Gallery, PhotoStore, ThumbnailStore
 from selfiegate.records import Records
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails

@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageEnhance
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.insightface.detector import Detector
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import PhotoRef
-from selfiegate.photos import Limits
 from selfiegate.policy import Rules, judge
 from selfiegate.ports import FaceBackend, PhotoStore
 from selfiegate.stores.folder import FolderPhotos

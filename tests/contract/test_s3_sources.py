@@ -9,8 +9,8 @@ import pytest
 from selfiegate.aws import AwsSettings, client
 from selfiegate.backfill.listing import Entry, Fault, Listing
 from selfiegate.backfill.sources import entries
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendUnavailable, WrongInput
-from selfiegate.photos import Limits
 from selfiegate.settings import Settings
 from selfiegate.stores.s3 import S3Photos
 from tests.aws import PHOTOS, THUMBNAILS

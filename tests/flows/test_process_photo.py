@@ -14,9 +14,9 @@ from prefect import State
 
 from flows.process_photo import process_photo
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import PhotoRef, ReasonCode, Verdict
-from selfiegate.photos import Limits
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from tasks.steps import in_thread

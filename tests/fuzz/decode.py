@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image
 
+from selfiegate.decoding.decode import Limits, decode, is_plain
 from selfiegate.errors import PhotoRejected
 from selfiegate.model import Box, ReasonCode
-from selfiegate.photos import Limits, decode, is_plain
 from selfiegate.thumbnails import ThumbnailSettings, render
 from tests import hostile
 

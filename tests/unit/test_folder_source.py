@@ -9,8 +9,8 @@ import pytest
 
 from selfiegate.backfill.listing import Entry, Fault
 from selfiegate.backfill.sources import entries
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.photos import Limits
 from selfiegate.settings import Settings
 from selfiegate.stores.folder import FolderPhotos
 

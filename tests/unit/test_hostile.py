@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfiegate.decoding.decode import Limits, decode, is_plain
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.events import uploads
 from selfiegate.keys import KeyTemplate
 from selfiegate.model import PhotoRef, ReasonCode
-from selfiegate.photos import Limits, decode, is_plain
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.users import user_id_of
 from tests import hostile

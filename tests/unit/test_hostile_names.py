@@ -22,10 +22,10 @@ from deployments.processes import Part
 from selfiegate.aws import translated
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.backfill.files import JsonLines
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 from selfiegate.events import uploads
 from selfiegate.model import PhotoRef, Profile
-from selfiegate.photos import Limits
 from selfiegate.policy import reason
 from selfiegate.report import code, markdown
 from selfiegate.runtime import memory_runtime, using

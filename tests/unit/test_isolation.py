@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfiegate import isolation, photos
+from selfiegate.decoding import decode, process_pool
+from selfiegate.decoding.decode import Limits
+from selfiegate.decoding.process_pool import Decoders
 from selfiegate.errors import BackendUnavailable, PhotoRejected
-from selfiegate.isolation import Decoders
-from selfiegate.photos import Limits
 from tests import hostile
 from tests.faulty import slow_photo
 
@@ -50,7 +50,7 @@ def children(of: int) -> set[int]:
             name, line = (stat.parent / "cmdline").read_bytes(), stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if b"selfiegate.decoder" in name and line[0] != "Z" and int(line[1]) == of:
+        if b"selfiegate.decoding.child" in name and line[0] != "Z" and int(line[1]) == of:
             found.add(int(stat.parent.name))
     return found
 
@@ -71,7 +71,7 @@ def wait_until_gone(pids: set[int]) -> None:
 @pytest.mark.parametrize("max_side", [None, 100])
 def test_a_photo_decoded_apart_is_the_same(kind: str, max_side: int | None) -> None:
     data = hostile.encoded(hostile._photo(), kind, exif=hostile.tiff([(0x0112, 3, 1, 6 << 16)]))
-    apart, here = isolation.decode(data, LIMITS, max_side), photos.decode(data, LIMITS, max_side)
+    apart, here = process_pool.decode(data, LIMITS, max_side), decode.decode(data, LIMITS, max_side)
 
     assert apart[1] == here[1]
     assert apart[0].mode == "RGB"
@@ -123,8 +123,8 @@ def pids_of(decoders: Decoders) -> set[int]:
 def test_a_real_photo_that_takes_too_long_is_unreadable() -> None:
     limits = Limits(max_seconds=0.3)
 
-    assert refusal(isolation._decoders, slow_photo(), limits) == "unreadable_photo"
-    assert isolation.decode(PHOTO, Limits())[1] == (200, 150)
+    assert refusal(process_pool._decoders, slow_photo(), limits) == "unreadable_photo"
+    assert process_pool.decode(PHOTO, Limits())[1] == (200, 150)
 
 
 @pytest.mark.parametrize("fault", ["raise", "exit"])
@@ -204,8 +204,8 @@ def test_a_decoder_knows_no_secret(decoders: Decoders, monkeypatch: pytest.Monke
 
 WORKER = """
 import sys, threading
-from selfiegate.isolation import Decoders
-from selfiegate.photos import Limits
+from selfiegate.decoding.process_pool import Decoders
+from selfiegate.decoding.decode import Limits
 from tests.unit.test_isolation import PHOTO, LIMITS, pids_of
 
 decoders = Decoders("tests.faulty:decode")
@@ -235,9 +235,8 @@ def test_a_killed_process_leaves_no_decoder_behind(state: str) -> None:
 
 
 def test_a_process_that_ends_ends_its_decoders() -> None:
-    code = (
-        "from tests.unit.test_isolation import *; isolation.decode(PHOTO, LIMITS); print(*pids_of(isolation._decoders))"
-    )
+    code = "from tests.unit.test_isolation import *; pool = process_pool; pool.decode(PHOTO, LIMITS)"
+    code += "; print(*pids_of(pool._decoders))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert ended.stderr == ""
@@ -245,15 +244,15 @@ def test_a_process_that_ends_ends_its_decoders() -> None:
 
 
 def _size_in_child(_: int) -> tuple[int, int]:
-    return isolation.decode(PHOTO, LIMITS)[1]
+    return process_pool.decode(PHOTO, LIMITS)[1]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_pools_daemons_have_decoders_of_their_own(method: str) -> None:
     """Dask's workers are daemons: `multiprocessing` would let them start nothing."""
-    isolation.decode(PHOTO, LIMITS)
+    process_pool.decode(PHOTO, LIMITS)
     with multiprocessing.get_context(method).Pool(2) as pool:
         sizes = pool.map(_size_in_child, range(4))
 
     assert sizes == [(200, 150)] * 4
-    assert isolation.decode(PHOTO, LIMITS)[1] == (200, 150)
+    assert process_pool.decode(PHOTO, LIMITS)[1] == (200, 150)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfiegate.decoding.decode import Limits, canonical_jpeg, decode, is_plain
 from selfiegate.errors import PhotoRejected
-from selfiegate.photos import Limits, canonical_jpeg, decode, is_plain
 
 LIMITS = Limits()
 

@@ -19,9 +19,9 @@ from PIL import Image
 from selfiegate.backfill import sheet
 from selfiegate.backfill.files import ContactSheet, JsonLines
 from selfiegate.backfill.outcomes import Outcome, Summary
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
-from selfiegate.photos import Limits
 from selfiegate.policy import reason
 from selfiegate.stores.memory import MemoryPhotos
 from tests.unit.test_photos import encoded, picture

@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image
 
+from selfiegate.decoding.decode import Limits
 from selfiegate.model import Box, PhotoRef
-from selfiegate.photos import Limits
 from selfiegate.thumbnails import ThumbnailSettings, key, render
 from tests.unit.test_photos import encoded, is_red_at_top_left, picture
 

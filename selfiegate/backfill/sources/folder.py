@@ -10,8 +10,8 @@ from typing import IO
 
 from selfiegate.backfill.listing import LAST_MOMENT, Entry, Fault
 from selfiegate.backfill.sources.objects import UserOf
+from selfiegate.decoding.decode import named_like_photo
 from selfiegate.errors import WrongInput
-from selfiegate.photos import named_like_photo
 
 _MAX_DEPTH = 100
 """Folders within folders; each takes an open file while it is read."""

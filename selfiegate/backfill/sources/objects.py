@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from selfiegate.backfill.listing import LAST_MOMENT, Entry, Fault
+from selfiegate.decoding.decode import named_like_photo
 from selfiegate.errors import WrongInput
 from selfiegate.events import Upload, uploads
 from selfiegate.keys import MAX_KEY
 from selfiegate.model import ETAG
-from selfiegate.photos import named_like_photo
 
 UserOf = Callable[[str], str]
 """The user that a key belongs to; raises `WrongInput` where that is not certain."""

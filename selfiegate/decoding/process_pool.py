@@ -36,10 +36,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from selfiegate.decoder import HEAD, LATER_S, receive, send
+from selfiegate.decoding.child import HEAD, LATER_S, receive, send
+from selfiegate.decoding.decode import Limits, loaded, opened
 from selfiegate.errors import BackendUnavailable, PhotoRejected
 from selfiegate.model import ReasonCode
-from selfiegate.photos import Limits, loaded, opened
 
 Decoded = tuple[Image.Image, tuple[int, int]]
 """A picture, and the photo's full size."""
@@ -54,7 +54,7 @@ _log = logging.getLogger(__name__)
 class Decoders:
     """Processes that decode; `function` is what they call, `module:name`. Safe to use from several threads."""
 
-    def __init__(self, function: str = "selfiegate.photos:decode") -> None:
+    def __init__(self, function: str = "selfiegate.decoding.decode:decode") -> None:
         self._function = function
         self._idle: deque[_Decoder] = deque()
         self._forget()
@@ -121,7 +121,7 @@ class _Decoder:
     def __init__(self, function: str) -> None:
         self._photos = 0
         self._socket, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "selfiegate.decoder", function]
+        command = [sys.executable, "-P", "-m", "selfiegate.decoding.child", function]
         try:
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
+from selfiegate.decoding.file_structure import MAX_EXIF, checked
 from selfiegate.errors import PhotoRejected
 from selfiegate.model import ReasonCode, Value
-from selfiegate.structure import MAX_EXIF, checked
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 """Pillow's names for what phones and browsers upload; MPO files of phones open as JPEG."""

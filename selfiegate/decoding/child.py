@@ -1,4 +1,4 @@
-"""The process that decodes: `python -m selfiegate.decoder module:function`, with a socket as its standard input.
+"""The process that decodes: `python -m selfiegate.decoding.child module:function`, with a socket as its standard input.
 
 `isolation` starts it and says why. A message is JSON and bytes, each preceded by its length.
 """
@@ -17,9 +17,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import PhotoRejected
 from selfiegate.model import ReasonCode
-from selfiegate.photos import Limits
 
 _BYTES_PER_PIXEL, _ROOM = 16, 1 << 30
 """What `photos.decode` takes of memory, and what libraries, threads and the file take beside it."""
