@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from deployments.bridge_health import Meters
 from deployments.handover import DEFAULT_PACE, Emit, Handover, Outage, Pace
-from selfiegate.arrivals import Arrival, arrival
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
-from selfiegate.events import uploads
+from selfiegate.ingestion.messages import uploads
+from selfiegate.ingestion.photo_requests import Arrival, arrival
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
 from selfiegate.settings import Settings

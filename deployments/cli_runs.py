@@ -11,7 +11,7 @@ import typer
 
 from deployments import console
 from selfiegate.errors import WrongInput
-from selfiegate.keys import KeyTemplate
+from selfiegate.ingestion.key_template import KeyTemplate
 
 app = typer.Typer()
 

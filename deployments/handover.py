@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from deployments.bridge_health import Meters
-from selfiegate.arrivals import Arrival
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.forgetting import is_forgotten
+from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.records import Records
 from selfiegate.settings import BridgeSettings
 from selfiegate.text import plain

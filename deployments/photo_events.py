@@ -11,8 +11,8 @@ from prefect.events import Event
 from prefect.events.clients import EventsClient, get_events_client
 from prefect.settings import PREFECT_API_URL
 
-from selfiegate.arrivals import Arrival
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.ingestion.photo_requests import Arrival
 
 UPLOADED = "selfiegate.photo.uploaded"
 """The event's name; its payload holds the flow's parameters."""

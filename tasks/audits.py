@@ -15,8 +15,8 @@ from prefect.states import Crashed, Scheduled
 from pydantic import ValidationError
 
 from selfiegate import audit
-from selfiegate.arrivals import Arrival
 from selfiegate.audit import Orphan
+from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.model import Claim
 from selfiegate.runtime import runtime
 from tasks.artifacts import attached

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from selfiegate import enrolment
-from selfiegate.arrivals import Arrival, arrivals
+from selfiegate.ingestion.photo_requests import Arrival, arrivals
 from selfiegate.model import Claim, Face
 from selfiegate.runtime import runtime
 from tasks.steps import step

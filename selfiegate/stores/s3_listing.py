@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from selfiegate.aws import AwsSettings, client, code_of, translated
 from selfiegate.errors import WrongInput
-from selfiegate.events import Upload
+from selfiegate.ingestion.messages import Upload
 
 _GONE = {"NoSuchBucket", "NoSuchKey", "404"}
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from tempfile import NamedTemporaryFile
 
-from selfiegate.arrivals import arrival
 from selfiegate.backfill.listing import Entry, Fault
 from selfiegate.backfill.sources import entries
 from selfiegate.backfill.sources.inventory import Manifest, rows_of
 from selfiegate.backfill.sources.objects import object_entries
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.events import uploads
-from selfiegate.keys import MAX_KEY, KeyTemplate
+from selfiegate.ingestion.key_template import MAX_KEY, KeyTemplate
+from selfiegate.ingestion.messages import uploads
+from selfiegate.ingestion.photo_requests import arrival
 from selfiegate.settings import Settings
 from selfiegate.stores.memory import MemoryPhotos
 from selfiegate.users import user_id_of

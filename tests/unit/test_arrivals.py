@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from selfiegate.arrivals import arrival
 from selfiegate.errors import WrongInput
-from selfiegate.events import Upload
+from selfiegate.ingestion.messages import Upload
+from selfiegate.ingestion.photo_requests import arrival
 from selfiegate.model import PhotoRef
 from selfiegate.settings import Settings
 from selfiegate.stores.memory import MemoryPhotos

@@ -7,7 +7,7 @@ import asyncio
 from deployments.bridge_health import Meters
 from deployments.handover import DEFAULT_PACE, Handover, Order
 from selfiegate import forgetting
-from selfiegate.arrivals import Arrival
+from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.model import PhotoRef
 from selfiegate.records import Records
 from selfiegate.runtime import memory_runtime

@@ -20,8 +20,8 @@ from PIL import Image
 
 from selfiegate.decoding.decode import Limits, decode, is_plain
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
-from selfiegate.events import uploads
-from selfiegate.keys import KeyTemplate
+from selfiegate.ingestion.key_template import KeyTemplate
+from selfiegate.ingestion.messages import uploads
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.users import user_id_of

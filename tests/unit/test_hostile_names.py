@@ -24,7 +24,7 @@ from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.backfill.files import JsonLines
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
-from selfiegate.events import uploads
+from selfiegate.ingestion.messages import uploads
 from selfiegate.model import PhotoRef, Profile
 from selfiegate.policy import reason
 from selfiegate.report import code, markdown

@@ -18,7 +18,7 @@ from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
 
-from selfiegate.events import uploads
+from selfiegate.ingestion.messages import uploads
 from tests.unit.test_events import eventbridge
 
 PAGE = (Path(__file__).parents[2] / "deployments" / "prefect-cloud.md").read_text()

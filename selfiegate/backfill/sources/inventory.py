@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selfiegate.backfill.listing import Fault
 from selfiegate.errors import WrongInput
-from selfiegate.events import Upload
+from selfiegate.ingestion.messages import Upload
 
 OpenData = Callable[[str, str], AbstractContextManager[IO[bytes]]]
 """Opens a data file by bucket and key; it can be read twice."""

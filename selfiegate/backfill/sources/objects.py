@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from selfiegate.backfill.listing import LAST_MOMENT, Entry, Fault
 from selfiegate.decoding.decode import named_like_photo
 from selfiegate.errors import WrongInput
-from selfiegate.events import Upload, uploads
-from selfiegate.keys import MAX_KEY
+from selfiegate.ingestion.key_template import MAX_KEY
+from selfiegate.ingestion.messages import Upload, uploads
 from selfiegate.model import ETAG
 
 UserOf = Callable[[str], str]

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from selfiegate.backfill.listing import LAST_MOMENT
 from selfiegate.errors import WrongInput
-from selfiegate.events import Upload, uploads
-from selfiegate.keys import KeyTemplate
+from selfiegate.ingestion.key_template import KeyTemplate
+from selfiegate.ingestion.messages import Upload, uploads
 from selfiegate.model import ETAG, PhotoRef, Value
 from selfiegate.ports import PhotoStore
 from selfiegate.settings import Settings
