@@ -10,8 +10,8 @@ from rich.table import Table
 from deployments.aws_permissions import permissions
 from deployments.aws_probes import Missing, Permission, Where
 from deployments.console import out, shown
-from selfiegate.aws import client
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.clients import client
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import SelfiegateError
 from selfiegate.model import Value
 

@@ -11,7 +11,7 @@ import uuid
 from typing import Any
 
 from deployments.aws_probes import Missing, Permission, Where, call, camel, list_one, nothing, unproven
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import scripted_photo
 
 _STACK = "deploy deployments/aws/template.yaml"

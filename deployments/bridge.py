@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 from deployments.bridge_health import Meters
 from deployments.handover import DEFAULT_PACE, Emit, Handover, Outage, Pace
+from selfiegate.aws.sqs_queue import Message, Queue
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.ingestion.messages import uploads
 from selfiegate.ingestion.photo_requests import Arrival, arrival
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
 from selfiegate.settings import Settings
-from selfiegate.sqs import Message, Queue
 from selfiegate.text import plain
 from tasks.steps import in_thread
 

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 from deployments import console
+from selfiegate.aws.sqs_queue import Queue
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import open_photos, open_records
 from selfiegate.settings import Settings
-from selfiegate.sqs import Queue
 
 _log = logging.getLogger(__name__)
 

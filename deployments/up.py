@@ -22,8 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deployments.processes import Part, answers, free_port, restart_dead
-from selfiegate.aws import client, translated
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.clients import client, translated
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured

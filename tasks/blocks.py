@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from prefect.blocks.core import Block
 
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import Verdict
 from selfiegate.runtime import Runtime, open_runtime
@@ -21,11 +21,11 @@ from selfiegate.text import plain
 def connect(settings: Settings) -> None:
     """Let AWS clients be made with the credentials block that the settings name, and wait for the limits in Prefect."""
     if settings.aws.credentials_block:
-        from selfiegate.aws import take_sessions_from
+        from selfiegate.aws.clients import take_sessions_from
 
         take_sessions_from(_session)
     if settings.aws.rate_limits:
-        from selfiegate.aws import throttle_with
+        from selfiegate.aws.clients import throttle_with
 
         throttle_with(_wait_for_slot)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import boto3
 
-from selfiegate.aws import AwsSettings
+from selfiegate.aws.clients import AwsSettings
 
 REGION = "eu-west-1"
 PHOTOS, THUMBNAILS = "photos", "thumbnails"

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from selfiegate import audit, aws, sqlite
+from selfiegate import audit, sqlite
 from selfiegate.alone import finish
 from selfiegate.audit import Kind
+from selfiegate.aws.clients import clients
 from selfiegate.enrolment import claim_photo
 from selfiegate.errors import BackendUnavailable, ClaimLost
 from selfiegate.leases import leased
@@ -44,7 +45,7 @@ class Where:
         """Open the product's stores."""
         if self.aws is None:
             return scripted_runtime(self.home, Settings(home=self.home, thumbnails=SMALL))
-        aws.take_sessions_from(lambda _: shared_session())
+        clients.take_sessions_from(lambda _: shared_session())
         return open_runtime(
             Settings(home=self.home, backend="rekognition", records="dynamodb", aws=self.aws, thumbnails=SMALL)
         )

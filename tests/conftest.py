@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.settings import AwsSettings
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 
 from deployments.demo_photos import ANOTHER, WORKSHOP, draw
 from deployments.up import Local, running
-from selfiegate.aws import client
+from selfiegate.aws.clients import client
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import load_settings

@@ -20,7 +20,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from selfiegate.aws import AwsSettings, client, code_of, throttle, translated
+from selfiegate.aws.clients import AwsSettings, client, code_of, throttle, translated
 from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected

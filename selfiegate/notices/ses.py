@@ -8,7 +8,7 @@ from collections.abc import Callable
 from html import escape
 from typing import Any
 
-from selfiegate.aws import AwsSettings, client, translated
+from selfiegate.aws.clients import AwsSettings, client, translated
 from selfiegate.errors import BackendMisconfigured, SelfiegateError
 from selfiegate.model import Verdict
 from selfiegate.text import plain

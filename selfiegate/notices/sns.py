@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from selfiegate.aws import AwsSettings, client, translated
+from selfiegate.aws.clients import AwsSettings, client, translated
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Verdict
 from selfiegate.text import plain

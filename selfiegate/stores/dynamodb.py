@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from selfiegate.aws_settings import AwsSettings
-from selfiegate.dynamodb import Table
+from selfiegate.aws.dynamodb_table import Table
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.records import as_decided
 from selfiegate.stores.dynamodb_erasures import ERASURE

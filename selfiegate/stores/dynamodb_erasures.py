@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from selfiegate.aws_settings import AwsSettings
-from selfiegate.dynamodb import Table
+from selfiegate.aws.dynamodb_table import Table
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.records import Erasure
 
 ERASURE = "erasure"

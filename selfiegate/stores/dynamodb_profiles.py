@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from selfiegate.aws_settings import AwsSettings
-from selfiegate.dynamodb import Table
+from selfiegate.aws.dynamodb_table import Table
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.model import PhotoRef, Profile, Remains
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.aws.clients import AwsSettings, client, code_of, translated
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.model import ETAG, PhotoRef, ReasonCode

@@ -10,7 +10,7 @@ from typing import IO
 
 from botocore.exceptions import ClientError
 
-from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.aws.clients import AwsSettings, client, code_of, translated
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.messages import Upload
 

@@ -10,7 +10,7 @@ import boto3
 import pytest
 from PIL import Image
 
-from selfiegate.aws import AwsSettings, client
+from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.rekognition import RekognitionBackend
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.decoding.decode import Limits

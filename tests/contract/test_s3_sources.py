@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from selfiegate.aws import AwsSettings, client
+from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backfill.listing import Entry, Fault, Listing
 from selfiegate.backfill.sources import entries
 from selfiegate.decoding.decode import Limits

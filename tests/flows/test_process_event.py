@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.process_event import process_event
-from selfiegate.aws import AwsSettings, client
+from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.runtime import open_runtime, using
 from selfiegate.settings import Settings

@@ -12,7 +12,7 @@ import pytest
 from moto.ses.models import ses_backends
 
 from selfiegate.alone import finish
-from selfiegate.aws import AwsSettings, client
+from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment import claim_photo
 from selfiegate.model import PhotoRef

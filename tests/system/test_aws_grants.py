@@ -12,7 +12,7 @@ from botocore.client import BaseClient
 
 from selfiegate import audit, forgetting
 from selfiegate.alone import finish
-from selfiegate.aws import client
+from selfiegate.aws.clients import client
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment import claim_photo, notify_user
 from selfiegate.held import held

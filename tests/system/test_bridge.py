@@ -17,14 +17,14 @@ from deployments.bridge_health import served
 from deployments.handover import Pace
 from deployments.photo_events import PrefectEvents, event_of
 from deployments.s3_bridge import serve
-from selfiegate.aws import AwsSettings, client
+from selfiegate.aws.clients import AwsSettings, client
+from selfiegate.aws.sqs_queue import Queue
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Ledger
 from selfiegate.runtime import open_photos, open_records
 from selfiegate.settings import BridgeSettings, Settings
-from selfiegate.sqs import Queue
 from tests.aws import PHOTOS, THUMBNAILS
 from tests.proxy import Proxy
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from selfiegate.aws import AwsSettings
+from selfiegate.aws.clients import AwsSettings
 from selfiegate.model import PhotoRef
 from tests.aws import PHOTOS
 from tests.system.test_bridge import Rig, fetched, upload_of

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from deployments.aws_check import Finding, check, examine
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import ScriptedAnalyser
 from tests.aws_stack import SENDER, Stack, acting_with, deploy, worker_settings
 from tests.rekognition import RekognitionServer

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import tasks.blocks
 from deployments import cli, warm_worker
 from deployments.processes import Part
-from selfiegate.aws import translated
+from selfiegate.aws.clients import translated
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.backfill.files import JsonLines
 from selfiegate.decoding.decode import Limits

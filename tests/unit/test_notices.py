@@ -16,7 +16,7 @@ import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
-from selfiegate.aws import AwsSettings
+from selfiegate.aws.clients import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import Check, PhotoRef, ReasonCode, Verdict
 from selfiegate.notices.memory import MemoryNotices

@@ -8,7 +8,7 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.aws.clients import AwsSettings, client, code_of, translated
 
 _RESERVED = {"#status": "status", "#owner": "owner"}
 """Attributes of ours that DynamoDB has other plans for."""

@@ -20,7 +20,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from selfiegate.aws_settings import AwsSettings
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.text import plain
 

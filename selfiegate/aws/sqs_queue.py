@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from selfiegate.aws import AwsSettings, client, code_of, translated
+from selfiegate.aws.clients import AwsSettings, client, code_of, translated
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.text import plain
 
