@@ -25,8 +25,8 @@ from prefect.testing.utilities import prefect_test_harness
 
 from benchmarks.lfw import PHOTOS
 from flows.process_photo import process_photo
-from selfiegate.alone import finish
-from selfiegate.enrolment import claim_photo
+from selfiegate.enrolment.protocol import claim_photo
+from selfiegate.enrolment.sequence import finish
 from selfiegate.runtime import Runtime, open_runtime, using
 from selfiegate.settings import load_settings
 

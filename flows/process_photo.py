@@ -11,9 +11,9 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from pydantic import Field
 
-from selfiegate.enrolment import Finding, lost
+from selfiegate.enrolment.leases import leased
+from selfiegate.enrolment.protocol import Finding, lost
 from selfiegate.errors import PhotoInProgress, PhotoRejected, UserForgotten
-from selfiegate.leases import leased
 from selfiegate.model import Claim, Detection, Face, PhotoRef, ReasonCode, Verdict
 from selfiegate.policy import Judgement, judge
 from selfiegate.runtime import runtime
@@ -61,7 +61,7 @@ async def process_photo(
 
 
 async def reach_verdict(claim: Claim) -> Claim:
-    """Take the steps of `selfiegate.enrolment` in their order."""
+    """Take the steps of `selfiegate.enrolment.protocol` in their order."""
     if claim.status == "accepting" and (profile := await saved_profile(claim)):
         await remove_older_photo(claim, profile.face_id)
         return await accept(claim, profile.face_id, profile.thumbnails, (), Finding())

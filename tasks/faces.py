@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfiegate import enrolment
-from selfiegate.enrolment import Finding
+from selfiegate.enrolment import protocol
+from selfiegate.enrolment.protocol import Finding
 from selfiegate.model import Claim, Detection, Match, PhotoRef
 from selfiegate.runtime import runtime
 from tasks.steps import step
@@ -18,22 +18,22 @@ def detect_faces(photo: PhotoRef) -> Detection:
 @step("search gallery for {claim.photo.name}")
 def search_gallery(claim: Claim) -> Finding:
     """Ask whether somebody else holds this face, and whether it is the user's own."""
-    return enrolment.search_gallery(runtime(), claim)
+    return protocol.search_gallery(runtime(), claim)
 
 
 @step("enrol face of {claim.photo.name}")
 def enrol_face(claim: Claim) -> str:
     """Put the face into the gallery and return its id."""
-    return enrolment.enrol_face(runtime(), claim)
+    return protocol.enrol_face(runtime(), claim)
 
 
 @step("confirm enrolment of {claim.photo.name}")
 def confirm_enrolment(claim: Claim, face_id: str) -> Match | None:
     """Win the face, or return the match it is lost to."""
-    return enrolment.confirm_enrolment(runtime(), claim, face_id)
+    return protocol.confirm_enrolment(runtime(), claim, face_id)
 
 
 @step("withdraw {claim.photo.name}")
 def withdraw(claim: Claim) -> None:
     """Leave no trace in the gallery or among the thumbnails."""
-    enrolment.withdraw(runtime(), claim)
+    protocol.withdraw(runtime(), claim)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from selfiegate import enrolment, report
+from selfiegate import report
+from selfiegate.enrolment import protocol
 from selfiegate.model import Claim, Verdict
 from selfiegate.runtime import runtime
 from tasks.artifacts import attached
@@ -14,7 +15,7 @@ from tasks.steps import step
 @step("notify the user about {claim.photo.name}")
 def notify_user(claim: Claim) -> None:
     """Tell the user what is wrong, once."""
-    enrolment.notify_user(runtime(), claim)
+    protocol.notify_user(runtime(), claim)
 
 
 async def show_verdict(verdict: Verdict) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from selfiegate import enrolment
+from selfiegate.enrolment import protocol
 from selfiegate.ingestion.photo_requests import Arrival, arrivals
 from selfiegate.model import Claim, Face
 from selfiegate.runtime import runtime
@@ -14,7 +14,7 @@ from tasks.steps import step
 @step("make thumbnail of {claim.photo.name}")
 def make_thumbnail(claim: Claim, face: Face) -> dict[str, str]:
     """Store the thumbnails and return size to where each lies."""
-    return enrolment.make_thumbnails(runtime(), claim, face)
+    return protocol.make_thumbnails(runtime(), claim, face)
 
 
 @step("find the photos of an event")

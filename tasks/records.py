@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selfiegate import enrolment, profiles
-from selfiegate.enrolment import Finding
+from selfiegate.enrolment import profiles, protocol
+from selfiegate.enrolment.protocol import Finding
 from selfiegate.model import Check, Claim, PhotoRef, Profile, Reason
 from selfiegate.runtime import runtime
 from tasks.steps import step
@@ -14,7 +14,7 @@ from tasks.steps import step
 @step("claim {photo.name}")
 def claim_photo(photo: PhotoRef, user_id: str, owner: str, upload_order: str) -> Claim:
     """Claim the photo for this run, or learn its verdict."""
-    return enrolment.claim_photo(runtime(), photo, user_id, owner, upload_order)
+    return protocol.claim_photo(runtime(), photo, user_id, owner, upload_order)
 
 
 @step("look for the profile of {claim.photo.name}")
@@ -38,10 +38,10 @@ def remove_older_photo(claim: Claim, face_id: str) -> None:
 @step("accept {claim.photo.name}")
 def accept(claim: Claim, face_id: str, thumbnails: dict[str, str], checks: Sequence[Check], finding: Finding) -> Claim:
     """Store the verdict: accepted."""
-    return enrolment.settle(runtime(), claim, (), checks, finding, (face_id, thumbnails))
+    return protocol.settle(runtime(), claim, (), checks, finding, (face_id, thumbnails))
 
 
 @step("refuse {claim.photo.name}")
 def refuse(claim: Claim, reasons: Sequence[Reason], checks: Sequence[Check], finding: Finding) -> Claim:
     """Store the verdict: rejected, or to be reviewed, with all reasons."""
-    return enrolment.settle(runtime(), claim, reasons, checks, finding)
+    return protocol.settle(runtime(), claim, reasons, checks, finding)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from selfiegate import audit, sqlite
-from selfiegate.alone import finish
 from selfiegate.audit import Kind
 from selfiegate.aws.clients import clients
-from selfiegate.enrolment import claim_photo
+from selfiegate.enrolment.leases import leased
+from selfiegate.enrolment.protocol import claim_photo
+from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable, ClaimLost
-from selfiegate.leases import leased
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
 from selfiegate.thumbnails import ThumbnailSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from selfiegate import enrolment, profiles
+from selfiegate.enrolment import profiles, protocol
 from selfiegate.errors import BackendUnavailable, PhotoInProgress
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.policy import judge
@@ -29,32 +29,32 @@ def as_the_flow(rt: Runtime, claim: Claim) -> Claim:
     """Take the steps in the order of `flows.process_photo`, each tried twice; an earlier attempt's face stays."""
     if claim.status == "accepting" and (profile := tried(profiles.saved_profile, rt, claim)):
         tried(profiles.remove_older_photo, rt, claim, profile.face_id)
-        return tried(settled, rt, claim, enrolment.Finding(), (profile.face_id, profile.thumbnails))
+        return tried(settled, rt, claim, protocol.Finding(), (profile.face_id, profile.thumbnails))
     face = judge(rt.faces.detect(claim.photo), rt.settings.rules).face
-    finding = tried(enrolment.search_gallery, rt, claim)
+    finding = tried(protocol.search_gallery, rt, claim)
     if finding.reasons:
         if claim.attempt > 1:
-            tried(enrolment.withdraw, rt, claim)
+            tried(protocol.withdraw, rt, claim)
         return tried(settled, rt, claim, finding, None)
     try:
-        face_id = tried(enrolment.enrol_face, rt, claim)
-        thumbnails = tried(enrolment.make_thumbnails, rt, claim, face)
-        winner = tried(enrolment.confirm_enrolment, rt, claim, face_id)
+        face_id = tried(protocol.enrol_face, rt, claim)
+        thumbnails = tried(protocol.make_thumbnails, rt, claim, face)
+        winner = tried(protocol.confirm_enrolment, rt, claim, face_id)
         replaced = winner is None and tried(profiles.save_profile, rt, claim, face_id, thumbnails)
     except Exception:
-        tried(enrolment.withdraw, rt, claim)
+        tried(protocol.withdraw, rt, claim)
         raise
     if winner:
-        tried(enrolment.withdraw, rt, claim)
-        return tried(settled, rt, claim, enrolment.lost(winner), None)
+        tried(protocol.withdraw, rt, claim)
+        return tried(settled, rt, claim, protocol.lost(winner), None)
     if replaced:
         tried(profiles.remove_older_photo, rt, claim, face_id)
     return tried(settled, rt, claim, finding, (face_id, thumbnails))
 
 
-def settled(rt: Runtime, claim: Claim, finding: enrolment.Finding, enrolled: Any) -> Claim:
+def settled(rt: Runtime, claim: Claim, finding: protocol.Finding, enrolled: Any) -> Claim:
     """Store the verdict."""
-    return enrolment.settle(rt, claim, finding.reasons, (), finding, enrolled)
+    return protocol.settle(rt, claim, finding.reasons, (), finding, enrolled)
 
 
 def brief(value: Any) -> str:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from selfiegate import enrolment
-from selfiegate.alone import finish
+from selfiegate.enrolment import protocol
+from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime
@@ -134,7 +134,7 @@ class PhotoRun(Run):
 
     def _work(self) -> None:
         take = tried if self.flow else lambda step, *args: step(*args)
-        claim = take(enrolment.claim_photo, self._rt, self.photo, self.user_id, self.owner, self.order)
+        claim = take(protocol.claim_photo, self._rt, self.photo, self.user_id, self.owner, self.order)
         if claim.verdict is None:
             claim = as_the_flow(self._rt, claim) if self.flow else finish(self._rt, claim)
         self._world.log(f"{self} ends: {claim.status}")

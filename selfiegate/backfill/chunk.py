@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
-from selfiegate import enrolment, profiles
-from selfiegate.alone import finish
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.backfill.photo import Photo, one_of_each_user, outcome, undecided
-from selfiegate.enrolment import lost
+from selfiegate.enrolment import profiles, protocol
+from selfiegate.enrolment.leases import leased
+from selfiegate.enrolment.protocol import lost
+from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import (
     BackendMisconfigured,
     BackendUnavailable,
@@ -31,7 +32,6 @@ from selfiegate.errors import (
     SelfiegateError,
     UserForgotten,
 )
-from selfiegate.leases import leased
 from selfiegate.model import Detection, ReasonCode
 from selfiegate.policy import judge
 from selfiegate.runtime import Runtime
@@ -104,7 +104,7 @@ class Chunk:
                 self._guarded(self._confirm_alone, one)
             losers = [one for one in candidates if one.open and one.reasons]
             with self._rt.ledger.batch(), self._rt.faces.batch():
-                self._together(lambda one: enrolment.withdraw(self._rt, one.ours), losers)
+                self._together(lambda one: protocol.withdraw(self._rt, one.ours), losers)
         winners = [one for one in candidates if one.open and not one.reasons]
         self._side_by_side("thumbnail", self._thumbnail, winners, self._hands)
         with self._timed("store"):
@@ -117,7 +117,7 @@ class Chunk:
         assert one.photo is not None  # noqa: S101  it is open, so it is pinned
         entry = one.entry
         try:
-            one.claim = enrolment.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
+            one.claim = protocol.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
         except PhotoInProgress as elsewhere:
             one.again = elsewhere
             return
@@ -149,8 +149,8 @@ class Chunk:
             one.claim = finish(self._rt, one.ours, self._tell)
             one.ended = outcome(one, one.ours.status)
         else:
-            enrolment.withdraw(self._rt, one.ours)
-            one.claim = enrolment.still_ours(self._rt, one.ours)
+            protocol.withdraw(self._rt, one.ours)
+            one.claim = protocol.still_ours(self._rt, one.ours)
 
     def _look(self, one: Photo) -> None:
         rules = self._rt.settings.rules
@@ -161,7 +161,7 @@ class Chunk:
     def _search(self, one: Photo) -> None:
         one.profile = self._revision(one)
         try:
-            one.finding = enrolment.search_gallery(self._rt, one.ours)
+            one.finding = protocol.search_gallery(self._rt, one.ours)
         except PhotoRejected as gone:
             one.judgement = judge(Detection(unusable=ReasonCode(gone.code)), self._rt.settings.rules)
 
@@ -171,10 +171,10 @@ class Chunk:
 
     def _enrol(self, one: Photo) -> None:
         one.begun = True
-        one.face_id = enrolment.enrol_face(self._rt, one.ours)
+        one.face_id = protocol.enrol_face(self._rt, one.ours)
 
     def _search_rivals(self, one: Photo) -> None:
-        one.claim = enrolment.still_ours(self._rt, one.ours)  # before the search, see `enrolment.contend`
+        one.claim = protocol.still_ours(self._rt, one.ours)  # before the search, see `protocol.contend`
         one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id)
 
     def _contend(self, candidates: Sequence[Photo]) -> list[Photo]:
@@ -182,7 +182,7 @@ class Chunk:
         waiting: list[Photo] = []
 
         def contend(one: Photo) -> None:
-            end = enrolment.contend(self._rt, one.ours, one.matches)
+            end = protocol.contend(self._rt, one.ours, one.matches)
             if end.lost_to:
                 one.finding = lost(end.lost_to)
             elif not end.won:
@@ -192,26 +192,26 @@ class Chunk:
         return waiting
 
     def _confirm_alone(self, one: Photo) -> None:
-        if lost_to := enrolment.confirm_enrolment(self._rt, one.ours, one.face_id):
+        if lost_to := protocol.confirm_enrolment(self._rt, one.ours, one.face_id):
             one.finding = lost(lost_to)
 
     def _thumbnail(self, one: Photo) -> None:
         assert one.judgement.face is not None  # noqa: S101  it won by it
-        one.thumbnails = enrolment.make_thumbnails(self._rt, one.ours, one.judgement.face)
+        one.thumbnails = protocol.make_thumbnails(self._rt, one.ours, one.judgement.face)
 
     def _store(self, one: Photo) -> None:
         refused = one.judgement.face is None or one.reasons
         enrolled = None if refused else (one.face_id, one.thumbnails)
         if enrolled and profiles.save_profile(self._rt, one.ours, *enrolled):
             profiles.remove_older_photo(self._rt, one.ours, one.face_id)
-        one.claim = enrolment.settle(
+        one.claim = protocol.settle(
             self._rt, one.ours, one.reasons, one.judgement.checks, one.finding, enrolled, tell=self._tell
         )
         one.ended = outcome(one, one.claim.status)
 
     def _notify(self, one: Photo) -> None:
         with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells
-            enrolment.notify_user(self._rt, one.ours)
+            protocol.notify_user(self._rt, one.ours)
 
     def _together(self, step: Callable[[Photo], None], photos: Sequence[Photo]) -> None:
         with self._rt.ledger.batch():
@@ -239,7 +239,7 @@ class Chunk:
                 one.ended = outcome(one, "failed", f"{type(error).__name__}: {error}")
             if one.begun:
                 with suppress(SelfiegateError):  # what is left is found by its unfinished row
-                    enrolment.withdraw(self._rt, one.ours)
+                    protocol.withdraw(self._rt, one.ours)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

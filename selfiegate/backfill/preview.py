@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.enrolment import Finding, search_gallery
+from selfiegate.enrolment.protocol import Finding, search_gallery
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.forgetting import is_forgotten
 from selfiegate.model import Claim

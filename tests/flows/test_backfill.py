@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from flows.backfill import backfill
-from selfiegate.alone import finish
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
-from selfiegate.enrolment import claim_photo
+from selfiegate.enrolment.protocol import claim_photo
+from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import Runtime, using
 from tests.flowruns import LOOP

@@ -14,9 +14,9 @@ from prefect.states import Pending, Running
 from flows import reconcile as flow
 from flows.process_photo import process_photo
 from flows.reconcile import reconcile
-from selfiegate import enrolment
 from selfiegate import thumbnails as thumbs
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.enrolment import protocol
 from selfiegate.errors import BackendUnavailable
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime, memory_runtime, using
@@ -72,7 +72,7 @@ def test_a_photo_whose_run_lives_is_left_alone(rt: Runtime, ann: PhotoRef) -> No
 
 def test_a_run_that_died_after_enrolling_leaves_no_second_face(rt: Runtime, ann: PhotoRef) -> None:
     claim = rt.ledger.claim(ann, "user_a", "a run that died", 60)
-    enrolment.enrol_face(rt, claim)
+    protocol.enrol_face(rt, claim)
     rt.ledger.renew(claim, -1)
     reconciled(rt)
 
@@ -126,7 +126,7 @@ def test_orphans_are_listed_and_left_alone_unless_repair_is_asked(rt: Runtime, a
 
 def test_what_a_run_is_working_on_is_no_orphan(rt: Runtime, ann: PhotoRef) -> None:
     claim = rt.ledger.claim(ann, "user_a", "a run that lives", 60)
-    enrolment.enrol_face(rt, claim)
+    protocol.enrol_face(rt, claim)
     rt.thumbnails.put(f"{thumbs.folder(ann, 'user_a')}/250x250.jpg", b"", "image/jpeg")
 
     assert reconciled(rt, repair=True) == {}

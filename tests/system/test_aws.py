@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from moto.ses.models import ses_backends
 
-from selfiegate.alone import finish
 from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.enrolment import claim_photo
+from selfiegate.enrolment.protocol import claim_photo
+from selfiegate.enrolment.sequence import finish
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings

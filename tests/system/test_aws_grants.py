@@ -11,10 +11,10 @@ import pytest
 from botocore.client import BaseClient
 
 from selfiegate import audit, forgetting
-from selfiegate.alone import finish
 from selfiegate.aws.clients import client
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.enrolment import claim_photo, notify_user
+from selfiegate.enrolment.protocol import claim_photo, notify_user
+from selfiegate.enrolment.sequence import finish
 from selfiegate.held import held
 from selfiegate.model import Claim
 from selfiegate.runtime import Runtime, open_runtime

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from selfiegate.alone import finish
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.enrolment import claim_photo
+from selfiegate.enrolment.protocol import claim_photo
+from selfiegate.enrolment.sequence import finish
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime
 from tests.racing import assert_one_is_accepted_in_every_round

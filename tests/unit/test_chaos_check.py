@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfiegate.alone import finish
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
-from selfiegate.enrolment import claim_photo
+from selfiegate.enrolment.protocol import claim_photo
+from selfiegate.enrolment.sequence import finish
 from tests.chaos_check import read_files, traces, violations
 from tests.runtimes import scripted_runtime
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from selfiegate import enrolment, profiles
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.enrolment import profiles, protocol
 from selfiegate.errors import ClaimLost, PhotoInProgress
 from selfiegate.model import Claim, Match
 from selfiegate.runtime import Runtime
@@ -17,11 +17,11 @@ from selfiegate.runtime import Runtime
 
 def claimed(rt: Runtime, user_id: str, person: str = "ann") -> Claim:
     photo = rt.photos.add(f"{user_id}.png", scripted_photo(person, size=(320, 240 + len(user_id))))
-    return enrolment.claim_photo(rt, photo, user_id, f"run of {user_id}")
+    return protocol.claim_photo(rt, photo, user_id, f"run of {user_id}")
 
 
 def confirmed(rt: Runtime, claim: Claim) -> Match | None:
-    return enrolment.confirm_enrolment(rt, claim, enrolment.enrol_face(rt, claim))
+    return protocol.confirm_enrolment(rt, claim, protocol.enrol_face(rt, claim))
 
 
 class Interleaved:
@@ -49,7 +49,7 @@ def test_a_face_that_nobody_else_has_is_won(rt: Runtime) -> None:
 
 def test_an_older_claim_wins_though_it_confirms_later(rt: Runtime) -> None:
     older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
-    enrolment.enrol_face(rt, older)
+    protocol.enrol_face(rt, older)
 
     assert confirmed(rt, younger).user_id == "user_a"
     assert confirmed(rt, older) is None
@@ -73,11 +73,11 @@ def test_a_younger_claim_that_looked_too_early_is_contested_and_loses(rt: Runtim
 
 def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: Runtime) -> None:
     winner, loser = claimed(rt, "user_a"), claimed(rt, "user_b")
-    enrolment.enrol_face(rt, loser)
+    protocol.enrol_face(rt, loser)
 
     def withdraw() -> None:
-        enrolment.withdraw(rt, loser)
-        enrolment.settle(rt, loser)
+        protocol.withdraw(rt, loser)
+        protocol.settle(rt, loser)
 
     # Its face was still seen, but its row is read when it is decided already.
     racing = replace(rt, faces=Interleaved(rt.faces, withdraw))
@@ -87,8 +87,8 @@ def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: Runtime) -> None
 
 def test_a_face_that_no_row_explains_is_held_in_the_end(rt: Runtime) -> None:
     claim, other = claimed(rt, "user_a"), claimed(rt, "user_b")
-    enrolment.enrol_face(rt, other)
-    enrolment.settle(rt, other)  # rejected, and yet its face stays
+    protocol.enrol_face(rt, other)
+    protocol.settle(rt, other)  # rejected, and yet its face stays
 
     assert confirmed(rt, claim).user_id == "user_b"
 
@@ -99,16 +99,16 @@ def test_a_removed_face_that_searches_still_show_does_not_count(rt: Runtime) -> 
             return [Match(face_id="removed long ago", user_id="user_b", score=0.9)]
 
     loser = claimed(rt, "user_b")
-    enrolment.settle(rt, loser)
+    protocol.settle(rt, loser)
 
     assert confirmed(replace(rt, faces=Lagging(rt.faces)), claimed(rt, "user_a")) is None
 
 
 def test_the_noted_face_is_withdrawn_though_the_photo_is_gone(rt: Runtime) -> None:
     claim = claimed(rt, "user_a")
-    enrolment.enrol_face(rt, claim)
+    protocol.enrol_face(rt, claim)
     rt.photos.add("user_a.png", b"overwritten")
-    enrolment.withdraw(rt, claim)
+    protocol.withdraw(rt, claim)
 
     assert rt.faces.stats().faces == 0
 
@@ -118,28 +118,28 @@ def test_a_face_of_an_older_system_is_held(rt: Runtime) -> None:
     rt.faces.enrol(photo, "somebody of before")
     claim = claimed(rt, "user_a")
 
-    assert enrolment.search_gallery(rt, claim).reasons[0].code == "face_already_enrolled"
+    assert protocol.search_gallery(rt, claim).reasons[0].code == "face_already_enrolled"
     assert confirmed(rt, claim).user_id == "somebody of before"
 
 
 def test_a_pending_claim_of_another_user_is_no_reason_to_refuse_early(rt: Runtime) -> None:
-    enrolment.enrol_face(rt, claimed(rt, "user_a"))
+    protocol.enrol_face(rt, claimed(rt, "user_a"))
 
-    assert enrolment.search_gallery(rt, claimed(rt, "user_b")).reasons == ()
+    assert protocol.search_gallery(rt, claimed(rt, "user_b")).reasons == ()
 
 
 def test_a_photo_that_another_run_holds_is_in_progress(rt: Runtime) -> None:
     claim = claimed(rt, "user_a")
 
     with pytest.raises(PhotoInProgress):
-        enrolment.claim_photo(rt, claim.photo, "user_a", "another run")
+        protocol.claim_photo(rt, claim.photo, "user_a", "another run")
 
 
-@pytest.mark.parametrize("step", [confirmed, enrolment.withdraw, enrolment.settle])
+@pytest.mark.parametrize("step", [confirmed, protocol.withdraw, protocol.settle])
 def test_a_run_that_lost_its_claim_stops(rt: Runtime, step: Callable[[Runtime, Claim], object]) -> None:
     claim = claimed(rt, "user_a")
     rt.ledger.renew(claim, -1)
-    enrolment.claim_photo(rt, claim.photo, "user_a", "another run")
+    protocol.claim_photo(rt, claim.photo, "user_a", "another run")
 
     with pytest.raises(ClaimLost):
         step(rt, claim)
@@ -147,20 +147,20 @@ def test_a_run_that_lost_its_claim_stops(rt: Runtime, step: Callable[[Runtime, C
 
 def test_withdrawing_leaves_a_saved_profile_alone(rt: Runtime) -> None:
     claim = claimed(rt, "user_a")
-    face_id = enrolment.enrol_face(rt, claim)
-    enrolment.confirm_enrolment(rt, claim, face_id)
+    face_id = protocol.enrol_face(rt, claim)
+    protocol.confirm_enrolment(rt, claim, face_id)
     profiles.save_profile(rt, claim, face_id, {})
-    enrolment.withdraw(rt, claim)
+    protocol.withdraw(rt, claim)
 
     assert rt.faces.stats().faces == 1
 
 
 def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: Runtime) -> None:
     first = claimed(rt, "user_a")
-    second = enrolment.claim_photo(rt, rt.photos.add("b.png", scripted_photo("ann~")), "user_a", "run 2")
+    second = protocol.claim_photo(rt, rt.photos.add("b.png", scripted_photo("ann~")), "user_a", "run 2")
     for claim in (second, first):
-        face_id = enrolment.enrol_face(rt, claim)
-        assert enrolment.confirm_enrolment(rt, claim, face_id) is None
+        face_id = protocol.enrol_face(rt, claim)
+        assert protocol.confirm_enrolment(rt, claim, face_id) is None
         if profiles.save_profile(rt, claim, face_id, {}):
             profiles.remove_older_photo(rt, claim, face_id)
 
@@ -172,8 +172,8 @@ def test_another_older_claim_of_a_rival_user_does_not_decide_for_its_face(rt: Ru
     claimed(rt, "user_v", "somebody else")  # stuck, older than all, and of another face
     ours = claimed(rt, "user_u")
     photo = rt.photos.add("v2.png", scripted_photo("ann", size=(330, 250)))
-    theirs = enrolment.claim_photo(rt, photo, "user_v", "run 2")
-    enrolment.enrol_face(rt, theirs)
+    theirs = protocol.claim_photo(rt, photo, "user_v", "run 2")
+    protocol.enrol_face(rt, theirs)
 
     assert confirmed(rt, ours) is None
     assert confirmed(rt, theirs).user_id == "user_u"
@@ -200,16 +200,16 @@ def test_a_run_that_lost_its_claim_to_a_refusal_leaves_nothing(rt: Runtime) -> N
     claim = claimed(rt, "user_a")
     rt.faces.enrol(claim.photo, "user_a")  # it slept here, while another run refused the photo
     rt.ledger.renew(claim, -1)
-    enrolment.settle(rt, enrolment.claim_photo(rt, claim.photo, "user_a", "another run"))
+    protocol.settle(rt, protocol.claim_photo(rt, claim.photo, "user_a", "another run"))
 
     with pytest.raises(ClaimLost):
-        enrolment.withdraw(rt, claim)
+        protocol.withdraw(rt, claim)
     assert rt.faces.stats().faces == 0
 
 
 def test_a_face_that_did_not_win_gets_no_profile(rt: Runtime) -> None:
     claim = claimed(rt, "user_a")
-    face_id = enrolment.enrol_face(rt, claim)
+    face_id = protocol.enrol_face(rt, claim)
 
     with pytest.raises(ClaimLost):
         profiles.save_profile(rt, claim, face_id, {})

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from selfiegate import audit, forgetting
-from selfiegate.alone import finish
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.enrolment import claim_photo
+from selfiegate.enrolment.protocol import claim_photo
+from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
 from selfiegate.held import held
 from selfiegate.model import Claim, PhotoRef

@@ -15,7 +15,7 @@ for name in {absent!r}:
     sys.modules[name] = None
 from selfiegate.runtime import memory_runtime, open_photos
 from selfiegate.settings import load_settings
-import selfiegate.enrolment
+import selfiegate.enrolment.protocol
 open_photos(load_settings())
 memory_runtime()
 """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from selfiegate import enrolment, profiles
-from selfiegate.enrolment import lost
+from selfiegate.enrolment import profiles, protocol
+from selfiegate.enrolment.protocol import lost
 from selfiegate.model import Claim
 from selfiegate.policy import judge
 from selfiegate.runtime import Runtime
@@ -16,25 +16,25 @@ def finish(rt: Runtime, claim: Claim, tell: bool = True) -> Claim:
     """
     if profile := profiles.saved_profile(rt, claim):
         profiles.remove_older_photo(rt, claim, profile.face_id)
-        return enrolment.settle(rt, claim, enrolled=(profile.face_id, profile.thumbnails), tell=tell)
+        return protocol.settle(rt, claim, enrolled=(profile.face_id, profile.thumbnails), tell=tell)
     if claim.attempt > 1:
-        enrolment.withdraw(rt, claim)
+        protocol.withdraw(rt, claim)
     judgement = judge(rt.faces.detect(claim.photo), rt.settings.rules)
     if judgement.face is None or judgement.reasons:
-        return enrolment.settle(rt, claim, judgement.reasons, judgement.checks, tell=tell)
-    finding = enrolment.search_gallery(rt, claim)
+        return protocol.settle(rt, claim, judgement.reasons, judgement.checks, tell=tell)
+    finding = protocol.search_gallery(rt, claim)
     if finding.reasons:
-        return enrolment.settle(rt, claim, finding.reasons, judgement.checks, finding, tell=tell)
+        return protocol.settle(rt, claim, finding.reasons, judgement.checks, finding, tell=tell)
     try:
-        face_id = enrolment.enrol_face(rt, claim)
-        thumbnails = enrolment.make_thumbnails(rt, claim, judgement.face)
-        winner = enrolment.confirm_enrolment(rt, claim, face_id)
+        face_id = protocol.enrol_face(rt, claim)
+        thumbnails = protocol.make_thumbnails(rt, claim, judgement.face)
+        winner = protocol.confirm_enrolment(rt, claim, face_id)
         if winner is None and profiles.save_profile(rt, claim, face_id, thumbnails):
             profiles.remove_older_photo(rt, claim, face_id)
     except Exception:
-        enrolment.withdraw(rt, claim)
+        protocol.withdraw(rt, claim)
         raise
     if winner:
-        enrolment.withdraw(rt, claim)
-        return enrolment.settle(rt, claim, lost(winner).reasons, judgement.checks, lost(winner), tell=tell)
-    return enrolment.settle(rt, claim, (), judgement.checks, finding, (face_id, thumbnails), tell=tell)
+        protocol.withdraw(rt, claim)
+        return protocol.settle(rt, claim, lost(winner).reasons, judgement.checks, lost(winner), tell=tell)
+    return protocol.settle(rt, claim, (), judgement.checks, finding, (face_id, thumbnails), tell=tell)

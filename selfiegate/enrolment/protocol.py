@@ -32,11 +32,11 @@ from typing import NamedTuple
 
 from selfiegate import forgetting
 from selfiegate import thumbnails as thumbs
+from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested
 from selfiegate.model import Check, Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value, Verdict
 from selfiegate.policy import reason
 from selfiegate.records import taken_over
-from selfiegate.rivals import contest, contesters, holders, outranks
 from selfiegate.runtime import Runtime
 
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from selfiegate import thumbnails as thumbs
-from selfiegate.enrolment import still_ours
+from selfiegate.enrolment.protocol import still_ours
 from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Profile, Remains
 from selfiegate.runtime import Runtime
