@@ -20,8 +20,8 @@ import httpx
 import numpy as np
 
 from selfiegate.audit import orphans
-from selfiegate.held import held
 from selfiegate.model import PhotoRef
+from selfiegate.privacy.export import held
 from tests.traffic import LFW, Traffic, traffic
 
 AT_ONCE = 6

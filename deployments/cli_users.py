@@ -10,7 +10,7 @@ import typer
 
 from deployments import console
 from selfiegate.errors import WrongInput
-from selfiegate.held import held
+from selfiegate.privacy.export import held
 from selfiegate.private import create_file
 from selfiegate.runtime import runtime
 from selfiegate.users import user_id_of

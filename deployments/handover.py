@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from deployments.bridge_health import Meters
 from selfiegate.errors import BackendUnavailable, SelfiegateError
-from selfiegate.forgetting import is_forgotten
 from selfiegate.ingestion.photo_requests import Arrival
+from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.records import Records
 from selfiegate.settings import BridgeSettings
 from selfiegate.text import plain

@@ -18,9 +18,9 @@ from enum import StrEnum
 from pydantic import Field
 
 from selfiegate import thumbnails as thumbs
-from selfiegate.forgetting import is_forgotten
 from selfiegate.model import Claim, EnrolledFace, PhotoRef, Profile, ReasonCode, Value
 from selfiegate.policy import judge
+from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
 
 _FAR = 2**62

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from selfiegate import forgetting, report
+from selfiegate import report
+from selfiegate.privacy import erasures
 from selfiegate.records import Erasure
 from selfiegate.runtime import runtime
 from tasks import run_history
@@ -17,31 +18,31 @@ from tasks.steps import step
 @step("take no more photos of {user_id}")
 def order_erasure(user_id: str, run: str, photos: bool, carry_on: int | None) -> Erasure:
     """Let the user be forgotten as of now, or carry on what was interrupted."""
-    return forgetting.order(runtime(), user_id, run, photos, carry_on)
+    return erasures.order(runtime(), user_id, run, photos, carry_on)
 
 
 @step("erase {erasure.user_id}", timeout_s=None)
 def erase(erasure: Erasure) -> Erasure:
     """Remove all that is held of the user."""
-    return forgetting.sweep(runtime(), erasure)
+    return erasures.sweep(runtime(), erasure)
 
 
 @step("write the receipt of {erasure.user_id}")
 def write_receipt(erasure: Erasure, runs: list[str]) -> Erasure:
     """Keep counts and times, no names of faces or photos."""
-    return forgetting.finish(runtime(), erasure, [("run", run) for run in runs])
+    return erasures.finish(runtime(), erasure, [("run", run) for run in runs])
 
 
 @step("find interrupted erasures")
 def find_erasures() -> list[Erasure]:
     """Return those whose runs are dead."""
-    return forgetting.interrupted(runtime())
+    return erasures.interrupted(runtime())
 
 
 @step("expire rejected photos")
 def expire_rejected() -> int:
     """Remove the rows of photos that were rejected long ago."""
-    return forgetting.expire(runtime())
+    return erasures.expire(runtime())
 
 
 @step("remove the runs of {user_id}", timeout_s=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from selfiegate import forgetting
+from selfiegate.privacy import erasures
 from selfiegate.runtime import Runtime
 from tests.flowlike import tried
 from tests.scheduled import Run
@@ -24,12 +24,12 @@ class Erasing(Run):
         return f"#{self._number} (forget {self.user_id})"
 
     def _work(self) -> None:
-        erasure = tried(forgetting.order, self._rt, self.user_id, self.owner, False, self._carry_on)
+        erasure = tried(erasures.order, self._rt, self.user_id, self.owner, False, self._carry_on)
         if erasure.finished_at is None:
-            erasure = tried(forgetting.sweep, self._rt, erasure)
+            erasure = tried(erasures.sweep, self._rt, erasure)
             time.sleep(max(0.0, erasure.quiet_at / 1e6 - time.time()))
-            erasure = tried(forgetting.sweep, self._rt, erasure)
-            erasure = tried(forgetting.finish, self._rt, erasure)
+            erasure = tried(erasures.sweep, self._rt, erasure)
+            erasure = tried(erasures.finish, self._rt, erasure)
         self._world.log(f"{self} ends: {erasure.removed} removed")
 
 
@@ -57,8 +57,8 @@ def come_back(world: World, user_id: str, name: str) -> Run:
 def carry_on_all(world: World) -> None:
     """Carry on what was interrupted, once it is known that it was, as `flows.reconcile` does."""
     if world.erasures.unfinished():
-        world.let_pass(2 * world.rt.settings.lease_s + forgetting._INTERRUPTED_S)
-    for erasure in forgetting.interrupted(world.rt):
+        world.let_pass(2 * world.rt.settings.lease_s + erasures._INTERRUPTED_S)
+    for erasure in erasures.interrupted(world.rt):
         run = carry_on(world, erasure.user_id)
         assert run
         run.end()

@@ -9,9 +9,9 @@ from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.enrolment.protocol import Finding, search_gallery
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.forgetting import is_forgotten
 from selfiegate.model import Claim
 from selfiegate.policy import judge
+from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
 
 

@@ -30,12 +30,12 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from selfiegate import forgetting
 from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested
 from selfiegate.model import Check, Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value, Verdict
 from selfiegate.policy import reason
+from selfiegate.privacy import erasures
 from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime
 
@@ -58,9 +58,9 @@ def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_o
     Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten, and
     `UserForgotten` where the photo was uploaded before its user asked for that.
     """
-    forgetting.before_claim(rt, photo, user_id, upload_order)
+    erasures.before_claim(rt, photo, user_id, upload_order)
     claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order)
-    forgetting.after_claim(rt, claim, upload_order)
+    erasures.after_claim(rt, claim, upload_order)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
     return claim
@@ -233,9 +233,9 @@ def still_ours(rt: Runtime, claim: Claim) -> Claim:
     Where its user was forgotten it takes back what came after the sweep, and raises `UserForgotten`.
     """
     row = rt.ledger.get(claim.photo, claim.user_id)
-    if row is None and forgetting.covers(rt, claim):
-        forgetting.take_back(rt, claim)
-        raise forgetting.forgotten(claim)
+    if row is None and erasures.covers(rt, claim):
+        erasures.take_back(rt, claim)
+        raise erasures.forgotten(claim)
     if row is None or row.verdict or (row.owner, row.attempt) != (claim.owner, claim.attempt):
         raise taken_over(claim)
     return row

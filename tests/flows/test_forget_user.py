@@ -17,10 +17,10 @@ from flows import reconcile as reconcile_flow
 from flows.backfill import backfill
 from flows.forget_user import forget_user
 from flows.reconcile import reconcile
-from selfiegate import forgetting
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.held import held
 from selfiegate.model import PhotoRef
+from selfiegate.privacy import erasures
+from selfiegate.privacy.export import held
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from tests.flowruns import LOOP, run
@@ -85,7 +85,7 @@ def test_prefect_forgets_the_users_runs_and_keeps_others(rt: Runtime, ann: Photo
 @pytest.mark.parametrize(("part", "method"), [("faces", "enrol"), ("profiles", "put"), ("ledger", "decide")])
 def test_a_run_under_way_ends_forgotten_and_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, method: str) -> None:
     def begin() -> None:
-        forgetting.sweep(rt, forgetting.order(rt, "user_a", "a run that died then"))
+        erasures.sweep(rt, erasures.order(rt, "user_a", "a run that died then"))
 
     disturbed = Meanwhile(getattr(rt, part), method, after=False, what=begin)
     state = run(replace(rt, **{part: disturbed}), ann, "user_a")
@@ -107,10 +107,10 @@ def test_a_late_event_enrols_nobody_who_was_forgotten(rt: Runtime, ann: PhotoRef
 
 def test_reconcile_carries_on_what_was_interrupted(rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch) -> None:
     run(rt, ann, "user_a")
-    forgetting.order(rt, "user_a", "a run that died")
+    erasures.order(rt, "user_a", "a run that died")
     with using(rt):
         assert "interrupted erasures" not in LOOP.run(reconcile())
-        monkeypatch.setattr(forgetting, "_INTERRUPTED_S", 0)
+        monkeypatch.setattr(erasures, "_INTERRUPTED_S", 0)
         assert LOOP.run(reconcile()) == {"interrupted erasures": 1}
         assert LOOP.run(reconcile()) == {}
 
@@ -147,14 +147,14 @@ def test_the_nightly_backfill_passes_over_a_forgotten_users_photos(tmp_path: Pat
 
 def test_another_run_of_it_takes_over(rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch) -> None:
     run(rt, ann, "user_a")
-    real = forgetting.sweep
+    real = erasures.sweep
 
     def overtaken(*asked: Any) -> Any:
-        monkeypatch.setattr(forgetting, "sweep", real)
-        forgetting.order(rt, "user_a", "another run")
+        monkeypatch.setattr(erasures, "sweep", real)
+        erasures.order(rt, "user_a", "another run")
         return real(*asked)
 
-    monkeypatch.setattr(forgetting, "sweep", overtaken)
+    monkeypatch.setattr(erasures, "sweep", overtaken)
 
     assert forget(rt, "user_a").name == "InProgress"
     assert forget(rt, "user_a").name == "Forgotten"

@@ -10,13 +10,14 @@ import boto3
 import pytest
 from botocore.client import BaseClient
 
-from selfiegate import audit, forgetting
+from selfiegate import audit
 from selfiegate.aws.clients import client
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment.protocol import claim_photo, notify_user
 from selfiegate.enrolment.sequence import finish
-from selfiegate.held import held
 from selfiegate.model import Claim
+from selfiegate.privacy import erasures
+from selfiegate.privacy.export import held
 from selfiegate.runtime import Runtime, open_runtime
 from tests.aws_stack import REGION, SENDER, Stack, deploy, worker_settings
 
@@ -128,7 +129,7 @@ def test_all_that_workers_and_operators_do_is_granted(
 
     calls.clear()
     before = held(rt, "ann")
-    forgetting.finish(rt, forgetting.sweep(rt, forgetting.order(rt, "ann", "run", photos=True)))
+    erasures.finish(rt, erasures.sweep(rt, erasures.order(rt, "ann", "run", photos=True)))
     after, left = held(rt, "ann"), stack.client("s3").list_object_versions(Bucket=bucket)
 
     assert all(before[name] for name in ("profile", "photos", "thumbnails"))

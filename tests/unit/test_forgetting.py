@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from selfiegate import audit, forgetting
+from selfiegate import audit
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
-from selfiegate.held import held
 from selfiegate.model import Claim, PhotoRef
+from selfiegate.privacy import erasures
+from selfiegate.privacy.export import held
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from tests.runtimes import Failing, Meanwhile
@@ -52,10 +53,10 @@ def process(rt: Runtime, photo: PhotoRef, user_id: str, order: str = "") -> Clai
 
 def forget(rt: Runtime, user_id: str, photos: bool = False) -> Erasure:
     """Do what the flow does, for once without waiting."""
-    erasure = forgetting.order(rt, user_id, "forget-run", photos)
-    forgetting.sweep(rt, erasure)
-    forgetting.sweep(rt, erasure)
-    return forgetting.finish(rt, erasure)
+    erasure = erasures.order(rt, user_id, "forget-run", photos)
+    erasures.sweep(rt, erasure)
+    erasures.sweep(rt, erasure)
+    return erasures.finish(rt, erasure)
 
 
 def assert_nothing_is_held(rt: Runtime, user_id: str) -> None:
@@ -121,18 +122,18 @@ def test_photos_from_before_are_not_taken_and_later_ones_are(rt: Runtime, ann: P
     with pytest.raises(UserForgotten, match="ann asked to be forgotten"):
         process(rt, ann, "ann", before)
     assert_nothing_is_held(rt, "ann")
-    assert forgetting.is_forgotten(rt.erasures, "ann", before)
-    assert not forgetting.is_forgotten(rt.erasures, "bob", before)
-    assert not forgetting.is_forgotten(rt.erasures, "ann", "")
+    assert erasures.is_forgotten(rt.erasures, "ann", before)
+    assert not erasures.is_forgotten(rt.erasures, "bob", before)
+    assert not erasures.is_forgotten(rt.erasures, "ann", "")
     assert process(rt, ann, "ann", f"{time.time_ns() // 1000:016d}.0").status == "accepted"
 
 
 def test_new_photos_wait_until_an_erasure_is_finished(rt: Runtime, ann: PhotoRef) -> None:
-    erasure = forgetting.order(rt, "ann", "forget-run")
+    erasure = erasures.order(rt, "ann", "forget-run")
 
     with pytest.raises(BackendUnavailable, match="ann is being forgotten"):
         process(rt, ann, "ann")
-    forgetting.finish(rt, forgetting.sweep(rt, erasure))
+    erasures.finish(rt, erasures.sweep(rt, erasure))
     assert process(rt, ann, "ann").status == "accepted"
 
 
@@ -142,15 +143,15 @@ def test_a_run_under_way_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, m
     ordered: list[Erasure] = []
 
     def begin() -> None:
-        ordered.append(forgetting.order(rt, "ann", "forget-run"))
-        forgetting.sweep(rt, ordered[0])
+        ordered.append(erasures.order(rt, "ann", "forget-run"))
+        erasures.sweep(rt, ordered[0])
 
     disturbed = Meanwhile(getattr(rt, part), method, after, begin)
     watched = replace(rt, **{part: disturbed})
     with suppress(ClaimLost, BackendUnavailable):  # forgotten after its verdict, it does not notice
         process(watched, ann, "ann")
     assert disturbed.left == 0
-    forgetting.finish(rt, forgetting.sweep(rt, ordered[0]))
+    erasures.finish(rt, erasures.sweep(rt, ordered[0]))
 
     assert_nothing_is_held(rt, "ann")
     assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
@@ -161,28 +162,28 @@ def test_a_run_under_way_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, m
 def test_an_erasure_that_fails_anywhere_is_carried_on(
     rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch, part: str, method: str, after: bool
 ) -> None:
-    monkeypatch.setattr(forgetting, "_INTERRUPTED_S", 0)
+    monkeypatch.setattr(erasures, "_INTERRUPTED_S", 0)
     process(rt, ann, "ann")
-    forgetting.order(rt, "ann", "a run that died", photos=True)
+    erasures.order(rt, "ann", "a run that died", photos=True)
     broken = replace(rt, **{part: Failing(getattr(rt, part), method, 1, after)})
     with pytest.raises(BackendUnavailable):
         forget(broken, "ann")
-    (left,) = forgetting.interrupted(rt)
+    (left,) = erasures.interrupted(rt)
     receipt = forget(rt, left.user_id, left.photos)
 
     assert_nothing_is_held(rt, "ann")
     assert receipt.removed == {"face": 1, "ledger row": 1, "photo": 1, "profile": 1, "thumbnail": 1}
-    assert forgetting.interrupted(rt) == []
+    assert erasures.interrupted(rt) == []
 
 
 def test_an_erasure_that_another_run_took_over_stops(rt: Runtime, ann: PhotoRef) -> None:
     process(rt, ann, "ann")
-    first = forgetting.order(rt, "ann", "run-1")
-    second = forgetting.order(rt, "ann", "run-2", photos=True)
+    first = erasures.order(rt, "ann", "run-1")
+    second = erasures.order(rt, "ann", "run-2", photos=True)
 
     assert second.asked_at > first.asked_at  # what was uploaded between is to be forgotten, too
     assert second.photos
-    for step in (forgetting.sweep, forgetting.finish):
+    for step in (erasures.sweep, erasures.finish):
         with pytest.raises(ClaimLost):
             step(rt, first)
     assert held(rt, "ann")["profile"]
@@ -190,17 +191,17 @@ def test_an_erasure_that_another_run_took_over_stops(rt: Runtime, ann: PhotoRef)
 
 def test_the_wait_lasts_as_long_as_the_leases_of_runs_under_way(rt: Runtime, ann: PhotoRef) -> None:
     claim = claim_photo(rt, ann, "ann", "run")
-    erasure = forgetting.sweep(rt, forgetting.order(rt, "ann", "forget-run"))
+    erasure = erasures.sweep(rt, erasures.order(rt, "ann", "forget-run"))
 
     assert erasure.quiet_at == claim.lease_until
 
 
 def test_a_rival_is_not_refused_for_a_face_that_is_being_forgotten(rt: Runtime, ann: PhotoRef) -> None:
     process(rt, ann, "ann")
-    erasure = forgetting.order(rt, "ann", "forget-run")
+    erasure = erasures.order(rt, "ann", "forget-run")
     for row in rt.ledger.claims_of("ann"):
         rt.ledger.remove(row)  # the sweep has come so far
-    slow = Meanwhile(rt.faces, "holds", after=False, what=lambda: forgetting.sweep(rt, erasure))
+    slow = Meanwhile(rt.faces, "holds", after=False, what=lambda: erasures.sweep(rt, erasure))
 
     assert process(replace(rt, faces=slow), ann, "bob").status == "accepted"
 
@@ -245,8 +246,8 @@ def test_rejected_photos_expire_and_others_do_not(rt: Runtime, ann: PhotoRef) ->
     soon = rt.settings.model_copy(update={"rejected_days": 1e-9})
     time.sleep(0.001)
 
-    assert forgetting.expire(rt) == 0
-    assert forgetting.expire(replace(rt, settings=soon)) == 1
+    assert erasures.expire(rt) == 0
+    assert erasures.expire(replace(rt, settings=soon)) == 1
     assert rt.ledger.get(nobody, "bob") is None
     assert rt.ledger.get(ann, "ann").status == "accepted"
 
@@ -264,13 +265,13 @@ def test_a_photo_that_is_claimed_while_all_of_an_erasure_passes_is_not_taken(
 
 
 def test_what_was_interrupted_is_carried_on_as_of_then_and_never_anew(rt: Runtime, ann: PhotoRef) -> None:
-    old = forgetting.order(rt, "ann", "a run that died")
-    carried = forgetting.order(rt, "ann", "reconcile", carry_on=old.asked_at)
-    forgetting.finish(rt, forgetting.sweep(rt, carried))
+    old = erasures.order(rt, "ann", "a run that died")
+    carried = erasures.order(rt, "ann", "reconcile", carry_on=old.asked_at)
+    erasures.finish(rt, erasures.sweep(rt, carried))
     process(rt, ann, "ann")
 
     with pytest.raises(ClaimLost):  # another reconcile, which listed it before
-        forgetting.order(rt, "ann", "another reconcile", carry_on=old.asked_at)
+        erasures.order(rt, "ann", "another reconcile", carry_on=old.asked_at)
     assert carried.asked_at == old.asked_at
     assert held(rt, "ann")["profile"]
 
@@ -279,7 +280,7 @@ def test_a_run_that_is_started_again_has_its_receipt(rt: Runtime, ann: PhotoRef)
     receipt = forget(rt, "ann")
     process(rt, ann, "ann")
 
-    assert forgetting.order(rt, "ann", "forget-run").model_copy(update={"revision": receipt.revision}) == receipt
+    assert erasures.order(rt, "ann", "forget-run").model_copy(update={"revision": receipt.revision}) == receipt
     assert held(rt, "ann")["profile"]
 
 
@@ -299,7 +300,7 @@ def test_a_photo_that_is_not_taken_leaves_the_row_of_another_run_alone(rt: Runti
 def test_more_rows_than_fit_into_one_item_go_bite_by_bite(
     rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forgetting, "_BITE", 3)
+    monkeypatch.setattr(erasures, "_BITE", 3)
     for n in range(10):
         process(rt, rt.photos.add(f"ann/{n}.png", scripted_photo(size=(200, 200 + n))), "ann")
     process(rt, ann, "ann")
@@ -362,6 +363,6 @@ def test_a_run_that_read_the_profile_before_does_not_replace_the_one_of_a_user_w
 def test_what_is_claimed_before_a_wish_can_be_seen_is_older_than_the_wish(rt: Runtime, ann: PhotoRef) -> None:
     claims: list[Claim] = []
     slow = Meanwhile(rt.erasures, "put", False, lambda: claims.append(claim_photo(rt, ann, "ann", "run")))
-    erasure = forgetting.order(replace(rt, erasures=slow), "ann", "forget-run")
+    erasure = erasures.order(replace(rt, erasures=slow), "ann", "forget-run")
 
     assert erasure.covers(claims[0])

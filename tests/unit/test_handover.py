@@ -6,9 +6,9 @@ import asyncio
 
 from deployments.bridge_health import Meters
 from deployments.handover import DEFAULT_PACE, Handover, Order
-from selfiegate import forgetting
 from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.model import PhotoRef
+from selfiegate.privacy import erasures
 from selfiegate.records import Records
 from selfiegate.runtime import memory_runtime
 from selfiegate.settings import BridgeSettings
@@ -53,7 +53,7 @@ def test_where_nothing_moves_for_so_long_all_are_lost() -> None:
 def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None:
     rt, sent = memory_runtime(), list[Arrival]()
     photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1")
-    forgetting.order(rt, "ann", "run")
+    erasures.order(rt, "ann", "run")
 
     async def emit(one: Arrival) -> None:
         sent.append(one)
