@@ -27,7 +27,7 @@ from selfiegate.ingestion.photo_requests import Arrival, arrival
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
 from selfiegate.settings import Settings
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 from tasks.steps import in_thread
 
 _log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from selfiegate.explain import as_json as as_json_of
 from selfiegate.model import Verdict
 from selfiegate.policy import judge
 from selfiegate.ports import Creatable
-from selfiegate.private import create_file
+from selfiegate.private_files import create_file
 from selfiegate.runtime import open_photos, runtime
-from selfiegate.users import user_id_of
+from selfiegate.user_ids import user_id_of
 
 app = typer.Typer(
     no_args_is_help=True,

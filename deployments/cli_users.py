@@ -11,9 +11,9 @@ import typer
 from deployments import console
 from selfiegate.errors import WrongInput
 from selfiegate.privacy.export import held
-from selfiegate.private import create_file
+from selfiegate.private_files import create_file
 from selfiegate.runtime import runtime
-from selfiegate.users import user_id_of
+from selfiegate.user_ids import user_id_of
 
 app = typer.Typer()
 

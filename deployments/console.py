@@ -18,7 +18,7 @@ from selfiegate.backfill.outcomes import Status
 from selfiegate.errors import SelfiegateError, WrongInput
 from selfiegate.runtime import open_with
 from selfiegate.settings import Settings, load_settings
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 out = Console()
 err = Console(stderr=True, highlight=False)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from selfiegate.errors import ClaimLost
 from selfiegate.records import Erasure
-from selfiegate.users import UserId
+from selfiegate.user_ids import UserId
 from tasks.erasures import erase, order_erasure, remove_runs, show_receipt, write_receipt
 
 

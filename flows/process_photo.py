@@ -17,7 +17,7 @@ from selfiegate.errors import PhotoInProgress, PhotoRejected, UserForgotten
 from selfiegate.model import Claim, Detection, Face, PhotoRef, ReasonCode, Verdict
 from selfiegate.policy import Judgement, judge
 from selfiegate.runtime import runtime
-from selfiegate.users import UserId
+from selfiegate.user_ids import UserId
 from tasks.faces import confirm_enrolment, detect_faces, enrol_face, search_gallery, withdraw
 from tasks.notices import notify_user, show_verdict
 from tasks.photos import make_thumbnail

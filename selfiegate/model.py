@@ -13,8 +13,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from selfiegate.text import plain
-from selfiegate.users import UserId
+from selfiegate.untrusted_text import plain
+from selfiegate.user_ids import UserId
 
 
 class Value(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Value, Verdict
-from selfiegate.users import UserId
+from selfiegate.user_ids import UserId
 
 
 class Erasure(Value):

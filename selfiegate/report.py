@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from selfiegate.model import Verdict
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:

@@ -77,8 +77,8 @@ def open_records(settings: Settings) -> Records:
 
             return sqlite_records(settings.folder / "records.db")
         case "dynamodb":
-            from selfiegate.stores.dynamodb import DynamoLedger
             from selfiegate.stores.dynamodb_erasures import DynamoErasures
+            from selfiegate.stores.dynamodb_ledger import DynamoLedger
             from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 
             ledger = DynamoLedger(settings.aws, settings.rejected_days)
@@ -121,7 +121,7 @@ def memory_runtime(settings: Settings | None = None) -> Runtime:
     from selfiegate.backends.scripted import ScriptedAnalyser
     from selfiegate.galleries.memory import MemoryGallery
     from selfiegate.notices.memory import MemoryNotices
-    from selfiegate.stores.memory import MemoryPhotos, MemoryThumbnails
+    from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
     from selfiegate.stores.memory_records import memory_records
 
     settings, photos = settings or load_settings(), MemoryPhotos()

@@ -15,7 +15,7 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import Verdict
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 
 def connect(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from selfiegate import audit, sqlite
+from selfiegate import audit, sqlite_database
 from selfiegate.audit import Kind
 from selfiegate.aws.clients import clients
 from selfiegate.enrolment.leases import leased
@@ -139,7 +139,7 @@ def struck(rt: Runtime, strike: Strike | None, home: Path, count: list[int]) -> 
 def work(where: Where, photos: Sequence[Photo], strike: Strike | None = None) -> None:
     """Take photos to their verdicts, one after the other, as far as fate allows."""
     if strike and strike.fate == "busy":
-        sqlite._PATIENCE_S = 0.1  # so the others' writes may be too much already, from the opening on
+        sqlite_database._PATIENCE_S = 0.1  # so the others' writes may be too much already, from the opening on
     count = [0]
     for photo in photos:
         with contextlib.suppress(BackendUnavailable, ClaimLost):

@@ -21,7 +21,7 @@ from selfiegate.model import PhotoRef
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
-from selfiegate.stores.memory import MemoryPhotos, MemoryThumbnails
+from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 from selfiegate.stores.memory_records import memory_records
 from selfiegate.thumbnails import ThumbnailSettings
 from tests.lagging import LaggingFaces

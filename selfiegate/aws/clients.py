@@ -22,7 +22,7 @@ from botocore.exceptions import (
 
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 __all__ = ["AwsSettings", "client", "code_of", "take_sessions_from", "throttle", "throttle_with", "translated"]
 

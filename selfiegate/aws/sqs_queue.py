@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from selfiegate.aws.clients import AwsSettings, client, code_of, translated
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 _MOST = 10
 """How many messages one call may receive."""

@@ -21,12 +21,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from selfiegate.aws.clients import AwsSettings, client, code_of, throttle, translated
+from selfiegate.backends.rekognition_responses import area, external_id, face_of, matches, user_id_from, why_unindexed
 from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
 from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, ReasonCode
 from selfiegate.ports import PhotoStore, Thresholds
-from selfiegate.rekognition_shapes import area, external_id, face_of, matches, user_id_from, why_unindexed
 
 MATCH, VERIFY = 90.0, 80.0
 """Similarity, 0-100, used where nothing is set. AWS's own default is 80; the workshop used 70 for both."""

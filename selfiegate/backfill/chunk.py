@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.backfill.photo import Photo, one_of_each_user, outcome, undecided
+from selfiegate.backfill.photo_work import Photo, one_of_each_user, outcome, undecided
 from selfiegate.enrolment import profiles, protocol
 from selfiegate.enrolment.leases import leased
 from selfiegate.enrolment.protocol import lost

@@ -15,14 +15,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from selfiegate.backfill import sheet
+from selfiegate.backfill import contact_sheet
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected, SelfiegateError, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.ports import PhotoStore
-from selfiegate.private import create_file
+from selfiegate.private_files import create_file
 
 _THUMBNAIL_SIDE = 160
 
@@ -88,7 +88,7 @@ class ContactSheet:
             self._part.unlink(missing_ok=True)  # of a process that was killed here
             self._file = os.fdopen(os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         with self._whole_or_not():
-            self._file.write(sheet.HEAD + b" " * sheet.TOP_LENGTH + sheet.TILES)
+            self._file.write(contact_sheet.HEAD + b" " * contact_sheet.TOP_LENGTH + contact_sheet.TILES)
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Count the refused of these, and show them as long as there is room."""
@@ -103,9 +103,9 @@ class ContactSheet:
         if self._file.closed:
             return
         with self._whole_or_not():
-            self._file.write(sheet.FOOT)
-            self._file.seek(len(sheet.HEAD))
-            self._file.write(sheet.top(self._refused, self._shown, self._tags))
+            self._file.write(contact_sheet.FOOT)
+            self._file.seek(len(contact_sheet.HEAD))
+            self._file.write(contact_sheet.top(self._refused, self._shown, self._tags))
             self._file.close()
             self._part.replace(self._path)
 
@@ -122,11 +122,11 @@ class ContactSheet:
         if self._shown == self._most:
             return
         self._shown += 1
-        tile = sheet.tile(outcome.uri, outcome.user_id, self._picture(outcome.photo), labels, outcome.before)
+        tile = contact_sheet.tile(outcome.uri, outcome.user_id, self._picture(outcome.photo), labels, outcome.before)
         with self._whole_or_not():
             self._file.write(tile)
 
-    def _picture(self, photo: PhotoRef | None) -> sheet.Picture | str:
+    def _picture(self, photo: PhotoRef | None) -> contact_sheet.Picture | str:
         """Return the photo made small, or why there is none."""
         if photo is None:
             return "no picture"
@@ -138,7 +138,7 @@ class ContactSheet:
             return "no picture: it could not be read now"
         out = io.BytesIO()
         small.save(out, "JPEG", quality=80)
-        return sheet.Picture(base64.b64encode(out.getvalue()).decode(), *small.size)
+        return contact_sheet.Picture(base64.b64encode(out.getvalue()).decode(), *small.size)
 
     @contextmanager
     def _whole_or_not(self) -> Iterator[None]:

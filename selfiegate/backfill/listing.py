@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.model import PhotoRef, Value
 from selfiegate.ports import PhotoStore
-from selfiegate.users import UserId
+from selfiegate.user_ids import UserId
 
 LAST_MOMENT = 10**16 - 1
 """Microseconds since 1970 with 16 digits: they sort as text until 2286."""

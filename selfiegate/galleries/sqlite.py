@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.sketch import SketchIndex, dots, sketch
 from selfiegate.model import EnrolledFace, GalleryStats, Match
-from selfiegate.sqlite import Database
+from selfiegate.sqlite_database import Database
 
 CANDIDATES = 64
 """Faces scored exactly, at least."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.users import user_id_of
+from selfiegate.user_ids import user_id_of
 
 MAX_KEY = 1024
 """Bytes of UTF-8: S3's own limit."""

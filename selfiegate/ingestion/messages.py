@@ -27,7 +27,7 @@ from pydantic import Field
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.key_template import MAX_KEY
 from selfiegate.model import Value
-from selfiegate.users import user_id_of
+from selfiegate.user_ids import user_id_of
 
 _KNOWN = (
     "known are the workshop's userId, s3Bucket and s3Key (or s3Bucket and images), S3's Records, EventBridge's "

@@ -15,7 +15,7 @@ from selfiegate.ingestion.messages import Upload, uploads
 from selfiegate.model import ETAG, PhotoRef, Value
 from selfiegate.ports import PhotoStore
 from selfiegate.settings import Settings
-from selfiegate.users import UserId, user_id_of
+from selfiegate.user_ids import UserId, user_id_of
 
 
 class Arrival(Value):

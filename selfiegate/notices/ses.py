@@ -11,7 +11,7 @@ from typing import Any
 from selfiegate.aws.clients import AwsSettings, client, translated
 from selfiegate.errors import BackendMisconfigured, SelfiegateError
 from selfiegate.model import Verdict
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 _log = logging.getLogger(__name__)
 

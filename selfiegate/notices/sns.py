@@ -7,7 +7,7 @@ import json
 from selfiegate.aws.clients import AwsSettings, client, translated
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Verdict
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 SUBJECT = "Non-compliant photo encountered"
 """The workshop's. SNS takes less than 100 ASCII characters here, so nothing of a stranger's goes in."""

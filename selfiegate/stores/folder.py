@@ -16,8 +16,8 @@ from pathlib import Path
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
-from selfiegate.private import create_file, make_folder
-from selfiegate.text import plain
+from selfiegate.private_files import create_file, make_folder
+from selfiegate.untrusted_text import plain
 
 _LONGEST = 4096
 """Characters of a name that an error repeats."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from selfiegate.model import Profile
 from selfiegate.records import Erasure, Records
-from selfiegate.sqlite import Database
-from selfiegate.stores.sqlite import CLAIMS, SqliteLedger
+from selfiegate.sqlite_database import Database
+from selfiegate.stores.sqlite_ledger import CLAIMS, SqliteLedger
 
 _PROFILES = """
 CREATE TABLE IF NOT EXISTS profiles (

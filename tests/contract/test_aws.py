@@ -12,15 +12,15 @@ from PIL import Image
 
 from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.rekognition import RekognitionBackend
+from selfiegate.backends.rekognition_responses import external_id, user_id_from
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.records import Profiles, Records
-from selfiegate.rekognition_shapes import external_id, user_id_from
-from selfiegate.stores.dynamodb import DynamoLedger
 from selfiegate.stores.dynamodb_erasures import DynamoErasures
+from selfiegate.stores.dynamodb_ledger import DynamoLedger
 from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from tests.aws import PHOTOS, THUMBNAILS

@@ -10,7 +10,7 @@ from selfiegate.model import PhotoRef
 from selfiegate.ports import FaceBackend, Gallery, PhotoStore, ThumbnailStore
 from selfiegate.records import Records
 from selfiegate.runtime import Runtime, memory_runtime
-from selfiegate.stores.memory import MemoryPhotos, MemoryThumbnails
+from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 from selfiegate.stores.memory_records import memory_records
 from tests.contract.faces import FaceBackendContract
 from tests.contract.gallery import GalleryContract

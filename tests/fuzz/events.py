@@ -19,8 +19,8 @@ from selfiegate.ingestion.key_template import MAX_KEY, KeyTemplate
 from selfiegate.ingestion.messages import uploads
 from selfiegate.ingestion.photo_requests import arrival
 from selfiegate.settings import Settings
-from selfiegate.stores.memory import MemoryPhotos
-from selfiegate.users import user_id_of
+from selfiegate.stores.memory_photos import MemoryPhotos
+from selfiegate.user_ids import user_id_of
 from tests import inventories
 
 LONGEST = 4096

@@ -11,7 +11,7 @@ from selfiegate.ingestion.messages import Upload
 from selfiegate.ingestion.photo_requests import arrival
 from selfiegate.model import PhotoRef
 from selfiegate.settings import Settings
-from selfiegate.stores.memory import MemoryPhotos
+from selfiegate.stores.memory_photos import MemoryPhotos
 
 
 class Described(MemoryPhotos):

@@ -24,7 +24,7 @@ from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.ingestion.messages import uploads
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
-from selfiegate.users import user_id_of
+from selfiegate.user_ids import user_id_of
 from tests import hostile
 from tests.apart import lines_of
 

@@ -7,7 +7,7 @@ import pytest
 from selfiegate.errors import WrongInput
 from selfiegate.model import Box, Face, PhotoRef
 from selfiegate.report import markdown
-from selfiegate.users import user_id_of
+from selfiegate.user_ids import user_id_of
 from tests.contract.records import verdict
 
 

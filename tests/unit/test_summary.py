@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from selfiegate.backfill import sheet
+from selfiegate.backfill import contact_sheet
 from selfiegate.backfill.files import ContactSheet, JsonLines
 from selfiegate.backfill.outcomes import Outcome, Summary
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.policy import reason
-from selfiegate.stores.memory import MemoryPhotos
+from selfiegate.stores.memory_photos import MemoryPhotos
 from tests.unit.test_photos import encoded, picture
 
 HOSTILE = "</p><script>alert('x')</script>\"' | `# x\u202e\x1b[31m\u2028\r\n"
@@ -294,7 +294,7 @@ def test_a_full_sheet_counts_the_rest(tmp_path: Path) -> None:
 def test_the_top_always_fits_where_it_was_left_free() -> None:
     every = dict.fromkeys(["failed", "needs_review", *ReasonCode], 999_999_999_999)
 
-    assert len(sheet.top(1_999_999_999_998, 999_999_999_999, every)) <= sheet.TOP_LENGTH
+    assert len(contact_sheet.top(1_999_999_999_998, 999_999_999_999, every)) <= contact_sheet.TOP_LENGTH
 
 
 def test_the_sheet_is_a_private_part_until_it_is_closed(tmp_path: Path) -> None:

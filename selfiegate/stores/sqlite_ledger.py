@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.records import as_decided
-from selfiegate.sqlite import Database
+from selfiegate.sqlite_database import Database
 
 CLAIMS = """
 CREATE TABLE IF NOT EXISTS claims (

@@ -12,7 +12,7 @@ from html import escape
 from typing import NamedTuple
 
 from selfiegate.model import ReasonCode
-from selfiegate.text import plain
+from selfiegate.untrusted_text import plain
 
 _TAGS = ("needs_review", "failed", *(code.value for code in ReasonCode))
 """What photos can be filtered by; also the tiles' classes."""
