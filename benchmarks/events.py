@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deployments.processes import Part
+from deployments.local.processes import Part
 from tests.traffic import Traffic, lfw, traffic
 
 PAUSE_S = 2.0

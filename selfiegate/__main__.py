@@ -12,7 +12,7 @@ import sys
 def main() -> None:
     """Run the command line, or say where it is to be had."""
     try:
-        cli = importlib.import_module("deployments.cli")
+        cli = importlib.import_module("deployments.cli.app")
     except ModuleNotFoundError as error:
         if error.name != "deployments":
             raise

@@ -126,7 +126,7 @@ def pack() -> object:
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the workshop's photos, or with others that get the same verdicts."""
-    from deployments.demo_photos import draw
+    from deployments.local.demo_photos import draw
 
     folder = SHARED / "photos" / "workshop"
     if not folder.is_dir():

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageEnhance
 
-from deployments.demo_photos import ANOTHER, WORKSHOP, draw
-from deployments.up import Local, running
+from deployments.local.demo_photos import ANOTHER, WORKSHOP, draw
+from deployments.local.up import Local, running
 from selfiegate.aws.clients import client
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime, open_runtime

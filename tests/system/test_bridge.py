@@ -12,11 +12,11 @@ from urllib.error import HTTPError
 
 import pytest
 
-from deployments.bridge import Bridge
-from deployments.bridge_health import served
-from deployments.handover import Pace
-from deployments.photo_events import PrefectEvents, event_of
-from deployments.s3_bridge import serve
+from deployments.bridge.bridge import Bridge
+from deployments.bridge.handover import Pace
+from deployments.bridge.health import served
+from deployments.bridge.photo_events import PrefectEvents, event_of
+from deployments.bridge.serve import serve
 from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.aws.sqs_queue import Queue
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable

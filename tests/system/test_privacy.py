@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deployments.demo_photos import ANOTHER, draw
-from deployments.processes import Part, answers, free_port
-from deployments.up import _BATCHES
+from deployments.local.demo_photos import ANOTHER, draw
+from deployments.local.processes import Part, answers, free_port
+from deployments.local.up import _BATCHES
 from tests.leaks import Secrets, everything_in
 
 pytestmark = [pytest.mark.system, pytest.mark.weights]

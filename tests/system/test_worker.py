@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Cancelling
 
-from deployments.processes import Part, answers, free_port
+from deployments.local.processes import Part, answers, free_port
 from selfiegate.decoding.decode import Limits
 from selfiegate.stores.folder import FolderPhotos
 from tests.faulty import slow_photo

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import boto3
 import pytest
 
-from deployments.aws_check import Finding, check, examine
+from deployments.aws.check import Finding, check, examine
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import ScriptedAnalyser
 from tests.aws_stack import SENDER, Stack, acting_with, deploy, worker_settings

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from deployments.aws_permissions import permissions
-from deployments.aws_probes import Where
+from deployments.aws.permissions import permissions
+from deployments.aws.probes import Where
 from tests.aws_stack import REGION, SENDER, TEMPLATE, Stack, deploy, environment_of, template, worker_settings
 
 RESOURCES: dict[str, Any] = template()["Resources"]

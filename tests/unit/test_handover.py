@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from deployments.bridge_health import Meters
-from deployments.handover import DEFAULT_PACE, Handover, Order
+from deployments.bridge.handover import DEFAULT_PACE, Handover, Order
+from deployments.bridge.health import Meters
 from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.model import PhotoRef
 from selfiegate.privacy import erasures

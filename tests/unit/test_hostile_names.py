@@ -17,8 +17,9 @@ from prefect import Flow, Task
 from typer.testing import CliRunner
 
 import tasks.blocks
-from deployments import cli, warm_worker
-from deployments.processes import Part
+from deployments import worker
+from deployments.cli import app
+from deployments.local.processes import Part
 from selfiegate.aws.clients import translated
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.backfill.files import JsonLines
@@ -76,9 +77,9 @@ def test_a_profile_on_the_terminal_is_ascii(options: list[str], monkeypatch: pyt
     rt = memory_runtime()
     values = {"thumbnails": {}, "model": "m", "newness": "1", "enrolled_at": "2026-11-20T00:00:00Z"}
     rt.profiles.put(Profile.model_validate({"user_id": "ann", "photo": PHOTO, "face_id": "f", **values}), None)
-    monkeypatch.setattr(cli, "runtime", lambda: rt)
+    monkeypatch.setattr(app, "runtime", lambda: rt)
     with using(rt):
-        ended = CliRunner().invoke(cli.app, ["profile", "ann", *options])
+        ended = CliRunner().invoke(app.app, ["profile", "ann", *options])
 
     assert ended.exit_code == 0
     assert ended.output.replace("\n", "").isascii()
@@ -149,13 +150,13 @@ def test_a_report_is_for_its_owner_alone_also_where_it_was_not(tmp_path: Path) -
 
 def test_a_worker_answers_to_this_machine_alone_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
-    monkeypatch.setattr(warm_worker, "serve", lambda *_: found.append(os.environ["PREFECT_WORKER_WEBSERVER_HOST"]))
-    monkeypatch.setattr("deployments.console.log_to_stderr", lambda: None)
+    monkeypatch.setattr(worker, "serve", lambda *_: found.append(os.environ["PREFECT_WORKER_WEBSERVER_HOST"]))
+    monkeypatch.setattr("deployments.cli.console.log_to_stderr", lambda: None)
     for host in ("0.0.0.0", None):  # noqa: S104  what a container sets
         monkeypatch.setenv("PREFECT_WORKER_WEBSERVER_HOST", str(host))  # whatever it is then, goes with the test
         if host is None:
             monkeypatch.delenv("PREFECT_WORKER_WEBSERVER_HOST")
-        assert CliRunner().invoke(cli.app, ["worker"]).exit_code == 0
+        assert CliRunner().invoke(app.app, ["worker"]).exit_code == 0
 
     assert found == ["0.0.0.0", "127.0.0.1"]  # noqa: S104
     assert Settings().bridge.host == "127.0.0.1"
@@ -211,7 +212,7 @@ def test_what_up_starts_makes_private_files_and_has_a_private_log(tmp_path: Path
 def test_explain_writes_a_picture_for_its_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        cli._save(Image.new("RGB", (8, 8)), tmp_path / "me.explained.png")
+        app._save(Image.new("RGB", (8, 8)), tmp_path / "me.explained.png")
     finally:
         os.umask(before)
 

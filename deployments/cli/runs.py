@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deployments import console
+from deployments.cli import console
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.key_template import KeyTemplate
 
@@ -64,7 +64,7 @@ def backfill(
     """Take all photos of a source to their verdicts. Exit 0: done; 1: more failed than is tolerated; 2: wrong usage."""
     console.connected()
     console.quiet_prefect(verbose)
-    from deployments.run import backfilled  # Prefect takes two seconds to import
+    from deployments.cli.run_flows import backfilled  # Prefect takes two seconds to import
 
     asked = {"key_template": key_template, "order": order, "dry_run": dry_run, "notify": notify}
     asked |= {"engine": engine, "dask": dask}
@@ -89,7 +89,7 @@ def reconcile(
     """Run photos again whose runs died, and audit the stores where asked. Running it twice changes nothing more."""
     console.connected()
     console.quiet_prefect(verbose)
-    from deployments.run import reconciled
+    from deployments.cli.run_flows import reconciled
 
     found = reconciled(limit=limit, audit=audit, repair=repair)
     if as_json:
@@ -113,7 +113,7 @@ def worker(
     os.environ.setdefault("PREFECT_WORKER_WEBSERVER_HOST", "127.0.0.1")  # Prefect's own default is all of the network
     console.connected()
     console.quiet_prefect(verbose)
-    from deployments.warm_worker import serve
+    from deployments.worker import serve
 
     console.log_to_stderr()
     serve(pool, name, limit, patience, health)
@@ -124,7 +124,7 @@ def up(
     folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".up"),
 ) -> None:
     """Run everything on this machine, AWS's part by moto's server, until Ctrl-C."""
-    from deployments.up import up  # boto3 is an extra
+    from deployments.local.up import up  # boto3 is an extra
 
     console.log_to_stderr()
     up(folder)
@@ -137,6 +137,6 @@ def bridge(verbose: console.Verbose = False) -> None:
     SIGTERM and SIGINT: what no run has claimed goes back to the queue, exit 0. A second one ends it at once.
     """
     console.quiet_prefect(verbose)
-    from deployments.s3_bridge import serve  # boto3 is an extra
+    from deployments.bridge.serve import serve  # boto3 is an extra
 
     serve(console.connected())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from deployments import cli_runs, cli_users, console
+from deployments.cli import console, runs, users
 from selfiegate import report
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected, WrongInput
@@ -29,8 +29,8 @@ app = typer.Typer(
     help="Lets one clear face per account through.",
 )
 gallery = typer.Typer(no_args_is_help=True, help="The enrolled faces.")
-app.add_typer(cli_runs.app)
-app.add_typer(cli_users.app)
+app.add_typer(runs.app)
+app.add_typer(users.app)
 app.add_typer(gallery, name="gallery")
 aws = typer.Typer(no_args_is_help=True, help="What AWS has to allow.")
 app.add_typer(aws, name="aws")
@@ -46,7 +46,7 @@ def process(
     """Run one photo through the flow. Exit 0: a verdict was reached; 1: a fault; 2: wrong usage."""
     user_id, reference = user_id_of(user), open_photos(console.connected()).find(photo)
     console.quiet_prefect(verbose)
-    from deployments.run import verdicts  # Prefect takes two seconds to import
+    from deployments.cli.run_flows import verdicts  # Prefect takes two seconds to import
 
     (verdict,) = verdicts([(reference, user_id)])
     if as_json:
@@ -119,7 +119,7 @@ def aws_check(
 ) -> None:
     """Try every permission that the flow needs; changes nothing. Exit 1: something is missing."""
     settings = console.connected().aws
-    from deployments.aws_check import check, examine  # boto3 is an extra
+    from deployments.aws.check import check, examine  # boto3 is an extra
 
     if not as_json:
         raise typer.Exit(0 if examine(settings, photo_bucket) else 1)
@@ -145,7 +145,7 @@ def profile(user: Annotated[str, typer.Argument()], as_json: console.AsJson = Fa
 def doctor() -> None:
     """Check settings, weights, stores and the Prefect API, and say what to do."""
     console.quiet_prefect(verbose=False)
-    from deployments.doctor import examine
+    from deployments.cli.doctor import examine
 
     raise typer.Exit(0 if examine() else 1)
 
@@ -156,7 +156,7 @@ def demo(
 ) -> None:
     """Run a handful of photos through the flow and show the verdicts."""
     console.quiet_prefect(verbose=False)
-    from deployments.demo import show
+    from deployments.local.demo import show
 
     show(photos)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deployments.processes import Part, answers, free_port, restart_dead
+from deployments.local.processes import Part, answers, free_port, restart_dead
 from selfiegate.aws.clients import client, translated
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput

@@ -207,8 +207,8 @@ async def _work_until(
 
 
 if __name__ == "__main__":
-    from deployments import console
-    from deployments.cli_runs import worker
+    from deployments.cli import console
+    from deployments.cli.runs import worker
 
     with console.faults_as_sentences():
         worker()

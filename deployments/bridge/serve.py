@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
-from deployments import console
+from deployments.cli import console
 from selfiegate.aws.sqs_queue import Queue
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import open_photos, open_records
@@ -27,9 +27,9 @@ def serve(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    from deployments.bridge import Bridge
-    from deployments.bridge_health import served  # after `quiet_prefect`, which has to come before Prefect
-    from deployments.photo_events import PrefectEvents
+    from deployments.bridge.bridge import Bridge
+    from deployments.bridge.health import served  # after `quiet_prefect`, which has to come before Prefect
+    from deployments.bridge.photo_events import PrefectEvents
 
     # Each message has a thread that looks and, now and then, one that keeps it.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * settings.bridge.window + 2, "bridge"))
@@ -62,7 +62,7 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    from deployments.cli_runs import bridge
+    from deployments.cli.runs import bridge
 
     with console.faults_as_sentences():
         bridge()

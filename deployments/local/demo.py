@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from deployments.console import out, shown
-from deployments.demo_photos import WORKSHOP, draw
-from deployments.run import verdicts
+from deployments.cli.console import out, shown
+from deployments.cli.run_flows import verdicts
+from deployments.local.demo_photos import WORKSHOP, draw
 from selfiegate.errors import WrongInput
 from selfiegate.runtime import runtime
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from deployments.bridge_health import Meters
+from deployments.bridge.health import Meters
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.privacy.erasures import is_forgotten

@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from deployments.bridge_health import Meters
-from deployments.handover import DEFAULT_PACE, Emit, Handover, Outage, Pace
+from deployments.bridge.handover import DEFAULT_PACE, Emit, Handover, Outage, Pace
+from deployments.bridge.health import Meters
 from selfiegate.aws.sqs_queue import Message, Queue
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.ingestion.messages import uploads

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from deployments.aws_probes import Missing, Permission, Where, call, camel, list_one, nothing, unproven
+from deployments.aws.probes import Missing, Permission, Where, call, camel, list_one, nothing, unproven
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import scripted_photo
 
