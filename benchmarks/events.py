@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from deployments.local.processes import Part
-from tests.traffic import Traffic, lfw, traffic
+from tests.chaos.traffic import Traffic, lfw, traffic
 
 PAUSE_S = 2.0
 """Between photos of the latency run: Prefect writes a run's events after its end."""

@@ -22,7 +22,7 @@ import numpy as np
 from selfiegate.audit import orphans
 from selfiegate.model import PhotoRef
 from selfiegate.privacy.export import held
-from tests.traffic import LFW, Traffic, traffic
+from tests.chaos.traffic import LFW, Traffic, traffic
 
 AT_ONCE = 6
 """Photos on their way; more only wait for Prefect's server, see `benchmarks.events`."""

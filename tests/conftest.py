@@ -98,7 +98,7 @@ def aws(moto: str, scripted_rekognition: Any) -> AwsSettings:
     import boto3
     import requests
 
-    from tests.aws import create, settings
+    from tests.aws.local import create, settings
 
     requests.post(f"{moto}/moto-api/reset", timeout=10).raise_for_status()
     scripted_rekognition.reset()

@@ -23,7 +23,7 @@ from selfiegate.stores.dynamodb_erasures import DynamoErasures
 from selfiegate.stores.dynamodb_ledger import DynamoLedger
 from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
-from tests.aws import PHOTOS, THUMBNAILS
+from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.contract.faces import FaceBackendContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
 from tests.contract.records import RecordsContract, profile

@@ -13,8 +13,8 @@ from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.settings import Settings
 from selfiegate.stores.s3 import S3Photos
-from tests.aws import PHOTOS, THUMBNAILS
-from tests.inventories import NAME, Row, csv_file, manifest, parquet_file
+from tests.aws.inventories import NAME, Row, csv_file, manifest, parquet_file
+from tests.aws.local import PHOTOS, THUMBNAILS
 
 ODD_KEY = "ann/my selfie+é#1?%2F\U0001f600.jpg"
 

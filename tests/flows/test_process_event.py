@@ -12,7 +12,7 @@ from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.runtime import open_runtime, using
 from selfiegate.settings import Settings
-from tests.aws import PHOTOS
+from tests.aws.local import PHOTOS
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 

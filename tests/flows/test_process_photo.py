@@ -20,8 +20,8 @@ from selfiegate.model import PhotoRef, ReasonCode, Verdict
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from tasks.steps import in_thread
-from tests.faulty import slow_photo
 from tests.flowruns import LOOP, run
+from tests.hostile.faulty_decoder import slow_photo
 from tests.runtimes import Failing, assert_consistent
 
 pytestmark = pytest.mark.usefixtures("prefect_api")

@@ -14,7 +14,7 @@ from selfiegate.decoding.decode import Limits, decode, is_plain
 from selfiegate.errors import PhotoRejected
 from selfiegate.model import Box, ReasonCode
 from selfiegate.thumbnails import ThumbnailSettings, render
-from tests import hostile
+from tests.hostile import files
 
 LONGEST = 16_384
 LIMITS = Limits(max_pixels=1_000_000, min_side=16)
@@ -32,7 +32,7 @@ _REASONS = {
 }
 
 DICTIONARY = (
-    *hostile.MAGICS.values(),
+    *files.MAGICS.values(),
     *(b"\xff" + bytes([marker]) for marker in b"\xc0\xc2\xc4\xd8\xd9\xda\xdb\xdd\xe0\xe1\xe2\xfe"),
     *(b"Exif\0\0", b"JFIF\0", b"Adobe\0", b"ICC_PROFILE\0", b"MPF\0", b"II*\0", b"MM\0*"),
     *(
@@ -54,16 +54,16 @@ def seeds() -> Iterator[bytes]:
     ramp = np.linspace(0, 255, 32)
     photo = Image.fromarray(np.dstack(np.broadcast_arrays(ramp, ramp[:24, None], ramp[::-1])).astype(np.uint8))
     for kind in ("JPEG", "PNG", "WEBP", "AVIF", "HEIF"):
-        yield hostile.encoded(photo, kind)
-        yield hostile.encoded(photo, kind, exif=hostile.tiff([(0x0112, 3, 1, 6 << 16)]))
+        yield files.encoded(photo, kind)
+        yield files.encoded(photo, kind, exif=files.tiff([(0x0112, 3, 1, 6 << 16)]))
     for mode in ("1", "L", "P", "LA", "RGBA"):
-        yield hostile.encoded(photo.convert(mode), "PNG")
-    yield hostile.encoded(Image.fromarray(np.arange(768, dtype=np.uint16).reshape(24, 32)), "PNG")
-    yield hostile.encoded(photo, "JPEG", progressive=True)
-    yield hostile.encoded(photo.convert("CMYK"), "JPEG")
-    yield hostile.encoded(photo, "WEBP", lossless=True)
-    yield from (data for _, data in hostile.goods())
-    yield from (one.data for one in hostile.corpus(("iso", "exif", "polyglot")))
+        yield files.encoded(photo.convert(mode), "PNG")
+    yield files.encoded(Image.fromarray(np.arange(768, dtype=np.uint16).reshape(24, 32)), "PNG")
+    yield files.encoded(photo, "JPEG", progressive=True)
+    yield files.encoded(photo.convert("CMYK"), "JPEG")
+    yield files.encoded(photo, "WEBP", lossless=True)
+    yield from (data for _, data in files.goods())
+    yield from (one.data for one in files.corpus(("iso", "exif", "polyglot")))
 
 
 def check(data: bytes) -> str:
@@ -83,7 +83,7 @@ def check(data: bytes) -> str:
 
 
 def _reason(rejected: PhotoRejected) -> str:
-    assert not hostile.for_want_of_memory(rejected), "it takes too much memory"
+    assert not files.for_want_of_memory(rejected), "it takes too much memory"
     assert rejected.code in _REASONS
     return rejected.code
 

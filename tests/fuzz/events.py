@@ -21,7 +21,7 @@ from selfiegate.ingestion.photo_requests import arrival
 from selfiegate.settings import Settings
 from selfiegate.stores.memory_photos import MemoryPhotos
 from selfiegate.user_ids import user_id_of
-from tests import inventories
+from tests.aws import inventories
 
 LONGEST = 4096
 

@@ -18,10 +18,10 @@ from selfiegate.enrolment.sequence import finish
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
-from tests.aws import PHOTOS, THUMBNAILS
+from tests.aws.local import PHOTOS, THUMBNAILS
+from tests.aws.proxy import Proxy
+from tests.chaos.racing import assert_one_is_accepted_in_every_round
 from tests.flowruns import run
-from tests.proxy import Proxy
-from tests.racing import assert_one_is_accepted_in_every_round
 from tests.runtimes import assert_consistent
 
 pytestmark = pytest.mark.system

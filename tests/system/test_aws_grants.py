@@ -19,7 +19,7 @@ from selfiegate.model import Claim
 from selfiegate.privacy import erasures
 from selfiegate.privacy.export import held
 from selfiegate.runtime import Runtime, open_runtime
-from tests.aws_stack import REGION, SENDER, Stack, deploy, worker_settings
+from tests.aws.stack import REGION, SENDER, Stack, deploy, worker_settings
 
 pytestmark = pytest.mark.system
 

@@ -25,8 +25,8 @@ from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Ledger
 from selfiegate.runtime import open_photos, open_records
 from selfiegate.settings import BridgeSettings, Settings
-from tests.aws import PHOTOS, THUMBNAILS
-from tests.proxy import Proxy
+from tests.aws.local import PHOTOS, THUMBNAILS
+from tests.aws.proxy import Proxy
 
 pytestmark = pytest.mark.system
 

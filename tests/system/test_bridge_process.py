@@ -17,7 +17,7 @@ import pytest
 
 from selfiegate.aws.clients import AwsSettings
 from selfiegate.model import PhotoRef
-from tests.aws import PHOTOS
+from tests.aws.local import PHOTOS
 from tests.system.test_bridge import Rig, fetched, upload_of
 
 pytestmark = pytest.mark.system

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
-from tests import chaos, chaos_check
-from tests.aws import PHOTOS
-from tests.chaos import BOTH, CALLS, FILES, Tally
-from tests.chaos_worker import Fate, Photo, Strike, Where
+from tests.aws.local import PHOTOS
+from tests.chaos import check, rounds
+from tests.chaos.rounds import BOTH, CALLS, FILES, Tally
+from tests.chaos.worker import Fate, Photo, Strike, Where
 
 pytestmark = pytest.mark.system
 
@@ -62,25 +62,25 @@ def play(
 ) -> list[str]:
     """Race, mend, and return what is broken then, or changes when all photos are run once more."""
     photos = uploads(where, turn)
-    chaos.race(where, photos, strikes, tally, dice)
-    chaos.settle(where, photos, tally)
+    rounds.race(where, photos, strikes, tally, dice)
+    rounds.settle(where, photos, tally)
     where.people.update({(photo.user_id, photo.uri.rpartition("/")[2]): photo.person for photo in photos})
     before = read(where)
-    broken = chaos_check.violations(before, where.people)
+    broken = check.violations(before, where.people)
     if where.aws is None:
-        broken += chaos_check.traces(where.home, refused(before, photos))
-    chaos.settle(where, photos, tally)
+        broken += check.traces(where.home, refused(before, photos))
+    rounds.settle(where, photos, tally)
     after = read(where)
     return broken + ["running all again changed something"] * (
         (before.rows, before.profiles) != (after.rows, after.profiles)
     )
 
 
-def read(where: Where) -> chaos_check.Stores:
-    return chaos_check.read_aws(where.aws) if where.aws else chaos_check.read_files(where.home)
+def read(where: Where) -> check.Stores:
+    return check.read_aws(where.aws) if where.aws else check.read_files(where.home)
 
 
-def refused(stores: chaos_check.Stores, photos: Sequence[Photo]) -> dict[str, Any]:
+def refused(stores: check.Stores, photos: Sequence[Photo]) -> dict[str, Any]:
     """Return the embeddings of the users that have no profile."""
     faces = {photo.user_id: CAST[at][1].count("~") for at, photo in enumerate(photos)}
     losers = [photo for photo in photos if photo.user_id not in stores.profiles]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.traffic import Traffic, traffic
+from tests.chaos.traffic import Traffic, traffic
 
 pytestmark = [
     pytest.mark.system,

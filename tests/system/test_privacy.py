@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from deployments.local.demo_photos import ANOTHER, draw
 from deployments.local.processes import Part, answers, free_port
 from deployments.local.up import _BATCHES
-from tests.leaks import Secrets, everything_in
+from tests.hostile.leaks import Secrets, everything_in
 
 pytestmark = [pytest.mark.system, pytest.mark.weights]
 

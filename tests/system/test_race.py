@@ -15,7 +15,7 @@ from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime
-from tests.racing import assert_one_is_accepted_in_every_round
+from tests.chaos.racing import assert_one_is_accepted_in_every_round
 from tests.runtimes import scripted_runtime
 
 pytestmark = pytest.mark.system

@@ -22,7 +22,7 @@ from prefect.states import Cancelling
 from deployments.local.processes import Part, answers, free_port
 from selfiegate.decoding.decode import Limits
 from selfiegate.stores.folder import FolderPhotos
-from tests.faulty import slow_photo
+from tests.hostile.faulty_decoder import slow_photo
 
 pytestmark = [pytest.mark.system, pytest.mark.weights, pytest.mark.usefixtures("pack")]
 

@@ -12,7 +12,7 @@ import pytest
 from deployments.aws.check import Finding, check, examine
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import ScriptedAnalyser
-from tests.aws_stack import SENDER, Stack, acting_with, deploy, worker_settings
+from tests.aws.stack import SENDER, Stack, acting_with, deploy, worker_settings
 from tests.rekognition import RekognitionServer
 
 ONLY_BY_DOING = {"sns:Publish", "ses:SendEmail"}

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.aws.permissions import permissions
 from deployments.aws.probes import Where
-from tests.aws_stack import REGION, SENDER, TEMPLATE, Stack, deploy, environment_of, template, worker_settings
+from tests.aws.stack import REGION, SENDER, TEMPLATE, Stack, deploy, environment_of, template, worker_settings
 
 RESOURCES: dict[str, Any] = template()["Resources"]
 KEPT = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Rekognition::Collection"}

@@ -1,4 +1,4 @@
-"""The judge of `tests.chaos`: each kind of damage, planted, is found; sound stores are not blamed."""
+"""The judge of `tests.chaos.rounds`: each kind of damage, planted, is found; sound stores are not blamed."""
 
 # ruff: noqa: S608  the only text put into statements is a constant
 
@@ -15,7 +15,7 @@ import pytest
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
-from tests.chaos_check import read_files, traces, violations
+from tests.chaos.check import read_files, traces, violations
 from tests.runtimes import scripted_runtime
 
 PEOPLE = {("user_a", "a.png"): "ann", ("user_b", "b.png"): "ann", ("user_c", "c.png"): "bob"}

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.erasing import Erasing, carry_on, come_back, forget
-from tests.promises import assert_kept_for_now, assert_kept_in_the_end
-from tests.scheduled import Run
-from tests.scheduler import World
+from tests.protocol.erasing import Erasing, carry_on, come_back, forget
+from tests.protocol.promises import assert_kept_for_now, assert_kept_in_the_end
+from tests.protocol.scheduled import Run
+from tests.protocol.scheduler import World
 
 LONG = os.environ.get("SELFIEGATE_CHAOS") == "1"
 Fate = Callable[[World, Run, Erasing], None]

@@ -25,8 +25,8 @@ from selfiegate.ingestion.messages import uploads
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.user_ids import user_id_of
-from tests import hostile
 from tests.apart import lines_of
+from tests.hostile import files
 
 REASONS = {"unsupported_format", "unreadable_photo", "photo_too_large", "photo_too_small"}
 LIMITS = Limits()
@@ -45,7 +45,7 @@ class Seen(NamedTuple):
 @pytest.fixture(scope="module")
 def seen() -> list[Seen]:
     """What came of all files."""
-    lines = lines_of("tests.hostile", timeout_s=500)
+    lines = lines_of("tests.hostile.files", timeout_s=500)
     found = [
         Seen(file["kind"], file["name"], came["outcome"], came["seconds"], came["memory"])
         for file, came in zip(lines[::2], lines[1::2], strict=True)
@@ -93,13 +93,13 @@ def test_no_file_takes_more_than_its_pixels_are_worth(seen: list[Seen]) -> None:
 
 
 def test_no_file_keeps_a_core_busy_for_long(seen: list[Seen]) -> None:
-    assert [one for one in seen if one.seconds > hostile.SECONDS] == []
+    assert [one for one in seen if one.seconds > files.SECONDS] == []
 
 
 def test_eps_starts_no_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[object] = []
     monkeypatch.setattr(subprocess, "Popen", lambda *words, **_: started.append(words))
-    eps = hostile.encoded(Image.new("RGB", (100, 100)), "EPS")
+    eps = files.encoded(Image.new("RGB", (100, 100)), "EPS")
 
     assert refusal(eps) == "unsupported_format"
     assert started == []
@@ -114,12 +114,12 @@ def refusal(data: bytes, limits: Limits = LIMITS) -> str:
     return refused.value.code
 
 
-PLAIN = hostile.encoded(Image.new("RGB", (200, 150), "red"), "JPEG")
+PLAIN = files.encoded(Image.new("RGB", (200, 150), "red"), "JPEG")
 PIXELS = zlib.compress(bytes(100 * 301))
 
 
 def png(**more: object) -> bytes:
-    return hostile.png((100, 100), 8, 2, PIXELS, **more)
+    return files.png((100, 100), 8, 2, PIXELS, **more)
 
 
 def spoilt_jpeg(inserted: bytes) -> bytes:
@@ -141,7 +141,7 @@ def test_a_jpeg_that_begins_with_endless_junk_is_refused(byte: bytes) -> None:
 def test_a_phones_moving_photo_is_no_jpeg_of_endless_scans() -> None:
     """A video behind the picture holds the bytes of a scan's marker by chance, once in 64 KiB."""
     assert decode(PLAIN + b"\0\xff\xda" * 1000, LIMITS, 640)[1] == (200, 150)
-    restarts = hostile.encoded(Image.effect_noise((200, 150), 90), "JPEG", restart_marker_blocks=1)
+    restarts = files.encoded(Image.effect_noise((200, 150), 90), "JPEG", restart_marker_blocks=1)
     assert decode(restarts + b"\0\xff\xda" * 1000, LIMITS, 640)[1] == (200, 150)
 
 
@@ -150,7 +150,7 @@ def test_a_phones_moving_photo_is_no_jpeg_of_endless_scans() -> None:
 def test_a_png_of_endless_chunks_is_refused_before_pillow_unpacks_them(kind: bytes, where: str) -> None:
     packed = b"\0\0" + zlib.compress(bytes(1 << 20), 9)  # text without a name is counted by nobody
 
-    assert refusal(png(**{where: [hostile.chunk(kind, packed)] * 1000})) == "unreadable_photo"
+    assert refusal(png(**{where: [files.chunk(kind, packed)] * 1000})) == "unreadable_photo"
 
 
 def test_what_follows_a_png_counts_for_nothing() -> None:
@@ -158,24 +158,24 @@ def test_what_follows_a_png_counts_for_nothing() -> None:
 
 
 def test_a_png_of_endless_pieces_is_refused() -> None:
-    assert refusal(png(before=[hostile.chunk(b"IDAT")] * 100_001)) == "unreadable_photo"
+    assert refusal(png(before=[files.chunk(b"IDAT")] * 100_001)) == "unreadable_photo"
 
 
-HUGE_EXIF = hostile.tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, 500_000, 100)], 4_000_100)
+HUGE_EXIF = files.tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, 500_000, 100)], 4_000_100)
 
 
 def in_jpeg(exif: bytes) -> bytes:
     parts = [b"Exif\0\0" + exif[at : at + 65_000] for at in range(0, len(exif), 65_000)]
-    return spoilt_jpeg(b"".join(hostile.segment(0xE1, part) for part in parts))
+    return spoilt_jpeg(b"".join(files.segment(0xE1, part) for part in parts))
 
 
 def in_webp(exif: bytes) -> bytes:
-    return hostile.encoded(Image.new("RGB", (200, 150)), "WEBP", exif=exif)
+    return files.encoded(Image.new("RGB", (200, 150)), "WEBP", exif=exif)
 
 
 @pytest.mark.parametrize(
     "data",
-    [in_jpeg(HUGE_EXIF), png(before=[hostile.chunk(b"eXIf", HUGE_EXIF)]), in_webp(HUGE_EXIF)],
+    [in_jpeg(HUGE_EXIF), png(before=[files.chunk(b"eXIf", HUGE_EXIF)]), in_webp(HUGE_EXIF)],
     ids=["JPEG", "PNG", "WEBP"],
 )
 def test_exif_of_megabytes_is_refused(data: bytes) -> None:
@@ -184,17 +184,17 @@ def test_exif_of_megabytes_is_refused(data: bytes) -> None:
 
 def test_turning_a_photo_does_not_write_its_exif_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Exif, "tobytes", lambda *_: pytest.fail("it is thrown away"))
-    exif = hostile.tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, 7000, 100)], 60_000)
+    exif = files.tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, 7000, 100)], 60_000)
 
-    for data in (in_jpeg(exif), png(before=[hostile.chunk(b"eXIf", exif)])):
+    for data in (in_jpeg(exif), png(before=[files.chunk(b"eXIf", exif)])):
         size = decode(data, LIMITS, 640)[1]
         assert size in ((150, 200), (100, 100))
 
 
 def test_exif_of_an_avif_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow writes it anew where its orientation is not that of the AVIF's own boxes, which counts."""
-    exif = hostile.tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, 7000, 100)], 60_000)
-    data = hostile.encoded(hostile._photo(), "AVIF", exif=exif)
+    exif = files.tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, 7000, 100)], 60_000)
+    data = files.encoded(files._photo(), "AVIF", exif=exif)
     assert len(Image.open(io.BytesIO(data)).info["exif"]) > 50_000
     written: list[int] = []
     whole = Image.Exif.tobytes
@@ -208,16 +208,16 @@ def test_exif_of_an_avif_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
 def test_parts_that_overlap_are_not_read_again_and_again(kind: str) -> None:
     """libheif copies up to 32 of them for each item, and pillow-heif each copy: gigabytes, of a file of 24 MB."""
-    exif = hostile.tiff([(0x0112, 3, 1, 1 << 16), (0x010E, 2, 9000, 100)], 10_000)
-    data = hostile.encoded(hostile._photo(), kind, exif=exif)
+    exif = files.tiff([(0x0112, 3, 1, 1 << 16), (0x010E, 2, 9000, 100)], 10_000)
+    data = files.encoded(files._photo(), kind, exif=exif)
 
-    assert decode(hostile.overlapping(data, 1), LIMITS)[0].mode == "RGB"
-    assert refusal(hostile.overlapping(data, 30)) == "unreadable_photo"
+    assert decode(files.overlapping(data, 1), LIMITS)[0].mode == "RGB"
+    assert refusal(files.overlapping(data, 30)) == "unreadable_photo"
 
 
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
 def test_a_crop_does_not_hide_a_huge_picture(kind: str) -> None:
-    data = hostile.encoded(hostile._photo(), kind)
+    data = files.encoded(files._photo(), kind)
     at = data.index(b"ispe") + 8
     lied = data[:at] + struct.pack(">II", 30_000, 30_000) + data[at + 8 :]
 
@@ -227,18 +227,18 @@ def test_a_crop_does_not_hide_a_huge_picture(kind: str) -> None:
 @pytest.mark.parametrize("share", [0.7, 0.99])
 def test_a_truncated_heif_of_tiles_is_unreadable(share: float) -> None:
     """As phones write them; libheif leaves missing tiles blank."""
-    data = hostile.encoded(hostile._noise(), "HEIF", tile_size=64)
+    data = files.encoded(files._noise(), "HEIF", tile_size=64)
 
     assert refusal(data[: int(len(data) * share)]) == "unreadable_photo"
 
 
 def test_deep_and_packed_pictures_are_made_small_before_they_are_converted() -> None:
     ramp = np.linspace(0, 65_535, 2000, dtype=np.uint16)
-    grey, _ = decode(hostile.encoded(Image.fromarray(np.tile(ramp, (1000, 1))), "PNG"), LIMITS, 640)
+    grey, _ = decode(files.encoded(Image.fromarray(np.tile(ramp, (1000, 1))), "PNG"), LIMITS, 640)
     palette = Image.new("P", (2000, 1000), 1)
     palette.putpalette([0, 0, 0, 255, 0, 0])
-    red, _ = decode(hostile.encoded(palette, "PNG"), LIMITS, 640)
-    bits, _ = decode(hostile.encoded(Image.new("1", (2000, 1000), 1), "PNG"), LIMITS, 640)
+    red, _ = decode(files.encoded(palette, "PNG"), LIMITS, 640)
+    bits, _ = decode(files.encoded(Image.new("1", (2000, 1000), 1), "PNG"), LIMITS, 640)
 
     assert {grey.size, red.size, bits.size} == {(640, 320)}
     assert abs(grey.getpixel((320, 160))[0] - 128) <= 2
@@ -251,7 +251,7 @@ def test_what_is_transparent_in_large_pictures_of_few_colours_is_white(mode: str
     image = Image.new("1", (2000, 1000), 0) if mode == "1" else Image.new("P", (2000, 1000), 0)
     if mode == "P":
         image.putpalette([0, 0, 0, 255, 0, 0])
-    small, _ = decode(hostile.encoded(image, "PNG", transparency=0), LIMITS, 640)
+    small, _ = decode(files.encoded(image, "PNG", transparency=0), LIMITS, 640)
 
     assert small.getcolors() == [(640 * 320, (255, 255, 255))]
 
@@ -261,7 +261,7 @@ def test_a_look_at_a_damaged_png_does_not_decode_it() -> None:
     broken = data.replace(PIXELS, PIXELS[:40])
 
     assert is_plain(broken)
-    assert not is_plain(png(after=[hostile.chunk(b"eXIf", hostile.tiff([(0x0112, 3, 1, 6 << 16)]))]))
+    assert not is_plain(png(after=[files.chunk(b"eXIf", files.tiff([(0x0112, 3, 1, 6 << 16)]))]))
     assert not is_plain(b"")
 
 
@@ -269,7 +269,7 @@ def test_a_look_at_a_damaged_png_does_not_decode_it() -> None:
 def test_a_photo_as_thin_as_a_thread_has_no_face(pack: object) -> None:
     from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 
-    data = hostile.encoded(Image.new("L", (200_000, 80)), "PNG")
+    data = files.encoded(Image.new("L", (200_000, 80)), "PNG")
     picture, size = decode(data, LIMITS, 1280)
 
     assert picture.size == (1280, 1)

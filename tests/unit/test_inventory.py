@@ -14,7 +14,7 @@ from selfiegate.backfill.listing import Entry, Fault
 from selfiegate.backfill.sources import entries
 from selfiegate.errors import BackendMisconfigured, WrongInput
 from selfiegate.settings import Settings
-from tests.inventories import COLUMNS, NAME, Row, csv_file, manifest, parquet_file, write
+from tests.aws.inventories import COLUMNS, NAME, Row, csv_file, manifest, parquet_file, write
 
 ETAG = "b1946ac92492d2347c6235b4d2611184"
 MODIFIED = 1_767_323_045_000_000

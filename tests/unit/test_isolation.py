@@ -20,18 +20,18 @@ from selfiegate.decoding import decode, process_pool
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import Decoders
 from selfiegate.errors import BackendUnavailable, PhotoRejected
-from tests import hostile
-from tests.faulty import slow_photo
+from tests.hostile import files
+from tests.hostile.faulty_decoder import slow_photo
 
 LIMITS = Limits(jpeg_here=0)
 ROOT = Path(__file__).parents[2]
-PHOTO = hostile.encoded(Image.effect_noise((200, 150), 90).convert("RGB"), "PNG")
+PHOTO = files.encoded(Image.effect_noise((200, 150), 90).convert("RGB"), "PNG")
 
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
     """Processes whose decoder has all faults."""
-    made = Decoders("tests.faulty:decode")
+    made = Decoders("tests.hostile.faulty_decoder:decode")
     yield made
     made.close()
 
@@ -70,7 +70,7 @@ def wait_until_gone(pids: set[int]) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "HEIF"])
 @pytest.mark.parametrize("max_side", [None, 100])
 def test_a_photo_decoded_apart_is_the_same(kind: str, max_side: int | None) -> None:
-    data = hostile.encoded(hostile._photo(), kind, exif=hostile.tiff([(0x0112, 3, 1, 6 << 16)]))
+    data = files.encoded(files._photo(), kind, exif=files.tiff([(0x0112, 3, 1, 6 << 16)]))
     apart, here = process_pool.decode(data, LIMITS, max_side), decode.decode(data, LIMITS, max_side)
 
     assert apart[1] == here[1]
@@ -81,7 +81,7 @@ def test_a_photo_decoded_apart_is_the_same(kind: str, max_side: int | None) -> N
 @pytest.mark.parametrize("limits", [LIMITS, Limits()], ids=["apart", "here"])
 def test_a_refusal_keeps_its_reason(limits: Limits) -> None:
     decoders = Decoders()
-    jpeg = hostile.encoded(hostile._photo(), "JPEG")
+    jpeg = files.encoded(files._photo(), "JPEG")
 
     assert refusal(decoders, b"GIF89a", limits) == "unsupported_format"
     assert refusal(decoders, jpeg[:900], limits) == "unreadable_photo"
@@ -129,7 +129,9 @@ def test_a_real_photo_that_takes_too_long_is_unreadable() -> None:
 
 @pytest.mark.parametrize("fault", ["raise", "exit"])
 def test_a_fault_of_ours_is_no_reason_against_a_photo(fault: str, capfd: pytest.CaptureFixture[str]) -> None:
-    decoders = Decoders("tests.faulty:decode")  # it writes to the standard error that it was started with
+    decoders = Decoders(
+        "tests.hostile.faulty_decoder:decode"
+    )  # it writes to the standard error that it was started with
     with pytest.raises(BackendUnavailable, match="ended with"):
         decoders.decode(fault.encode(), LIMITS)
 
@@ -174,7 +176,7 @@ def test_a_signal_to_the_whole_group_leaves_decoders_at_work(decoders: Decoders,
     assert pids_of(decoders) == before
 
 
-@pytest.mark.parametrize("function", ["tests.nowhere:decode", "tests.faulty:nothing"])
+@pytest.mark.parametrize("function", ["tests.nowhere:decode", "tests.hostile.faulty_decoder:nothing"])
 def test_a_decoder_that_does_not_start_is_no_photos_fault(function: str) -> None:
     with pytest.raises(BackendUnavailable, match="does not start"):
         Decoders(function).decode(PHOTO, LIMITS)
@@ -208,7 +210,7 @@ from selfiegate.decoding.process_pool import Decoders
 from selfiegate.decoding.decode import Limits
 from tests.unit.test_isolation import PHOTO, LIMITS, pids_of
 
-decoders = Decoders("tests.faulty:decode")
+decoders = Decoders("tests.hostile.faulty_decoder:decode")
 decoders.decode(PHOTO, LIMITS)
 busy = threading.Thread(target=decoders.decode, args=(b"hang", LIMITS.model_copy(update={"max_seconds": 3.0})))
 if sys.argv[1] == "busy":

@@ -1,8 +1,8 @@
 """The enrolment protocol under all kinds of schedules: races, deaths, sleepers, faults, lagging searches, erasures.
 
-`tests.scheduler` advances runs one store call at a time, `tests.lagging` says what is assumed of searches. Hypothesis
-looks for a schedule that breaks a promise and prints the shortest it finds, call by call. With SELFIEGATE_CHAOS=1
-(`make chaos`) it looks for longer, elsewhere each time.
+`tests.protocol.scheduler` advances runs one store call at a time, `tests.protocol.lagging` says what is assumed of
+searches. Hypothesis looks for a schedule that breaks a promise and prints the shortest it finds, call by call. With
+SELFIEGATE_CHAOS=1 (`make chaos`) it looks for longer, elsewhere each time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.erasing import Erasing, carry_on, come_back, forget
-from tests.promises import assert_kept_for_now, assert_kept_in_the_end
-from tests.scheduled import Run
-from tests.scheduler import World
+from tests.protocol.erasing import Erasing, carry_on, come_back, forget
+from tests.protocol.promises import assert_kept_for_now, assert_kept_in_the_end
+from tests.protocol.scheduled import Run
+from tests.protocol.scheduler import World
 
 USERS, PHOTOS = ("user_a", "user_b", "user_c"), ("ann-0", "ann-1", "bob-0")
 TURNS = (

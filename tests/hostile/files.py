@@ -1,6 +1,7 @@
 """Photos that mean harm: a seeded corpus made in memory, and a process of its own that looks at it.
 
-`python -m tests.hostile` decodes every file below a bound on its memory, and says as lines of JSON what came of each.
+`python -m tests.hostile.files` decodes every file below a bound on its memory, and says as lines of JSON what came of
+each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Users who ask to be forgotten, in a `tests.scheduler.World`: erasures as runs, and what must hold after them."""
+"""Users who ask to be forgotten, in a `World`: erasures as runs, and what must hold after them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 
 from selfiegate.privacy import erasures
 from selfiegate.runtime import Runtime
-from tests.flowlike import tried
-from tests.scheduled import Run
-from tests.scheduler import World
+from tests.protocol.flowlike import tried
+from tests.protocol.scheduled import Run
+from tests.protocol.scheduler import World
 
 
 class Erasing(Run):

@@ -1,4 +1,4 @@
-"""What the stores do not know of a `tests.scheduler.World`: who wrote too late, what came and went, who was forgotten.
+"""What the stores do not know of a `World`: who wrote too late, what came and went, who was forgotten.
 
 A run that writes to a store without a ledger though its claim is lost leaves what only an audit finds; the world is
 `disturbed` then. Where its row went because its user was forgotten, less is excused. Within its lease it may write:
@@ -20,8 +20,8 @@ from selfiegate.errors import ClaimLost, SelfiegateError, UserForgotten
 from selfiegate.model import Claim, Verdict
 
 if TYPE_CHECKING:
-    from tests.scheduled import Run
-    from tests.scheduler import World
+    from tests.protocol.scheduled import Run
+    from tests.protocol.scheduler import World
 
 _ADDS = ("gallery.add", "faces.enrol", "thumbnails.put", "profiles.put")
 _REMOVES = ("gallery.remove", "faces.remove", "faces.discard", "thumbnails.remove")

@@ -1,7 +1,7 @@
 """Rounds of users racing for faces in processes of their own, which are killed, stopped, and given stores that fail.
 
 No process imports Prefect: each is forked from a server that has imported the rest. What the stores hold after a round
-is judged by `tests.chaos_check`, which shares no code with the product.
+is judged by `tests.chaos.check`, which shares no code with the product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tests.chaos_worker import STRUCK, Fate, Photo, Strike, Where, mend, shared_session, work
+from tests.chaos.worker import STRUCK, Fate, Photo, Strike, Where, mend, shared_session, work
 
 BOTH: tuple[Fate, ...] = ("kill before", "kill after", "no answer", "reply lost", "stop")
 FILES: tuple[Fate, ...] = (*BOTH, "busy", "disk full")
@@ -27,7 +27,7 @@ CALLS = 28
 """Calls to stores of a run that is accepted, and some more."""
 PATIENCE_S = 120.0
 context = mp.get_context("forkserver")
-context.set_forkserver_preload(["tests.chaos_warm", "pytest"])  # a child imports its parent's main
+context.set_forkserver_preload(["tests.chaos.warm", "pytest"])  # a child imports its parent's main
 
 
 @dataclass

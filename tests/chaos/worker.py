@@ -1,4 +1,4 @@
-"""What a worker of `tests.chaos` does: photos to verdicts, until one of its calls meets its fate."""
+"""What a worker of `tests.chaos.rounds` does: photos to verdicts, until one of its calls meets its fate."""
 
 from __future__ import annotations
 

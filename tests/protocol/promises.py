@@ -1,4 +1,4 @@
-"""What must hold of a `tests.scheduler.World`: at every moment, and when all is done."""
+"""What must hold of a `tests.protocol.scheduler.World`: at every moment, and when all is done."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import defaultdict
 from selfiegate import audit, thumbnails
 from selfiegate.audit import Kind, Orphan
 from selfiegate.model import Claim, Profile, ReasonCode
-from tests.erasing import assert_forgotten, carry_on_all
-from tests.scheduler import World
+from tests.protocol.erasing import assert_forgotten, carry_on_all
+from tests.protocol.scheduler import World
 
 
 def assert_kept_for_now(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What `tests.scheduler` advances: a run, which waits for its turn before each call to a store."""
+"""What `tests.protocol.scheduler` advances: a run, which waits for its turn before each call to a store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime
-from tests.flowlike import as_the_flow, brief, tried
+from tests.protocol.flowlike import as_the_flow, brief, tried
 
 if TYPE_CHECKING:
-    from tests.scheduler import World
+    from tests.protocol.scheduler import World
 
 
 class Killed(BaseException):

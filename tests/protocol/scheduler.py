@@ -24,10 +24,10 @@ from selfiegate.settings import Settings
 from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 from selfiegate.stores.memory_records import memory_records
 from selfiegate.thumbnails import ThumbnailSettings
-from tests.lagging import LaggingFaces
+from tests.protocol.lagging import LaggingFaces
+from tests.protocol.scheduled import PhotoRun, Run
+from tests.protocol.watching import Watch
 from tests.runtimes import THRESHOLDS
-from tests.scheduled import PhotoRun, Run
-from tests.watching import Watch
 
 SETTINGS = Settings(lease_s=60, thumbnails=ThumbnailSettings(sizes=((16, 16),)))
 

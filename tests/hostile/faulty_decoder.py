@@ -11,7 +11,7 @@ from PIL import Image
 
 from selfiegate.decoding import decode as real
 from selfiegate.decoding.decode import Limits
-from tests import hostile
+from tests.hostile import files
 
 _C = ctypes.PyDLL(None)  # as C does: Python's lock is kept, and no signal's handler runs
 
@@ -71,6 +71,6 @@ def decode(data: bytes, limits: Limits, max_side: int | None) -> tuple[Image.Ima
 
 def slow_photo() -> bytes:
     """A real file that takes seconds: of as many pixels and nearly as many scans as are let through."""
-    large = hostile.encoded(Image.new("RGB", (7000, 7000)), "JPEG", progressive=True)
+    large = files.encoded(Image.new("RGB", (7000, 7000)), "JPEG", progressive=True)
     scan = large[large.rindex(b"\xff\xda") : -2]
     return large[:-2] + scan * 80 + large[-2:]
