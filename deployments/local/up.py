@@ -26,7 +26,7 @@ from selfiegate.aws.clients import client, translated
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REGION = "eu-west-1"
 STACK = "selfiegate"
 

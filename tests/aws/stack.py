@@ -22,7 +22,7 @@ from selfiegate.settings import Settings, load_settings
 
 REGION = "eu-west-1"
 SENDER = "gate@riders.example"
-TEMPLATE = Path(__file__).parents[1] / "deployments" / "aws" / "template.yaml"
+TEMPLATE = Path(__file__).parents[2] / "deployments" / "aws" / "template.yaml"
 
 
 class _Loader(yaml.SafeLoader):

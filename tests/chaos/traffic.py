@@ -22,7 +22,7 @@ from selfiegate.settings import load_settings
 from selfiegate.stores.s3 import S3Photos
 from tests.runtimes import assert_consistent
 
-LFW = Path(__file__).parents[2] / "shared" / "photos" / "lfw"
+LFW = Path(__file__).parents[3] / "shared" / "photos" / "lfw"
 
 
 class Traffic:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from selfiegate import audit, sqlite_database
 from selfiegate.audit import Kind
-from selfiegate.aws.clients import clients
+from selfiegate.aws import clients
 from selfiegate.enrolment.leases import leased
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish

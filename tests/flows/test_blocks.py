@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect_aws import AwsCredentials
 
-from selfiegate.aws.clients import clients as aws_clients
+from selfiegate.aws import clients as aws_clients
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.policy import reason
