@@ -11,15 +11,15 @@ where a row, or an erasure of its user, accounts for it.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Sequence, Set
 from enum import StrEnum
 
 from pydantic import Field
 
 from selfiegate import thumbnails as thumbs
+from selfiegate.clock import now_us, seconds_until
+from selfiegate.enrolment.protocol import judge_photo
 from selfiegate.model import Claim, EnrolledFace, PhotoRef, Profile, ReasonCode, Value
-from selfiegate.policy import judge
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
 
@@ -53,13 +53,13 @@ def unfinished(rt: Runtime, limit: int) -> list[Claim]:
 
     Each attempt doubles how long a row is left alone, up to a day: a photo may be what kills its runs.
     """
-    now, lease_s = time.time(), rt.settings.lease_s
+    lease_s = rt.settings.lease_s
 
     def is_due(row: Claim) -> bool:
         back_off_s = lease_s * 2.0 ** min(row.attempt - 2, 30) if row.attempt > 1 else 0.0
-        return row.lease_until / 1e6 + min(back_off_s, _LONGEST_BACK_OFF_S) < now
+        return seconds_until(row.lease_until) + min(back_off_s, _LONGEST_BACK_OFF_S) < 0
 
-    rows = filter(is_due, rt.ledger.unfinished(before=int(now * 1e6)))
+    rows = filter(is_due, rt.ledger.unfinished(before=now_us()))
     return sorted(rows, key=lambda row: (row.attempt, *row.seniority))[:limit]
 
 
@@ -92,6 +92,11 @@ def orphans(rt: Runtime) -> list[Orphan]:
     ]
 
 
+def count_faces(rt: Runtime) -> int:
+    """Return how many faces are enrolled."""
+    return rt.faces.stats().faces
+
+
 def remove(rt: Runtime, orphan: Orphan) -> bool:
     """Remove a face or thumbnails that nothing explains, having looked once more; False for anything else."""
     if orphan.kind is Kind.FACE and orphan.face:
@@ -116,7 +121,7 @@ def reopen(rt: Runtime, orphan: Orphan) -> Claim | None:
     row = _row(rt, orphan)
     if row is None or (row.verdict and row.status != "accepted"):
         return None
-    judgement = judge(rt.faces.detect(row.photo), rt.settings.rules)
+    judgement = judge_photo(rt, row.photo)
     if judgement.face is None or judgement.reasons:
         return None
     return row if row.verdict is None or rt.ledger.reopen(row) else None

@@ -177,6 +177,11 @@ class Verdict(Value):
     model: str
     policy: str = Field(description="Digest of the rules, equal for equal rules")
 
+    @property
+    def outcome(self) -> str:
+        """The status as Prefect names states: Accepted, Rejected, NeedsReview."""
+        return self.status.title().replace("_", "")
+
 
 class Contest(Value):
     """An older claim's objection to a younger one on the same face."""

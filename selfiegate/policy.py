@@ -128,7 +128,7 @@ def _table(rules: Rules) -> list[_Rule]:
 def judge(detection: Detection, rules: Rules) -> Judgement:
     """Apply the rules to the main face; with none or several nobody can tell whose face to judge."""
     if detection.unusable is not None:
-        return Judgement((), (reason(detection.unusable),))
+        return unusable(detection.unusable)
     faces = without_bystanders(detection.faces, rules)
     counted = Check(name="faces", value=len(faces), limit="= 1", passed=len(faces) == 1)
     if len(faces) != 1:
@@ -138,6 +138,11 @@ def judge(detection: Detection, rules: Rules) -> Judgement:
     table = [(rule.code, rule.check(face, rules.unknown)) for rule in _table(rules)]
     failed = dict.fromkeys(code for code, check in table if not check.passed)
     return Judgement((counted, *(check for _, check in table)), tuple(map(reason, failed)), face)
+
+
+def unusable(code: ReasonCode) -> Judgement:
+    """Judge a photo that could not be looked at, or that is gone."""
+    return Judgement((), (reason(code),))
 
 
 def without_bystanders(faces: Sequence[Face], rules: Rules) -> list[Face]:

@@ -82,10 +82,10 @@ class Ledger(Protocol):
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
 
-    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
         """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours.
 
-        Without `tell` nobody is ever told of a refusal.
+        Without `notify` nobody is ever told of a refusal.
         """
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:

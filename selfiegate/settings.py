@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     rejected_days: float = Field(30.0, gt=0, description="After which rejected photos leave the ledger")
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
+    audit_pause_s: float = Field(
+        5.0, ge=0, description="Between the audit's two looks before a repair; DynamoDB's index lags behind by less"
+    )
+    erasure_patience_s: float = Field(
+        300.0, ge=0, description="After which an unfinished erasure is presumed dead; it takes a lease and two sweeps"
+    )
     lease_s: float = Field(
         60.0,
         gt=0,

@@ -15,52 +15,23 @@ from prefect.states import Crashed, Scheduled
 from pydantic import ValidationError
 
 from selfiegate import audit
-from selfiegate.audit import Orphan
+from selfiegate.clock import seconds_until
 from selfiegate.ingestion.photo_requests import Arrival
-from selfiegate.model import Claim
 from selfiegate.runtime import runtime
 from tasks.artifacts import attached
-from tasks.steps import in_thread, step
+from tasks.steps import in_thread, task_of
 
 _SILENT_S = 900.0
 """A run that holds no claim may be waiting for another's: all attempts at a step take less."""
 _AT_ONCE = 200
 
 
-@step("find unfinished photos")
-def find_unfinished(limit: int) -> list[Claim]:
-    """Return the rows whose runs are dead and have work left."""
-    return audit.unfinished(runtime(), limit)
-
-
-@step("hold the stores against each other")
-def find_orphans() -> list[Orphan]:
-    """Return what lacks its counterpart in gallery, thumbnails and profiles."""
-    return audit.orphans(runtime())
-
-
-@step("remove {orphan.kind} {orphan.name}")
-def remove_orphan(orphan: Orphan) -> bool:
-    """Remove a face or thumbnails that nothing explains."""
-    return audit.remove(runtime(), orphan)
-
-
-@step("reopen {orphan.name}")
-def reopen_photo(orphan: Orphan) -> Claim | None:
-    """Let a photo whose face is gone be run again."""
-    return audit.reopen(runtime(), orphan)
-
-
-@step("drop the profile of {orphan.name}")
-def drop_profile(orphan: Orphan) -> bool:
-    """Remove a profile whose photo was run again and refused."""
-    return audit.drop(runtime(), orphan)
-
-
-@step("count faces")
-def count_faces() -> int:
-    """Return how many faces are enrolled."""
-    return runtime().faces.stats().faces
+find_unfinished = task_of(audit.unfinished, "find unfinished photos")
+find_orphans = task_of(audit.orphans, "hold the stores against each other")
+count_faces = task_of(audit.count_faces, "count faces")
+remove_orphan = task_of(audit.remove, "remove {orphan.kind} {orphan.name}")
+reopen_photo = task_of(audit.reopen, "reopen {orphan.name}")
+drop_profile = task_of(audit.drop, "drop the profile of {orphan.name}")
 
 
 async def close_dead_runs() -> int:
@@ -105,11 +76,11 @@ def _end_of(run: FlowRun) -> State[None] | None:
         about = Arrival.model_validate(run.parameters)
     except ValidationError:
         return Crashed(message="It cannot have begun: its parameters name no photo.")
-    row, now = runtime().ledger.get(about.photo, about.user_id), time.time()
+    row = runtime().ledger.get(about.photo, about.user_id)
     if row is not None and row.owner == str(run.id):
-        is_dead = row.lease_until / 1e6 + runtime().settings.lease_s < now
+        is_dead = seconds_until(row.lease_until) + runtime().settings.lease_s < 0
     else:
-        is_dead = run.state is None or run.state.timestamp.timestamp() + _SILENT_S < now
+        is_dead = run.state is None or run.state.timestamp.timestamp() + _SILENT_S < time.time()
     if not is_dead:
         return None
     if row is None and run.deployment_id is not None:

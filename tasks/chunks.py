@@ -74,7 +74,7 @@ class Way(NamedTuple):
 
     owner: str
     workers: int
-    tell: bool
+    notify: bool
     dry_run: bool
 
 
@@ -104,7 +104,7 @@ def _take(photos: Sequence[Entry], number: int, way: Way) -> Done:
     if way.dry_run:
         return Done(preview(rt, photos, eyes), [], {})
     chunk, turns = (
-        Chunk(rt, way.owner, eyes, hands, tell=way.tell, local=_is_local(rt, photos)),
+        Chunk(rt, way.owner, eyes, hands, notify=way.notify, local=_is_local(rt, photos)),
         _turns.get(way.owner),
     )
     return Done(*chunk.run(photos, turns.turn(number) if turns else nullcontext()), chunk.seconds)

@@ -9,40 +9,15 @@ from prefect.artifacts import acreate_markdown_artifact
 from selfiegate import report
 from selfiegate.privacy import erasures
 from selfiegate.records import Erasure
-from selfiegate.runtime import runtime
 from tasks import run_history
 from tasks.artifacts import attached
-from tasks.steps import step
+from tasks.steps import step, task_of
 
-
-@step("take no more photos of {user_id}")
-def order_erasure(user_id: str, run: str, photos: bool, carry_on: int | None) -> Erasure:
-    """Let the user be forgotten as of now, or carry on what was interrupted."""
-    return erasures.order(runtime(), user_id, run, photos, carry_on)
-
-
-@step("erase {erasure.user_id}", timeout_s=None)
-def erase(erasure: Erasure) -> Erasure:
-    """Remove all that is held of the user."""
-    return erasures.sweep(runtime(), erasure)
-
-
-@step("write the receipt of {erasure.user_id}")
-def write_receipt(erasure: Erasure, runs: list[str]) -> Erasure:
-    """Keep counts and times, no names of faces or photos."""
-    return erasures.finish(runtime(), erasure, [("run", run) for run in runs])
-
-
-@step("find interrupted erasures")
-def find_erasures() -> list[Erasure]:
-    """Return those whose runs are dead."""
-    return erasures.interrupted(runtime())
-
-
-@step("expire rejected photos")
-def expire_rejected() -> int:
-    """Remove the rows of photos that were rejected long ago."""
-    return erasures.expire(runtime())
+order_erasure = task_of(erasures.request_erasure, "take no more photos of {user_id}")
+erase = task_of(erasures.sweep, "erase {ours.user_id}", timeout_s=None)
+write_receipt = task_of(erasures.write_receipt, "write the receipt of {ours.user_id}")
+find_erasures = task_of(erasures.interrupted, "find interrupted erasures")
+expire_rejected = task_of(erasures.expire, "expire rejected photos")
 
 
 @step("remove the runs of {user_id}", timeout_s=None)

@@ -1,20 +1,12 @@
-"""Steps that make pictures."""
+"""Steps that read events."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from selfiegate.enrolment import protocol
 from selfiegate.ingestion.photo_requests import Arrival, arrivals
-from selfiegate.model import Claim, Face
 from selfiegate.runtime import runtime
 from tasks.steps import step
-
-
-@step("make thumbnail of {claim.photo.name}")
-def make_thumbnail(claim: Claim, face: Face) -> dict[str, str]:
-    """Store the thumbnails and return size to where each lies."""
-    return protocol.make_thumbnails(runtime(), claim, face)
 
 
 @step("find the photos of an event")

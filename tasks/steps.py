@@ -1,19 +1,23 @@
-"""Makes a blocking function of the product a Prefect task: retried, timed out, off the event loop."""
+"""Makes a blocking function of the product a Prefect task: retried, timed out, off the event loop.
+
+`task_of` makes one of a step (see `selfiegate.steps`), and `as_task` takes steps by their tasks.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 
 from selfiegate.errors import BackendUnavailable
-from selfiegate.runtime import open_with
+from selfiegate.runtime import Runtime, open_with, runtime
 from selfiegate.settings import load_settings
 from tasks.blocks import open_with_blocks
 
@@ -58,6 +62,32 @@ def step(
         )(off_the_loop)
 
     return decorate
+
+
+_tasks: dict[Callable[..., Any], Task[..., Coroutine[Any, Any, Any]]] = {}
+
+
+def task_of(
+    taken: Callable[Concatenate[Runtime, P], R], name: str, timeout_s: float | None = _retries.step_timeout_s
+) -> Task[P, Coroutine[Any, Any, R]]:
+    """Make a task of a step: it takes all that the step takes but the runtime, which is this process's own."""
+
+    @functools.wraps(taken)
+    def with_runtime(*args: P.args, **kwargs: P.kwargs) -> R:
+        return taken(runtime(), *args, **kwargs)
+
+    signature = inspect.signature(taken)
+    with_runtime.__signature__ = signature.replace(  # type: ignore[attr-defined]  # Prefect names a task's inputs by it
+        parameters=list(signature.parameters.values())[1:]
+    )
+    made = step(name, timeout_s)(with_runtime)
+    _tasks[taken] = made
+    return made
+
+
+async def as_task(taken: Callable[Concatenate[Runtime, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Take a step by its task; a step without one is a fault of ours and raises `KeyError`."""
+    return cast(R, await _tasks[taken](*args, **kwargs))
 
 
 async def in_thread(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -19,8 +19,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.backfill.photo_work import Photo, one_of_each_user, outcome, undecided
-from selfiegate.enrolment import profiles, protocol
-from selfiegate.enrolment.leases import leased
+from selfiegate.enrolment import profiles, protocol, verdicts
+from selfiegate.enrolment.leases import Lease, leased
 from selfiegate.enrolment.protocol import lost
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import (
@@ -32,8 +32,8 @@ from selfiegate.errors import (
     SelfiegateError,
     UserForgotten,
 )
-from selfiegate.model import Detection, ReasonCode
-from selfiegate.policy import judge
+from selfiegate.model import ReasonCode
+from selfiegate.policy import unusable
 from selfiegate.runtime import Runtime
 
 
@@ -41,15 +41,15 @@ class Chunk:
     """Takes photos to their verdicts; one instance for one call of `run`."""
 
     def __init__(
-        self, rt: Runtime, owner: str, eyes: Executor, hands: Executor, *, tell: bool = False, local: bool = False
+        self, rt: Runtime, owner: str, eyes: Executor, hands: Executor, *, notify: bool = False, local: bool = False
     ) -> None:
         """`eyes` look at photos side by side, `hands` read and write: these must not queue behind the next chunks.
 
         Where records, faces and photos are `local`, these are read and written in the calling thread: more threads
-        would only take turns with Python's lock, and cost the eyes 3 % of their speed. Without `tell` nobody is ever
+        would only take turns with Python's lock, and cost the eyes 3 % of their speed. Without `notify` nobody is ever
         told of a refusal.
         """
-        self._rt, self._owner, self._eyes, self._hands, self._tell = rt, owner, eyes, hands, tell
+        self._rt, self._owner, self._eyes, self._hands, self._notify_users = rt, owner, eyes, hands, notify
         self._calls = None if local else hands
         self.seconds: dict[str, float] = {}
         """Step to the time that it took; looking is done side by side with other chunks' steps."""
@@ -66,26 +66,34 @@ class Chunk:
         self._side_by_side("read", self._pin, work, self._calls)
         with self._timed("claim"):
             self._together(self._claim, work)
-        with leased(self._rt, lambda: undecided(work)):
-            self._wait_for_others(work)
-            for one in work:
-                if one.open and one.ours.attempt > 1:
-                    self._guarded(self._take_over, one)
-            mine = [one for one in work if one.open]
-            self._side_by_side("look", self._look, mine, self._eyes)
-            with turn or nullcontext():
-                for batch in one_of_each_user(mine):
-                    self._settle(batch)
-            if self._tell:
-                told = [one for one in work if one.ended and one.ended.status in ("rejected", "needs_review")]
-                self._side_by_side("notify", self._notify, told, self._hands)
+        with leased(self._rt, undecided(work)) as lease:
+            try:
+                self._reach_verdicts(work, turn, lease)
+            finally:
+                lease.claims = undecided(work)
         again_later = [(one.entry, one.again) for one in work if one.again]
         unavailable = [error for _, error in again_later if type(error) is BackendUnavailable]
         if work and len(unavailable) == len(work):
             raise unavailable[0]
         return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in again_later]
 
-    def _settle(self, work: Sequence[Photo]) -> None:
+    def _reach_verdicts(self, work: Sequence[Photo], turn: AbstractContextManager[object] | None, lease: Lease) -> None:
+        self._wait_for_others(work)
+        lease.claims = undecided(work)
+        for one in work:
+            if one.open and one.ours.attempt > 1:
+                self._guarded(self._take_over, one)
+        mine = [one for one in work if one.open]
+        self._side_by_side("look", self._look, mine, self._eyes)
+        with turn or nullcontext():
+            for batch in one_of_each_user(mine):
+                self._decide(batch)
+                lease.claims = undecided(work)
+        if self._notify_users:
+            told = [one for one in work if one.ended and one.ended.status in ("rejected", "needs_review")]
+            self._side_by_side("notify", self._notify, told, self._hands)
+
+    def _decide(self, work: Sequence[Photo]) -> None:
         with self._timed("search again"):
             for one in work:
                 if one.open and one.judgement.face and one.profile != self._revision(one):
@@ -146,24 +154,23 @@ class Chunk:
     def _take_over(self, one: Photo) -> None:
         """Take back what a run that died left half done; where its profile is saved, that is all but the verdict."""
         if profiles.saved_profile(self._rt, one.ours):
-            one.claim = finish(self._rt, one.ours, self._tell)
+            one.claim = finish(self._rt, one.ours, self._notify_users)
             one.ended = outcome(one, one.ours.status)
         else:
             protocol.withdraw(self._rt, one.ours)
             one.claim = protocol.still_ours(self._rt, one.ours)
 
     def _look(self, one: Photo) -> None:
-        rules = self._rt.settings.rules
-        one.judgement = judge(self._rt.faces.detect(one.ours.photo), rules)
+        one.judgement = protocol.judge_photo(self._rt, one.ours.photo)
         if one.judgement.face and not one.judgement.reasons:
             self._search(one)
 
     def _search(self, one: Photo) -> None:
         one.profile = self._revision(one)
         try:
-            one.finding = protocol.search_gallery(self._rt, one.ours)
+            one.searched = protocol.search_gallery(self._rt, one.ours)
         except PhotoRejected as gone:
-            one.judgement = judge(Detection(unusable=ReasonCode(gone.code)), self._rt.settings.rules)
+            one.judgement = unusable(ReasonCode(gone.code))
 
     def _revision(self, one: Photo) -> int | None:
         profile = self._rt.profiles.get(one.entry.user_id)
@@ -184,7 +191,7 @@ class Chunk:
         def contend(one: Photo) -> None:
             end = protocol.contend(self._rt, one.ours, one.matches)
             if end.lost_to:
-                one.finding = lost(end.lost_to)
+                one.searched = lost(end.lost_to)
             elif not end.won:
                 waiting.append(one)
 
@@ -193,25 +200,25 @@ class Chunk:
 
     def _confirm_alone(self, one: Photo) -> None:
         if lost_to := protocol.confirm_enrolment(self._rt, one.ours, one.face_id):
-            one.finding = lost(lost_to)
+            one.searched = lost(lost_to)
 
     def _thumbnail(self, one: Photo) -> None:
         assert one.judgement.face is not None  # noqa: S101  it won by it
         one.thumbnails = protocol.make_thumbnails(self._rt, one.ours, one.judgement.face)
 
     def _store(self, one: Photo) -> None:
-        refused = one.judgement.face is None or one.reasons
-        enrolled = None if refused else (one.face_id, one.thumbnails)
-        if enrolled and profiles.save_profile(self._rt, one.ours, *enrolled):
-            profiles.remove_older_photo(self._rt, one.ours, one.face_id)
-        one.claim = protocol.settle(
-            self._rt, one.ours, one.reasons, one.judgement.checks, one.finding, enrolled, tell=self._tell
-        )
+        checks = one.judgement.checks
+        if one.judgement.face is None or one.reasons:
+            one.claim = verdicts.refuse(self._rt, one.ours, one.reasons, checks, one.searched, self._notify_users)
+        else:
+            if profiles.save_profile(self._rt, one.ours, one.face_id, one.thumbnails):
+                profiles.remove_older_photo(self._rt, one.ours, one.face_id)
+            one.claim = verdicts.accept(self._rt, one.ours, one.face_id, one.thumbnails, checks, one.searched)
         one.ended = outcome(one, one.claim.status)
 
     def _notify(self, one: Photo) -> None:
         with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells
-            protocol.notify_user(self._rt, one.ours)
+            verdicts.notify_user(self._rt, one.ours)
 
     def _together(self, step: Callable[[Photo], None], photos: Sequence[Photo]) -> None:
         with self._rt.ledger.batch():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from selfiegate.backfill.listing import Entry
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.enrolment.protocol import Finding
+from selfiegate.enrolment.protocol import SearchResult
 from selfiegate.errors import SelfiegateError
 from selfiegate.model import Claim, Match, PhotoRef, Reason
 from selfiegate.policy import Judgement
@@ -23,7 +23,7 @@ class Photo:
     photo: PhotoRef | None = None
     claim: Claim | None = None
     judgement: Judgement = _NOT_JUDGED
-    finding: Finding = field(default_factory=Finding)
+    searched: SearchResult = field(default_factory=SearchResult)
     begun: bool = False
     """Its face may be in the gallery, whether or not the reply came."""
     face_id: str = ""
@@ -49,7 +49,7 @@ class Photo:
     @property
     def reasons(self) -> tuple[Reason, ...]:
         """All that speaks against it."""
-        return (*self.judgement.reasons, *self.finding.reasons)
+        return (*self.judgement.reasons, *self.searched.reasons)
 
 
 def undecided(work: Sequence[Photo]) -> list[Claim]:

@@ -7,10 +7,9 @@ from concurrent.futures import Executor
 
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.enrolment.protocol import Finding, search_gallery
+from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_gallery
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Claim
-from selfiegate.policy import judge
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
 
@@ -30,14 +29,14 @@ def _outcome(rt: Runtime, entry: Entry) -> Outcome:
         row = rt.ledger.get(photo, entry.user_id)
         if is_forgotten(rt.erasures, entry.user_id, entry.upload_order):
             return Outcome(**about, status="skipped", why="its user asked to be forgotten", photo=photo)
-        judgement, finding = judge(rt.faces.detect(photo), rt.settings.rules), Finding()
+        judgement, searched = judge_photo(rt, photo), SearchResult()
         if judgement.face and not judgement.reasons:
             claim = Claim(photo=photo, user_id=entry.user_id, claimed_at=0, owner="", lease_until=0)
-            finding = search_gallery(rt, claim)
+            searched = search_gallery(rt, claim)
     except BackendMisconfigured:
         raise
     except Exception as error:  # as in a chunk: one photo must not stop the others
         return Outcome(**about, status="failed", why=f"{type(error).__name__}: {error}")
-    reasons = (*judgement.reasons, *finding.reasons)
-    status = "needs_review" if finding.review else "rejected" if reasons else "accepted"
+    reasons = (*judgement.reasons, *searched.reasons)
+    status = "needs_review" if searched.review else "rejected" if reasons else "accepted"
     return Outcome(**about, status=status, reasons=reasons, before=row.status if row else "", photo=photo)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from selfiegate.errors import SelfiegateError
@@ -14,33 +14,42 @@ from selfiegate.runtime import Runtime
 _log = logging.getLogger(__name__)
 
 
+class Lease:
+    """The claims that a run holds; who decides a claim takes it out."""
+
+    def __init__(self, rt: Runtime, claims: Sequence[Claim]) -> None:
+        self.claims, self._rt = claims, rt
+
+    def renew(self, seconds: float) -> None:
+        """Let the claims end so many seconds from now; 0 gives them up."""
+        try:
+            with self._rt.ledger.batch():
+                for claim in self.claims:
+                    self._rt.ledger.renew(claim, seconds)
+        except SelfiegateError as error:  # the lease then ends by itself
+            _log.warning("leases are not renewed: %s", error)
+
+
 @contextmanager
-def leased(rt: Runtime, claims: Callable[[], Sequence[Claim]]) -> Iterator[None]:
-    """Renew the leases of `claims()` while the block runs, and give up at once what it still names in the end.
+def leased(rt: Runtime, claims: Sequence[Claim]) -> Iterator[Lease]:
+    """Renew the lease's claims while the block runs, and give up at once what it still holds in the end.
 
     A thread of its own renews, though every other one is busy.
     """
-    lease_s, turn, ended = rt.settings.lease_s, threading.Lock(), threading.Event()
-
-    def renew(lease: float) -> None:
-        try:
-            with rt.ledger.batch():
-                for claim in claims():
-                    rt.ledger.renew(claim, lease)
-        except SelfiegateError as error:  # it then ends by itself
-            _log.warning("leases are not renewed: %s", error)
+    lease, lease_s = Lease(rt, claims), rt.settings.lease_s
+    turn, ended = threading.Lock(), threading.Event()
 
     def keep() -> None:
         while not ended.wait(lease_s / 3):
             with turn:
                 if not ended.is_set():
-                    renew(lease_s)
+                    lease.renew(lease_s)
 
     threading.Thread(target=keep, name="leases", daemon=True).start()
     try:
-        yield
+        yield lease
     finally:
         ended.set()
-        if claims():
+        if lease.claims:
             with turn:  # after a renewal that is under way
-                renew(0)
+                lease.renew(0)

@@ -26,15 +26,15 @@ lease (its process slept) looks first and stops with `ClaimLost`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
-from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, StillContested
-from selfiegate.model import Check, Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value, Verdict
-from selfiegate.policy import reason
+from selfiegate.errors import PhotoInProgress, StillContested
+from selfiegate.model import Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value
+from selfiegate.policy import Judgement, judge, reason
 from selfiegate.privacy import erasures
 from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime
@@ -43,7 +43,7 @@ _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Between confirmations: an older claim is decided, and a lost face gone, after some ten milliseconds."""
 
 
-class Finding(Value):
+class SearchResult(Value):
     """What the gallery says about a probe; reasons are empty if it may be enrolled."""
 
     reasons: tuple[Reason, ...] = ()
@@ -66,7 +66,12 @@ def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_o
     return claim
 
 
-def search_gallery(rt: Runtime, claim: Claim) -> Finding:
+def judge_photo(rt: Runtime, photo: PhotoRef) -> Judgement:
+    """Find the faces of a photo and hold them against the rules; one that cannot be read is an outcome, no error."""
+    return judge(rt.faces.detect(photo), rt.settings.rules)
+
+
+def search_gallery(rt: Runtime, claim: Claim) -> SearchResult:
     """Look the photo's face up; only faces that somebody holds for good count against it here."""
     matches = rt.faces.search(claim.photo, claim.user_id)
     others = [match for match in matches if match.user_id != claim.user_id]
@@ -77,8 +82,12 @@ def search_gallery(rt: Runtime, claim: Claim) -> Finding:
     own = max((m.score for m in matches if profile and m.face_id == profile.face_id), default=None)
     stranger = profile is not None and (own is None or own < rt.faces.verify_threshold)
     review = held is not None and held.score < rt.faces.match_threshold
-    codes = [ReasonCode.FACE_ALREADY_ENROLLED] * (held is not None) + [ReasonCode.DIFFERENT_PERSON] * stranger
-    return Finding(reasons=tuple(map(reason, codes)), match=held, review=review and not stranger, own_score=own)
+    codes = []
+    if held is not None:
+        codes.append(ReasonCode.FACE_ALREADY_ENROLLED)
+    if stranger:
+        codes.append(ReasonCode.DIFFERENT_PERSON)
+    return SearchResult(reasons=tuple(map(reason, codes)), match=held, review=review and not stranger, own_score=own)
 
 
 def enrol_face(rt: Runtime, claim: Claim) -> str:
@@ -164,67 +173,9 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
         raise taken_over(claim)
 
 
-def settle(
-    rt: Runtime,
-    claim: Claim,
-    reasons: Sequence[Reason] = (),
-    checks: Sequence[Check] = (),
-    finding: Finding | None = None,
-    enrolled: tuple[str, Mapping[str, str]] | None = None,
-    tell: bool = True,
-) -> Claim:
-    """Store the verdict: accepted with face id and thumbnails, or refused with all reasons."""
-    finding = finding or Finding()
-    status = "accepted" if enrolled else "needs_review" if finding.review else "rejected"
-    face_id, thumbnails = enrolled or (None, {})
-    score = finding.match.score if finding.match else finding.own_score
-    threshold = rt.faces.match_threshold if finding.match else rt.faces.verify_threshold
-    verdict = Verdict(
-        status=status,
-        user_id=claim.user_id,
-        photo=claim.photo,
-        reasons=tuple(reasons),
-        checks=tuple(checks),
-        face_id=face_id,
-        matched_user_id=finding.match.user_id if finding.match else None,
-        score=score,
-        threshold=threshold if score is not None else None,
-        thumbnails=dict(thumbnails),
-        model=rt.faces.model,
-        policy=rt.settings.rules.digest,
-    )
-    try:
-        return rt.ledger.decide(claim, verdict, tell)
-    except ClaimLost:
-        still_ours(rt, claim)  # raises `UserForgotten` where that is why
-        raise
-
-
-def notify_user(rt: Runtime, claim: Claim) -> None:
-    """Tell the user what is wrong; a notice that fails may be tried again.
-
-    The ledger is the outbox: whoever takes the notice sends it. A notice is sent twice only where a process is
-    killed, or sleeps for longer than its lease, between sending it and writing that down.
-    """
-    if claim.verdict is None:
-        return
-    token = rt.ledger.begin_notice(claim, rt.settings.lease_s)
-    if token is None:
-        row = rt.ledger.get(claim.photo, claim.user_id)
-        if row and row.notice == "sending":
-            raise BackendUnavailable(f"another run is telling {claim.user_id} of {claim.photo.name}, or died at it")
-        return
-    try:
-        rt.notifier.notify(claim.verdict)
-    except Exception:
-        rt.ledger.end_notice(claim, token, sent=False)
-        raise
-    rt.ledger.end_notice(claim, token, sent=True)
-
-
-def lost(match: Match) -> Finding:
+def lost(match: Match) -> SearchResult:
     """Return the finding of a claim that lost its face to another user."""
-    return Finding(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match)
+    return SearchResult(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match)
 
 
 def still_ours(rt: Runtime, claim: Claim) -> Claim:

@@ -1,40 +1,129 @@
-"""One claimed photo, step after step, without Prefect: the order is `flows.process_photo`'s."""
+"""The order of a photo's steps. It stands here and nowhere else.
+
+    claim -> judge -> search -> enrol, make thumbnails -> confirm -> save profile -> remove the older photo -> accept
+                   or refuse, with all reasons -> notify the user
+
+The Prefect flow, the command without a server, a backfill's redo of one photo, and the schedule and chaos tests all
+run `process_photo` or `reach_verdict`. They differ in how a step is taken: see `selfiegate.steps`.
+"""
 
 from __future__ import annotations
 
-from selfiegate.enrolment import profiles, protocol
-from selfiegate.enrolment.protocol import lost
-from selfiegate.model import Claim
-from selfiegate.policy import judge
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from selfiegate.enrolment.leases import leased
+from selfiegate.enrolment.profiles import remove_older_photo, save_profile, saved_profile
+from selfiegate.enrolment.protocol import (
+    SearchResult,
+    claim_photo,
+    confirm_enrolment,
+    enrol_face,
+    judge_photo,
+    lost,
+    make_thumbnails,
+    search_gallery,
+    withdraw,
+)
+from selfiegate.enrolment.verdicts import accept, notify_user, refuse
+from selfiegate.errors import PhotoRejected
+from selfiegate.model import Claim, Face, PhotoRef, ReasonCode
+from selfiegate.policy import Judgement, unusable
 from selfiegate.runtime import Runtime
+from selfiegate.steps import Take, inline
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_log = logging.getLogger(__name__)
 
 
-def finish(rt: Runtime, claim: Claim, tell: bool = True) -> Claim:
-    """Take one claimed photo to its verdict, one step after the other, whatever an earlier attempt left behind.
+async def process_photo(
+    rt: Runtime, take: Take, photo: PhotoRef, user_id: str, owner: str, upload_order: str = ""
+) -> Claim:
+    """Take a photo from its upload to its verdict, and notify its user of a refusal; return the ledger's row.
 
-    Nothing is tried again: a step that fails leaves no trace, and raises.
+    A photo that has a verdict keeps it. Raises `PhotoInProgress` while another run holds the photo, and `UserForgotten`
+    where its user asked to be forgotten after it was uploaded.
     """
-    if profile := profiles.saved_profile(rt, claim):
-        profiles.remove_older_photo(rt, claim, profile.face_id)
-        return protocol.settle(rt, claim, enrolled=(profile.face_id, profile.thumbnails), tell=tell)
-    if claim.attempt > 1:
-        protocol.withdraw(rt, claim)
-    judgement = judge(rt.faces.detect(claim.photo), rt.settings.rules)
+    claim = await take(claim_photo, photo, user_id, owner, upload_order)
+    if claim.verdict is None:
+        with leased(rt, [claim]) as lease:
+            claim = await reach_verdict(take, claim)
+            lease.claims = ()
+    if claim.status != "accepted" and claim.notice not in ("sent", "off"):
+        await send_notice(take, claim)
+    return claim
+
+
+async def reach_verdict(take: Take, claim: Claim, notify: bool = True) -> Claim:
+    """Take a claimed photo to its verdict, whatever an earlier attempt left behind; return the decided row.
+
+    Without `notify` nobody is ever told of a refusal.
+    """
+    if claim.status == "accepting" and (profile := await take(saved_profile, claim)):
+        await take(remove_older_photo, claim, profile.face_id)
+        return await take(accept, claim, profile.face_id, profile.thumbnails, (), SearchResult())
+    judgement = await take(judge_photo, claim.photo)
     if judgement.face is None or judgement.reasons:
-        return protocol.settle(rt, claim, judgement.reasons, judgement.checks, tell=tell)
-    finding = protocol.search_gallery(rt, claim)
-    if finding.reasons:
-        return protocol.settle(rt, claim, finding.reasons, judgement.checks, finding, tell=tell)
+        return await reject(take, claim, judgement, SearchResult(), notify)
     try:
-        face_id = protocol.enrol_face(rt, claim)
-        thumbnails = protocol.make_thumbnails(rt, claim, judgement.face)
-        winner = protocol.confirm_enrolment(rt, claim, face_id)
-        if winner is None and profiles.save_profile(rt, claim, face_id, thumbnails):
-            profiles.remove_older_photo(rt, claim, face_id)
+        searched = await take(search_gallery, claim)
+        if searched.reasons:
+            return await reject(take, claim, judgement, searched, notify)
+        return await enrol(take, claim, judgement, judgement.face, searched, notify)
+    except PhotoRejected as gone:  # the photo vanished between two steps
+        return await reject(take, claim, unusable(ReasonCode(gone.code)), SearchResult(), notify)
+
+
+async def enrol(
+    take: Take, claim: Claim, judgement: Judgement, face: Face, searched: SearchResult, notify: bool
+) -> Claim:
+    """Enrol the face while the thumbnails are made; where a later step fails for good, leave no trace."""
+    try:
+        face_id, thumbnails = await both(take(enrol_face, claim), take(make_thumbnails, claim, face))
+        winner = await take(confirm_enrolment, claim, face_id)
+        replaced = winner is None and await take(save_profile, claim, face_id, thumbnails)
     except Exception:
-        protocol.withdraw(rt, claim)
+        await take(withdraw, claim)
         raise
     if winner:
-        protocol.withdraw(rt, claim)
-        return protocol.settle(rt, claim, lost(winner).reasons, judgement.checks, lost(winner), tell=tell)
-    return protocol.settle(rt, claim, (), judgement.checks, finding, (face_id, thumbnails), tell=tell)
+        await take(withdraw, claim)
+        return await take(refuse, claim, lost(winner).reasons, judgement.checks, lost(winner), notify)
+    if replaced:
+        await take(remove_older_photo, claim, face_id)
+    return await take(accept, claim, face_id, thumbnails, judgement.checks, searched)
+
+
+async def reject(take: Take, claim: Claim, judgement: Judgement, searched: SearchResult, notify: bool) -> Claim:
+    """Store a refusal; an earlier attempt may have left traces."""
+    if claim.attempt > 1:
+        await take(withdraw, claim)
+    return await take(refuse, claim, (*judgement.reasons, *searched.reasons), judgement.checks, searched, notify)
+
+
+async def send_notice(take: Take, claim: Claim) -> None:
+    """Notify the user; a notice that fails does not change the verdict, and `reconcile` sends it later."""
+    try:
+        await take(notify_user, claim)
+    except Exception as error:  # whatever a notifier raises
+        _log.warning("%s was not notified about %s: %s", claim.user_id, claim.photo.name, error)
+
+
+async def both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tuple[A, B]:
+    """Await two steps at once; raise only when both have ended, so that clean-up meets nothing half done."""
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    for outcome in (first, second):
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return first, second
+
+
+def finish(rt: Runtime, claim: Claim, notify: bool = True) -> Claim:
+    """Take one claimed photo to its verdict in this thread, each step once; return the decided row.
+
+    A step that fails leaves no trace, and raises.
+    """
+    return asyncio.run(reach_verdict(inline(rt, attempts=1), claim, notify))

@@ -1,6 +1,6 @@
 """The right to be forgotten: everything that is held of a user removed, whatever runs are at the user's photos.
 
-    order     write the erasure, then its time: from now on no photo that was uploaded before is claimed, and
+    request   write the erasure, then its time: from now on no photo that was uploaded before is claimed, and
               none that was uploaded after until the erasure is finished
     sweep     write down what is there, remove the rows (a run that holds one stops at its next step) and the profile,
               then faces, thumbnails and, where asked, the original photos
@@ -16,26 +16,24 @@ The erasure stays, for an old event or a nightly backfill may name the user's ph
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfiegate import thumbnails as thumbs
+from selfiegate.clock import now_us, seconds_until
 from selfiegate.errors import BackendUnavailable, ClaimLost, UserForgotten
 from selfiegate.model import Claim, PhotoRef, Profile
 from selfiegate.records import Erasure, Erasures
 from selfiegate.runtime import Runtime
 
-_BITE = 100
+SWEEP_ROWS = 100
 """Rows at a time: DynamoDB takes 400 kB an item, and keys have up to 1,024 bytes."""
-_INTERRUPTED_S = 300.0
-"""An erasure takes a lease and two sweeps."""
 
 Thing = tuple[str, str]
 """The kind and the name of something that is held."""
 
 
-def order(rt: Runtime, user_id: str, run: str, photos: bool = False, carry_on: int | None = None) -> Erasure:
+def request_erasure(rt: Runtime, user_id: str, run: str, photos: bool = False, carry_on: int | None = None) -> Erasure:
     """Let a user be forgotten as of now; what is under way is taken over.
 
     With `carry_on`, the `asked_at` of an erasure that was interrupted, only that one is carried on, as of then: the
@@ -49,33 +47,33 @@ def order(rt: Runtime, user_id: str, run: str, photos: bool = False, carry_on: i
             raise ClaimLost(f"another run carries out that {user_id} is forgotten, or has")
         if present and present.finished_at is None:
             kept = {"run": run, "photos": photos or present.photos}
-            return present.model_copy(update=kept if carry_on is not None else {**kept, "asked_at": _now()})
+            return present.model_copy(update=kept if carry_on is not None else {**kept, "asked_at": now_us()})
         before = present.removed if present else {}
-        return Erasure(user_id=user_id, asked_at=_now(), run=run, photos=photos, removed=before)
+        return Erasure(user_id=user_id, asked_at=now_us(), run=run, photos=photos, removed=before)
 
     erasure = _changed(rt.erasures, user_id, ordered)
     if erasure.quiet_at or erasure.finished_at is not None or carry_on is not None:
         return erasure
 
     def settled(present: Erasure | None) -> Erasure:
-        return _still(present, erasure).model_copy(update={"asked_at": (now := _now()), "quiet_at": now})
+        return _still(present, erasure).model_copy(update={"asked_at": (now := now_us()), "quiet_at": now})
 
     return _changed(rt.erasures, user_id, settled)  # what was claimed until the first write could be seen is older
 
 
-def sweep(rt: Runtime, ours: Erasure) -> Erasure:
+def sweep(rt: Runtime, ours: Erasure, rows_at_once: int = SWEEP_ROWS) -> Erasure:
     """Remove what there is of a user whose erasure was ordered, some rows at a time."""
     while True:
         rows, profile = rt.ledger.claims_of(ours.user_id), rt.profiles.get(ours.user_id)
         quiet_at = max((row.lease_until for row in rows if row.verdict is None), default=0)
-        erasure = _noted(rt, ours, set(_held(rt, ours.user_id, rows[:_BITE], profile, ours.photos)), quiet_at)
-        for row in rows[:_BITE]:
+        erasure = _noted(rt, ours, set(_held(rt, ours.user_id, rows[:rows_at_once], profile, ours.photos)), quiet_at)
+        for row in rows[:rows_at_once]:
             _remove_row(rt, row)
         if profile:
             rt.profiles.remove(profile)  # one that replaced it meanwhile is found by the next sweep
         _remove_all(rt, erasure)
         erasure = _counted(rt, ours)
-        if len(rows) <= _BITE:
+        if len(rows) <= rows_at_once:
             return erasure
 
 
@@ -107,7 +105,7 @@ def _remove_row(rt: Runtime, row: Claim) -> None:
         present = rt.ledger.get(row.photo, row.user_id)
 
 
-def finish(rt: Runtime, ours: Erasure, also: Iterable[Thing] = ()) -> Erasure:
+def write_receipt(rt: Runtime, ours: Erasure, also: Iterable[Thing] = ()) -> Erasure:
     """Turn a swept erasure into its receipt; `also` is what was removed elsewhere."""
 
     def finished(present: Erasure | None) -> Erasure:
@@ -115,7 +113,7 @@ def finish(rt: Runtime, ours: Erasure, also: Iterable[Thing] = ()) -> Erasure:
         if present.finished_at is not None:  # by a write of ours whose reply was lost
             return present
         removed = _sum(present.removed, Counter(kind for kind, _ in set(also)))
-        return present.model_copy(update={"removed": removed, "finished_at": _now()})
+        return present.model_copy(update={"removed": removed, "finished_at": now_us()})
 
     return _changed(rt.erasures, ours.user_id, finished)
 
@@ -170,13 +168,16 @@ def is_forgotten(erasures: Erasures, user_id: str, upload_order: str) -> bool:
 
 def interrupted(rt: Runtime) -> list[Erasure]:
     """Return the erasures whose runs are dead."""
-    now = time.time()
-    return [one for one in rt.erasures.unfinished() if max(one.asked_at, one.quiet_at) / 1e6 + _INTERRUPTED_S < now]
+    return [
+        erasure
+        for erasure in rt.erasures.unfinished()
+        if seconds_until(max(erasure.asked_at, erasure.quiet_at)) + rt.settings.erasure_patience_s < 0
+    ]
 
 
 def expire(rt: Runtime) -> int:
     """Remove the rows of photos that were refused long ago; return how many."""
-    return rt.ledger.expire(before=_now() - int(rt.settings.rejected_days * 86_400e6))
+    return rt.ledger.expire(before=now_us() - int(rt.settings.rejected_days * 86_400e6))
 
 
 def _not_yet(user_id: str, photo: PhotoRef) -> BackendUnavailable:
@@ -234,7 +235,3 @@ def _changed(erasures: Erasures, user_id: str, change: Callable[[Erasure | None]
         wanted = change(present).model_copy(update={"revision": present.revision + 1 if present else 1})
         if erasures.put(wanted, replacing=present):
             return wanted
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

@@ -17,6 +17,7 @@ from typing import Any
 
 from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
+from selfiegate.clock import in_us, now_us
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.records import as_decided
 from selfiegate.stores.dynamodb_erasures import ERASURE
@@ -39,8 +40,8 @@ class DynamoLedger:
 
     def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
         """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
-        now = _now()
-        lease = {"owner": owner, "lease_until": now + int(lease_s * 1e6)}
+        now = now_us()
+        lease = {"owner": owner, "lease_until": in_us(lease_s)}
         new = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, **lease)
         if not self._table.put(_item(new), "attribute_not_exists(user_id)"):
             self._table.update(
@@ -57,7 +58,7 @@ class DynamoLedger:
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
-        return self._change(claim, "SET lease_until = :lease_until", "", lease_until=_now() + int(lease_s * 1e6))
+        return self._change(claim, "SET lease_until = :lease_until", "", lease_until=in_us(lease_s))
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -100,15 +101,15 @@ class DynamoLedger:
         """Turn accepting (or pending) back into pending."""
         return self._change(claim, "SET #status = :pending REMOVE face_id", _UNDECIDED, **_STATES)
 
-    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
         """Store the verdict, once; a refused photo's row expires."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         expires_at = int(time.time() + self._rejected_s) if verdict.status == "rejected" else None
-        finished = " REMOVE unfinished" if verdict.status == "accepted" or not tell else ""  # else when it was told
+        finished = " REMOVE unfinished" if verdict.status == "accepted" or not notify else ""  # else when it was told
         decided = self._change(
             claim,
             "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at"
-            + ("" if tell else ", notice = :off")
+            + ("" if notify else ", notice = :off")
             + finished,
             "#status = :before",
             status=verdict.status,
@@ -122,7 +123,7 @@ class DynamoLedger:
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""
-        now = _now()
+        now = now_us()
         token = uuid.uuid4().hex  # tells our own write, whose reply was lost and which botocore repeated
         begun = self._table.update(
             _key(claim),
@@ -130,7 +131,7 @@ class DynamoLedger:
             "notice = :none OR (notice = :sending AND lease_until < :now)",
             none="none",
             sending="sending",
-            lease_until=now + int(lease_s * 1e6),
+            lease_until=in_us(lease_s),
             now=now,
             token=token,
             one=1,
@@ -190,10 +191,6 @@ _STATES = {"pending": "pending", "accepting": "accepting"}
 
 def _is_row(item: Mapping[str, Any]) -> bool:
     return bool(item["photo_id"] != ERASURE)
-
-
-def _now() -> int:
-    return time.time_ns() // 1000
 
 
 def _key(claim: Claim) -> dict[str, str]:

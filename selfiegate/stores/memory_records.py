@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
+from selfiegate.clock import in_us, now_us
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.records import Erasure, Records, as_decided
 
@@ -34,8 +34,8 @@ class MemoryLedger:
 
     def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
         """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
-        now = time.time_ns() // 1000
-        lease = {"owner": owner, "lease_until": now + int(lease_s * 1e6)}
+        now = now_us()
+        lease = {"owner": owner, "lease_until": in_us(lease_s)}
         with self._lock:
             row = self._rows.get((user_id, photo.id))
             if row is None:
@@ -47,7 +47,7 @@ class MemoryLedger:
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
-        lease_until = time.time_ns() // 1000 + int(lease_s * 1e6)
+        lease_until = in_us(lease_s)
         return self._change(claim, lambda row: _ours(row, claim), lambda _: {"lease_until": lease_until})
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
@@ -90,7 +90,7 @@ class MemoryLedger:
             lambda _: {"status": "pending", "face_id": None},
         )
 
-    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._change(
@@ -100,18 +100,18 @@ class MemoryLedger:
                 "status": verdict.status,
                 "verdict": verdict,
                 "face_id": verdict.face_id,
-                **({} if tell else {"notice": "off"}),
+                **({} if notify else {"notice": "off"}),
             },
         )
         return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""
-        now, token = time.time_ns() // 1000, uuid.uuid4().hex
+        now, token = now_us(), uuid.uuid4().hex
         begun = self._change(
             claim,
             lambda row: row.notice == "none" or (row.notice == "sending" and row.lease_until < now),
-            lambda row: {"notice": "sending", "lease_until": now + int(lease_s * 1e6), "attempt": row.attempt + 1},
+            lambda row: {"notice": "sending", "lease_until": in_us(lease_s), "attempt": row.attempt + 1},
         )
         if begun:
             self._tokens[claim.user_id, claim.photo.id] = token

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from selfiegate.clock import in_us, now_us
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.records import as_decided
 from selfiegate.sqlite_database import Database
@@ -61,14 +61,14 @@ class SqliteLedger:
 
     def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
         """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
-        now = time.time_ns() // 1000
+        now = now_us()
         values = {
             "user_id": user_id,
             "photo_id": photo.id,
             "photo": photo.model_dump_json(),
             "now": now,
             "owner": owner,
-            "lease_until": now + int(lease_s * 1e6),
+            "lease_until": in_us(lease_s),
             "upload_order": upload_order,
         }
         with self._db.write() as connection:
@@ -78,7 +78,7 @@ class SqliteLedger:
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
-        lease_until = time.time_ns() // 1000 + int(lease_s * 1e6)
+        lease_until = in_us(lease_s)
         return self._changed(f"UPDATE claims SET lease_until = ? {_OURS}", lease_until, *_ours(claim))
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
@@ -121,7 +121,7 @@ class SqliteLedger:
             *_ours(claim),
         )
 
-    def decide(self, claim: Claim, verdict: Verdict, tell: bool = True) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._changed(
@@ -130,7 +130,7 @@ class SqliteLedger:
             verdict.status,
             verdict.model_dump_json(),
             verdict.face_id,
-            None if tell else "off",
+            None if notify else "off",
             *_ours(claim),
             before,
         )
@@ -138,10 +138,10 @@ class SqliteLedger:
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""
-        now, token = time.time_ns() // 1000, uuid.uuid4().hex
+        now, token = now_us(), uuid.uuid4().hex
         sql = f"""UPDATE claims SET notice = 'sending', notice_by = ?, lease_until = ?, attempt = attempt + 1 {_ROW}
             AND (notice = 'none' OR (notice = 'sending' AND lease_until < ?))"""
-        return token if self._changed(sql, token, now + int(lease_s * 1e6), *_row(claim), now) else None
+        return token if self._changed(sql, token, in_us(lease_s), *_row(claim), now) else None
 
     def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
         """Record that the user was told, or that another may try."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -16,12 +17,11 @@ from typing import Any, Literal, NamedTuple
 from selfiegate import audit, sqlite_database
 from selfiegate.audit import Kind
 from selfiegate.aws import clients
-from selfiegate.enrolment.leases import leased
-from selfiegate.enrolment.protocol import claim_photo
-from selfiegate.enrolment.sequence import finish
+from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendUnavailable, ClaimLost
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
+from selfiegate.steps import inline
 from selfiegate.thumbnails import ThumbnailSettings
 from tests.runtimes import scripted_runtime
 
@@ -148,11 +148,9 @@ def work(where: Where, photos: Sequence[Photo], strike: Strike | None = None) ->
 
 
 def run(rt: Runtime, photo: Photo) -> None:
-    """Run one photo, its lease renewed."""
-    claim = claim_photo(rt, rt.photos.find(photo.uri), photo.user_id, f"process {os.getpid()}")
-    if claim.verdict is None:
-        with leased(rt, lambda: [claim]):
-            finish(rt, claim)
+    """Run one photo, each step once."""
+    found, owner = rt.photos.find(photo.uri), f"process {os.getpid()}"
+    asyncio.run(process_photo(rt, inline(rt, attempts=1), found, photo.user_id, owner))
 
 
 def mend(where: Where, photos: Sequence[Photo], answer: Any) -> None:

@@ -165,7 +165,7 @@ class LedgerContract:
         assert ledger.get(PHOTO, "ann").notice == "sent"
 
     def test_a_refusal_that_nobody_is_to_be_told_of_is_finished(self, ledger: Ledger, claim: Claim) -> None:
-        row = ledger.decide(claim, verdict("rejected", None), tell=False)
+        row = ledger.decide(claim, verdict("rejected", None), notify=False)
 
         assert row.notice == "off"
         assert list(ledger.unfinished(before=FAR)) == []

@@ -189,7 +189,7 @@ def test_another_runs_photo_is_left_to_it(rt: Runtime, source: Path) -> None:
 
 
 def test_users_are_told_where_that_is_asked(rt: Runtime, source: Path) -> None:
-    chunk(rt, tell=True).run(entries(source))
+    chunk(rt, notify=True).run(entries(source))
 
     assert sorted(told.user_id for told in rt.notifier.sent) == ["a2", "b2", "broken", "nobody"]
     assert list(rt.ledger.unfinished(before=2**62)) == []

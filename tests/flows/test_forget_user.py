@@ -85,7 +85,7 @@ def test_prefect_forgets_the_users_runs_and_keeps_others(rt: Runtime, ann: Photo
 @pytest.mark.parametrize(("part", "method"), [("faces", "enrol"), ("profiles", "put"), ("ledger", "decide")])
 def test_a_run_under_way_ends_forgotten_and_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, method: str) -> None:
     def begin() -> None:
-        erasures.sweep(rt, erasures.order(rt, "user_a", "a run that died then"))
+        erasures.sweep(rt, erasures.request_erasure(rt, "user_a", "a run that died then"))
 
     disturbed = Meanwhile(getattr(rt, part), method, after=False, what=begin)
     state = run(replace(rt, **{part: disturbed}), ann, "user_a")
@@ -105,12 +105,12 @@ def test_a_late_event_enrols_nobody_who_was_forgotten(rt: Runtime, ann: PhotoRef
     assert run(rt, ann, "user_a").name == "Accepted"
 
 
-def test_reconcile_carries_on_what_was_interrupted(rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reconcile_carries_on_what_was_interrupted(rt: Runtime, ann: PhotoRef) -> None:
     run(rt, ann, "user_a")
-    erasures.order(rt, "user_a", "a run that died")
+    erasures.request_erasure(rt, "user_a", "a run that died")
     with using(rt):
         assert "interrupted erasures" not in LOOP.run(reconcile())
-        monkeypatch.setattr(erasures, "_INTERRUPTED_S", 0)
+    with using(replace(rt, settings=rt.settings.model_copy(update={"erasure_patience_s": 0}))):
         assert LOOP.run(reconcile()) == {"interrupted erasures": 1}
         assert LOOP.run(reconcile()) == {}
 
@@ -121,9 +121,8 @@ def test_reconcile_does_not_run_a_forgotten_users_photo_again(rt: Runtime, ann: 
     row = rt.ledger.claim(ann, "user_a", "a run that died", 1)
     forget(rt, "user_a")
     with using(rt):
-        state = LOOP.run(reconcile_flow.again(row))
+        assert LOOP.run(reconcile_flow.run_photo_again(row)) == "Forgotten"
 
-    assert state.name == "Forgotten"
     assert not is_held(rt, "user_a")
 
 
@@ -145,17 +144,14 @@ def test_the_nightly_backfill_passes_over_a_forgotten_users_photos(tmp_path: Pat
     assert is_held(rt, "bob")
 
 
-def test_another_run_of_it_takes_over(rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_run_of_it_takes_over(rt: Runtime, ann: PhotoRef) -> None:
     run(rt, ann, "user_a")
-    real = erasures.sweep
 
-    def overtaken(*asked: Any) -> Any:
-        monkeypatch.setattr(erasures, "sweep", real)
-        erasures.order(rt, "user_a", "another run")
-        return real(*asked)
+    def take_over() -> None:
+        erasures.request_erasure(rt, "user_a", "another run")
 
-    monkeypatch.setattr(erasures, "sweep", overtaken)
+    overtaken = replace(rt, ledger=Meanwhile(rt.ledger, "claims_of", after=False, what=take_over))
 
-    assert forget(rt, "user_a").name == "InProgress"
+    assert forget(overtaken, "user_a").name == "InProgress"
     assert forget(rt, "user_a").name == "Forgotten"
     assert not is_held(rt, "user_a")

@@ -11,7 +11,6 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Pending, Running
 
-from flows import reconcile as flow
 from flows.process_photo import process_photo
 from flows.reconcile import reconcile
 from selfiegate import thumbnails as thumbs
@@ -20,6 +19,7 @@ from selfiegate.enrolment import protocol
 from selfiegate.errors import BackendUnavailable
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import Runtime, memory_runtime, using
+from selfiegate.settings import Settings
 from tasks import audits
 from tests.flowruns import LOOP, run
 from tests.runtimes import Failing, assert_consistent
@@ -28,9 +28,8 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @pytest.fixture
-def rt(monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    monkeypatch.setattr(flow, "_SETTLE_S", 0)
-    return memory_runtime()
+def rt() -> Runtime:
+    return memory_runtime(Settings(audit_pause_s=0))
 
 
 def reconciled(rt: Runtime, **parameters: Any) -> dict[str, int]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from selfiegate.privacy import erasures
+from selfiegate.privacy.sequence import forget_user
 from selfiegate.runtime import Runtime
-from tests.protocol.flowlike import tried
 from tests.protocol.scheduled import Run
 from tests.protocol.scheduler import World
 
 
 class Erasing(Run):
-    """One attempt at an erasure, in the order of `flows.forget_user`."""
+    """One attempt at an erasure."""
 
-    erases = True
+    erases = flow = True
 
     def __init__(self, world: World, user_id: str, rt: Runtime, owner: str, carry_on: int | None) -> None:
         super().__init__(world, user_id, rt, owner)
@@ -24,13 +25,13 @@ class Erasing(Run):
         return f"#{self._number} (forget {self.user_id})"
 
     def _work(self) -> None:
-        erasure = tried(erasures.order, self._rt, self.user_id, self.owner, False, self._carry_on)
-        if erasure.finished_at is None:
-            erasure = tried(erasures.sweep, self._rt, erasure)
-            time.sleep(max(0.0, erasure.quiet_at / 1e6 - time.time()))
-            erasure = tried(erasures.sweep, self._rt, erasure)
-            erasure = tried(erasures.finish, self._rt, erasure)
-        self._world.log(f"{self} ends: {erasure.removed} removed")
+        work = forget_user(self._take, self.user_id, self.owner, False, self._carry_on, sleep=slept)
+        self._world.log(f"{self} ends: {asyncio.run(work).removed} removed")
+
+
+async def slept(seconds: float) -> None:
+    """Sleep by the world's clock."""
+    time.sleep(seconds)
 
 
 def forget(world: World, user_id: str, owner: str = "", process: int = 0) -> Erasing:
@@ -57,7 +58,7 @@ def come_back(world: World, user_id: str, name: str) -> Run:
 def carry_on_all(world: World) -> None:
     """Carry on what was interrupted, once it is known that it was, as `flows.reconcile` does."""
     if world.erasures.unfinished():
-        world.let_pass(2 * world.rt.settings.lease_s + erasures._INTERRUPTED_S)
+        world.let_pass(2 * world.rt.settings.lease_s + world.rt.settings.erasure_patience_s)
     for erasure in erasures.interrupted(world.rt):
         run = carry_on(world, erasure.user_id)
         assert run

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from selfiegate.enrolment import protocol
-from selfiegate.enrolment.sequence import finish
+from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendUnavailable, SelfiegateError
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime
-from tests.protocol.flowlike import as_the_flow, brief, tried
+from selfiegate.steps import Take, inline
+from tests.protocol.brief import brief
 
 if TYPE_CHECKING:
     from tests.protocol.scheduler import World
@@ -93,6 +94,11 @@ class Run:
             raise BackendUnavailable(f"the reply to {call} was lost")
         return result
 
+    @property
+    def _take(self) -> Take:
+        """Take steps as the flow does, each tried again once, or only once, as a chunk's redo does."""
+        return inline(self._rt, attempts=2 if self.flow else 1, first_delay_s=0)
+
     def _live(self) -> None:
         self._world.enter(self)
         try:
@@ -133,8 +139,5 @@ class PhotoRun(Run):
         return f"#{self._number} ({self.user_id} {self.name})"
 
     def _work(self) -> None:
-        take = tried if self.flow else lambda step, *args: step(*args)
-        claim = take(protocol.claim_photo, self._rt, self.photo, self.user_id, self.owner, self.order)
-        if claim.verdict is None:
-            claim = as_the_flow(self._rt, claim) if self.flow else finish(self._rt, claim)
-        self._world.log(f"{self} ends: {claim.status}")
+        work = process_photo(self._rt, self._take, self.photo, self.user_id, self.owner, self.order)
+        self._world.log(f"{self} ends: {asyncio.run(work).status}")

@@ -13,8 +13,9 @@ from botocore.client import BaseClient
 from selfiegate import audit
 from selfiegate.aws.clients import client
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.enrolment.protocol import claim_photo, notify_user
+from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
+from selfiegate.enrolment.verdicts import notify_user
 from selfiegate.model import Claim
 from selfiegate.privacy import erasures
 from selfiegate.privacy.export import held
@@ -129,7 +130,7 @@ def test_all_that_workers_and_operators_do_is_granted(
 
     calls.clear()
     before = held(rt, "ann")
-    erasures.finish(rt, erasures.sweep(rt, erasures.order(rt, "ann", "run", photos=True)))
+    erasures.write_receipt(rt, erasures.sweep(rt, erasures.request_erasure(rt, "ann", "run", photos=True)))
     after, left = held(rt, "ann"), stack.client("s3").list_object_versions(Bucket=bucket)
 
     assert all(before[name] for name in ("profile", "photos", "thumbnails"))

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from selfiegate.backends.scripted import scripted_photo
-from selfiegate.enrolment import profiles, protocol
+from selfiegate.enrolment import profiles, protocol, verdicts
+from selfiegate.enrolment.protocol import SearchResult
 from selfiegate.errors import ClaimLost, PhotoInProgress
 from selfiegate.model import Claim, Match
 from selfiegate.runtime import Runtime
+
+
+def refused(rt: Runtime, claim: Claim) -> Claim:
+    return verdicts.refuse(rt, claim, (), (), SearchResult())
 
 
 def claimed(rt: Runtime, user_id: str, person: str = "ann") -> Claim:
@@ -77,7 +82,7 @@ def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: Runtime) -> None
 
     def withdraw() -> None:
         protocol.withdraw(rt, loser)
-        protocol.settle(rt, loser)
+        refused(rt, loser)
 
     # Its face was still seen, but its row is read when it is decided already.
     racing = replace(rt, faces=Interleaved(rt.faces, withdraw))
@@ -88,7 +93,7 @@ def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: Runtime) -> None
 def test_a_face_that_no_row_explains_is_held_in_the_end(rt: Runtime) -> None:
     claim, other = claimed(rt, "user_a"), claimed(rt, "user_b")
     protocol.enrol_face(rt, other)
-    protocol.settle(rt, other)  # rejected, and yet its face stays
+    refused(rt, other)  # rejected, and yet its face stays
 
     assert confirmed(rt, claim).user_id == "user_b"
 
@@ -99,7 +104,7 @@ def test_a_removed_face_that_searches_still_show_does_not_count(rt: Runtime) -> 
             return [Match(face_id="removed long ago", user_id="user_b", score=0.9)]
 
     loser = claimed(rt, "user_b")
-    protocol.settle(rt, loser)
+    refused(rt, loser)
 
     assert confirmed(replace(rt, faces=Lagging(rt.faces)), claimed(rt, "user_a")) is None
 
@@ -135,7 +140,7 @@ def test_a_photo_that_another_run_holds_is_in_progress(rt: Runtime) -> None:
         protocol.claim_photo(rt, claim.photo, "user_a", "another run")
 
 
-@pytest.mark.parametrize("step", [confirmed, protocol.withdraw, protocol.settle])
+@pytest.mark.parametrize("step", [confirmed, protocol.withdraw, refused])
 def test_a_run_that_lost_its_claim_stops(rt: Runtime, step: Callable[[Runtime, Claim], object]) -> None:
     claim = claimed(rt, "user_a")
     rt.ledger.renew(claim, -1)
@@ -200,7 +205,7 @@ def test_a_run_that_lost_its_claim_to_a_refusal_leaves_nothing(rt: Runtime) -> N
     claim = claimed(rt, "user_a")
     rt.faces.enrol(claim.photo, "user_a")  # it slept here, while another run refused the photo
     rt.ledger.renew(claim, -1)
-    protocol.settle(rt, protocol.claim_photo(rt, claim.photo, "user_a", "another run"))
+    refused(rt, protocol.claim_photo(rt, claim.photo, "user_a", "another run"))
 
     with pytest.raises(ClaimLost):
         protocol.withdraw(rt, claim)

@@ -51,12 +51,12 @@ def process(rt: Runtime, photo: PhotoRef, user_id: str, order: str = "") -> Clai
     return claim if claim.verdict else finish(rt, claim)
 
 
-def forget(rt: Runtime, user_id: str, photos: bool = False) -> Erasure:
-    """Do what the flow does, for once without waiting."""
-    erasure = erasures.order(rt, user_id, "forget-run", photos)
-    erasures.sweep(rt, erasure)
-    erasures.sweep(rt, erasure)
-    return erasures.finish(rt, erasure)
+def forget(rt: Runtime, user_id: str, photos: bool = False, rows_at_once: int = erasures.SWEEP_ROWS) -> Erasure:
+    """Take the steps of an erasure without the wait between its sweeps."""
+    erasure = erasures.request_erasure(rt, user_id, "forget-run", photos)
+    erasures.sweep(rt, erasure, rows_at_once)
+    erasures.sweep(rt, erasure, rows_at_once)
+    return erasures.write_receipt(rt, erasure)
 
 
 def assert_nothing_is_held(rt: Runtime, user_id: str) -> None:
@@ -129,11 +129,11 @@ def test_photos_from_before_are_not_taken_and_later_ones_are(rt: Runtime, ann: P
 
 
 def test_new_photos_wait_until_an_erasure_is_finished(rt: Runtime, ann: PhotoRef) -> None:
-    erasure = erasures.order(rt, "ann", "forget-run")
+    erasure = erasures.request_erasure(rt, "ann", "forget-run")
 
     with pytest.raises(BackendUnavailable, match="ann is being forgotten"):
         process(rt, ann, "ann")
-    erasures.finish(rt, erasures.sweep(rt, erasure))
+    erasures.write_receipt(rt, erasures.sweep(rt, erasure))
     assert process(rt, ann, "ann").status == "accepted"
 
 
@@ -143,7 +143,7 @@ def test_a_run_under_way_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, m
     ordered: list[Erasure] = []
 
     def begin() -> None:
-        ordered.append(erasures.order(rt, "ann", "forget-run"))
+        ordered.append(erasures.request_erasure(rt, "ann", "forget-run"))
         erasures.sweep(rt, ordered[0])
 
     disturbed = Meanwhile(getattr(rt, part), method, after, begin)
@@ -151,7 +151,7 @@ def test_a_run_under_way_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, m
     with suppress(ClaimLost, BackendUnavailable):  # forgotten after its verdict, it does not notice
         process(watched, ann, "ann")
     assert disturbed.left == 0
-    erasures.finish(rt, erasures.sweep(rt, ordered[0]))
+    erasures.write_receipt(rt, erasures.sweep(rt, ordered[0]))
 
     assert_nothing_is_held(rt, "ann")
     assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
@@ -160,11 +160,11 @@ def test_a_run_under_way_leaves_nothing(rt: Runtime, ann: PhotoRef, part: str, m
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(("part", "method"), REMOVALS)
 def test_an_erasure_that_fails_anywhere_is_carried_on(
-    rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch, part: str, method: str, after: bool
+    rt: Runtime, ann: PhotoRef, part: str, method: str, after: bool
 ) -> None:
-    monkeypatch.setattr(erasures, "_INTERRUPTED_S", 0)
+    rt = replace(rt, settings=rt.settings.model_copy(update={"erasure_patience_s": 0}))
     process(rt, ann, "ann")
-    erasures.order(rt, "ann", "a run that died", photos=True)
+    erasures.request_erasure(rt, "ann", "a run that died", photos=True)
     broken = replace(rt, **{part: Failing(getattr(rt, part), method, 1, after)})
     with pytest.raises(BackendUnavailable):
         forget(broken, "ann")
@@ -178,12 +178,12 @@ def test_an_erasure_that_fails_anywhere_is_carried_on(
 
 def test_an_erasure_that_another_run_took_over_stops(rt: Runtime, ann: PhotoRef) -> None:
     process(rt, ann, "ann")
-    first = erasures.order(rt, "ann", "run-1")
-    second = erasures.order(rt, "ann", "run-2", photos=True)
+    first = erasures.request_erasure(rt, "ann", "run-1")
+    second = erasures.request_erasure(rt, "ann", "run-2", photos=True)
 
     assert second.asked_at > first.asked_at  # what was uploaded between is to be forgotten, too
     assert second.photos
-    for step in (erasures.sweep, erasures.finish):
+    for step in (erasures.sweep, erasures.write_receipt):
         with pytest.raises(ClaimLost):
             step(rt, first)
     assert held(rt, "ann")["profile"]
@@ -191,14 +191,14 @@ def test_an_erasure_that_another_run_took_over_stops(rt: Runtime, ann: PhotoRef)
 
 def test_the_wait_lasts_as_long_as_the_leases_of_runs_under_way(rt: Runtime, ann: PhotoRef) -> None:
     claim = claim_photo(rt, ann, "ann", "run")
-    erasure = erasures.sweep(rt, erasures.order(rt, "ann", "forget-run"))
+    erasure = erasures.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
 
     assert erasure.quiet_at == claim.lease_until
 
 
 def test_a_rival_is_not_refused_for_a_face_that_is_being_forgotten(rt: Runtime, ann: PhotoRef) -> None:
     process(rt, ann, "ann")
-    erasure = erasures.order(rt, "ann", "forget-run")
+    erasure = erasures.request_erasure(rt, "ann", "forget-run")
     for row in rt.ledger.claims_of("ann"):
         rt.ledger.remove(row)  # the sweep has come so far
     slow = Meanwhile(rt.faces, "holds", after=False, what=lambda: erasures.sweep(rt, erasure))
@@ -265,13 +265,13 @@ def test_a_photo_that_is_claimed_while_all_of_an_erasure_passes_is_not_taken(
 
 
 def test_what_was_interrupted_is_carried_on_as_of_then_and_never_anew(rt: Runtime, ann: PhotoRef) -> None:
-    old = erasures.order(rt, "ann", "a run that died")
-    carried = erasures.order(rt, "ann", "reconcile", carry_on=old.asked_at)
-    erasures.finish(rt, erasures.sweep(rt, carried))
+    old = erasures.request_erasure(rt, "ann", "a run that died")
+    carried = erasures.request_erasure(rt, "ann", "reconcile", carry_on=old.asked_at)
+    erasures.write_receipt(rt, erasures.sweep(rt, carried))
     process(rt, ann, "ann")
 
     with pytest.raises(ClaimLost):  # another reconcile, which listed it before
-        erasures.order(rt, "ann", "another reconcile", carry_on=old.asked_at)
+        erasures.request_erasure(rt, "ann", "another reconcile", carry_on=old.asked_at)
     assert carried.asked_at == old.asked_at
     assert held(rt, "ann")["profile"]
 
@@ -280,7 +280,9 @@ def test_a_run_that_is_started_again_has_its_receipt(rt: Runtime, ann: PhotoRef)
     receipt = forget(rt, "ann")
     process(rt, ann, "ann")
 
-    assert erasures.order(rt, "ann", "forget-run").model_copy(update={"revision": receipt.revision}) == receipt
+    assert (
+        erasures.request_erasure(rt, "ann", "forget-run").model_copy(update={"revision": receipt.revision}) == receipt
+    )
     assert held(rt, "ann")["profile"]
 
 
@@ -297,14 +299,11 @@ def test_a_photo_that_is_not_taken_leaves_the_row_of_another_run_alone(rt: Runti
     assert rt.ledger.get(ann, "ann").status == "accepted"
 
 
-def test_more_rows_than_fit_into_one_item_go_bite_by_bite(
-    rt: Runtime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(erasures, "_BITE", 3)
+def test_more_rows_than_fit_into_one_item_go_some_at_a_time(rt: Runtime, ann: PhotoRef) -> None:
     for n in range(10):
         process(rt, rt.photos.add(f"ann/{n}.png", scripted_photo(size=(200, 200 + n))), "ann")
     process(rt, ann, "ann")
-    receipt = forget(rt, "ann", photos=True)
+    receipt = forget(rt, "ann", photos=True, rows_at_once=3)
 
     assert_nothing_is_held(rt, "ann")
     assert receipt.removed == {"face": 1, "ledger row": 11, "photo": 11, "profile": 1, "thumbnail": 1}
@@ -363,6 +362,6 @@ def test_a_run_that_read_the_profile_before_does_not_replace_the_one_of_a_user_w
 def test_what_is_claimed_before_a_wish_can_be_seen_is_older_than_the_wish(rt: Runtime, ann: PhotoRef) -> None:
     claims: list[Claim] = []
     slow = Meanwhile(rt.erasures, "put", False, lambda: claims.append(claim_photo(rt, ann, "ann", "run")))
-    erasure = erasures.order(replace(rt, erasures=slow), "ann", "forget-run")
+    erasure = erasures.request_erasure(replace(rt, erasures=slow), "ann", "forget-run")
 
     assert erasure.covers(claims[0])

@@ -53,7 +53,7 @@ def test_where_nothing_moves_for_so_long_all_are_lost() -> None:
 def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None:
     rt, sent = memory_runtime(), list[Arrival]()
     photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1")
-    erasures.order(rt, "ann", "run")
+    erasures.request_erasure(rt, "ann", "run")
 
     async def emit(one: Arrival) -> None:
         sent.append(one)

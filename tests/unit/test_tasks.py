@@ -37,7 +37,7 @@ def test_no_task_takes_or_gives_pictures_or_embeddings(task: Task) -> None:
 def test_every_step_is_looked_at() -> None:
     assert {task.fn.__name__ for task in TASKS} >= {
         "claim_photo",
-        "detect_faces",
+        "judge_photo",
         "enrol_face",
         "save_profile",
         "accept",

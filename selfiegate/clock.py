@@ -1,0 +1,20 @@
+"""Moments as the stores keep them: whole microseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+import time
+
+
+def now_us() -> int:
+    """Return the present moment in microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def in_us(seconds: float) -> int:
+    """Return the moment so many seconds from now, in microseconds since 1970."""
+    return now_us() + int(seconds * 1e6)
+
+
+def seconds_until(moment_us: int) -> float:
+    """Return the seconds from now until a moment; negative once it has passed."""
+    return moment_us / 1e6 - time.time()

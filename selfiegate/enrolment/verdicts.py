@@ -1,0 +1,94 @@
+"""The verdict's part of the enrolment protocol: stored once, and told to the user where the photo is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from selfiegate.enrolment.protocol import SearchResult, still_ours
+from selfiegate.errors import BackendUnavailable, ClaimLost
+from selfiegate.model import Check, Claim, Reason, Verdict
+from selfiegate.runtime import Runtime
+
+Status = Literal["accepted", "rejected", "needs_review"]
+
+
+def accept(
+    rt: Runtime,
+    claim: Claim,
+    face_id: str,
+    thumbnails: Mapping[str, str],
+    checks: Sequence[Check],
+    searched: SearchResult,
+) -> Claim:
+    """Store the verdict: accepted. The face is won and the profile saved by now."""
+    return _decide(rt, claim, "accepted", (), checks, searched, (face_id, thumbnails))
+
+
+def refuse(
+    rt: Runtime,
+    claim: Claim,
+    reasons: Sequence[Reason],
+    checks: Sequence[Check],
+    searched: SearchResult,
+    notify: bool = True,
+) -> Claim:
+    """Store the verdict: rejected, or to be reviewed, with all reasons; without `notify` nobody is ever told."""
+    status: Status = "needs_review" if searched.review else "rejected"
+    return _decide(rt, claim, status, reasons, checks, searched, notify=notify)
+
+
+def _decide(
+    rt: Runtime,
+    claim: Claim,
+    status: Status,
+    reasons: Sequence[Reason],
+    checks: Sequence[Check],
+    searched: SearchResult,
+    enrolled: tuple[str, Mapping[str, str]] | None = None,
+    notify: bool = True,
+) -> Claim:
+    face_id, thumbnails = enrolled or (None, {})
+    score = searched.match.score if searched.match else searched.own_score
+    threshold = rt.faces.match_threshold if searched.match else rt.faces.verify_threshold
+    verdict = Verdict(
+        status=status,
+        user_id=claim.user_id,
+        photo=claim.photo,
+        reasons=tuple(reasons),
+        checks=tuple(checks),
+        face_id=face_id,
+        matched_user_id=searched.match.user_id if searched.match else None,
+        score=score,
+        threshold=threshold if score is not None else None,
+        thumbnails=dict(thumbnails),
+        model=rt.faces.model,
+        policy=rt.settings.rules.digest,
+    )
+    try:
+        return rt.ledger.decide(claim, verdict, notify)
+    except ClaimLost:
+        still_ours(rt, claim)  # raises `UserForgotten` where that is why
+        raise
+
+
+def notify_user(rt: Runtime, claim: Claim) -> None:
+    """Tell the user what is wrong; a notice that fails may be tried again.
+
+    The ledger is the outbox: whoever takes the notice sends it. A notice is sent twice only where a process is
+    killed, or sleeps for longer than its lease, between sending it and writing that down.
+    """
+    if claim.verdict is None:
+        return
+    token = rt.ledger.begin_notice(claim, rt.settings.lease_s)
+    if token is None:
+        row = rt.ledger.get(claim.photo, claim.user_id)
+        if row and row.notice == "sending":
+            raise BackendUnavailable(f"another run is telling {claim.user_id} of {claim.photo.name}, or died at it")
+        return
+    try:
+        rt.notifier.notify(claim.verdict)
+    except Exception:
+        rt.ledger.end_notice(claim, token, sent=False)
+        raise
+    rt.ledger.end_notice(claim, token, sent=True)
