@@ -25,16 +25,18 @@ class Rules(Value):
     """
 
     min_eye_distance: float = Field(24.0, ge=0, description="Pixels between the eyes in the original photo")
-    min_margin: float = Field(-0.12, ge=-1, le=1, description="Box to frame edge, in box sides; <0 is cut off")
-    min_sharpness: float = Field(32.0, ge=0, le=100)
-    min_brightness: float = Field(16.0, ge=0, le=100)
-    max_brightness: float = Field(88.0, ge=0, le=100)
+    min_margin: float = Field(
+        -0.12, ge=-1, le=1, description="Box to frame edge, in box sides; negative by the share that is cut off"
+    )
+    min_sharpness: float = Field(32.0, ge=0, le=100, description="0 (featureless) to 100, of the aligned face")
+    min_brightness: float = Field(16.0, ge=0, le=100, description="Mean luma of the face, 0 (black) to 100 (white)")
+    max_brightness: float = Field(88.0, ge=0, le=100, description="Mean luma of the face, 0 (black) to 100 (white)")
     max_yaw: float = Field(45.0, ge=0, le=180, description="Degrees to either side")
     max_pitch: float = Field(35.0, ge=0, le=180, description="Degrees up or down")
     max_roll: float = Field(40.0, ge=0, le=180, description="Degrees to either side")
     max_sunglasses: float = Field(0.3, ge=0, le=1, description="Probability; the curve: insightface/EYEWEAR.md")
-    min_eyes_open: float = Field(0.2, ge=0, le=1, description="Probability")
-    max_covered: float = Field(0.8, ge=0, le=1, description="Probability")
+    min_eyes_open: float = Field(0.2, ge=0, le=1, description="Probability; Rekognition alone tells it")
+    max_covered: float = Field(0.8, ge=0, le=1, description="Probability; Rekognition alone tells it")
     bystander_share: float = Field(
         0.0, ge=0, lt=1, description="Faces smaller than this share of the main face's height are ignored"
     )

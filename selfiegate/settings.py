@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -38,19 +41,23 @@ class Matching(Value):
     Where nothing is set, the backend's own defaults hold: see `backends.embedding` and `backends.rekognition`.
     """
 
-    match_threshold: float | None = Field(None, description="Another user's face at or above this: already enrolled")
-    verify_threshold: float | None = Field(None, description="The user's own face below this: a different person")
+    match_threshold: float | None = Field(
+        None, description="Another user's face at or above this: already enrolled; empty: 0.40, or Rekognition's 90"
+    )
+    verify_threshold: float | None = Field(
+        None, description="The user's own face below this: a different person; empty: 0.30, or Rekognition's 80"
+    )
     review_threshold: float | None = Field(
-        None, description="Another user's face at or above this, below the match threshold: needs_review"
+        None, description="Another user's face at or above this, below the match threshold: needs_review; empty: never"
     )
 
 
 class Retries(Value):
     """How often a step is tried while a store or model does not answer; read when the tasks are imported."""
 
-    attempts: int = Field(6, ge=1, le=20, description="The workshop's state machine made 6")
-    first_delay_s: float = Field(2.0, ge=0, description="Doubles with each attempt; jitter is added")
-    step_timeout_s: float = Field(60.0, gt=0, description="One attempt at one step")
+    attempts: int = Field(6, ge=1, le=20, description="Tries of one step, the first included")
+    first_delay_s: float = Field(2.0, ge=0, description="Seconds; doubles with each attempt, and jitter is added")
+    step_timeout_s: float = Field(60.0, gt=0, description="Seconds that one attempt at one step may take")
 
 
 class BridgeSettings(Value):
@@ -58,10 +65,10 @@ class BridgeSettings(Value):
 
     window: int = Field(32, ge=1, le=1000, description="How many photos are handed to Prefect and not claimed yet")
     patience_s: float = Field(
-        20.0, gt=0, description="After which the event of a photo that no run claimed is sent again; doubles to 300"
+        20.0, gt=0, description="Seconds until the event of a photo that no run claimed is sent again; doubles to 300"
     )
     host: str = Field("127.0.0.1", description="Where /health and /metrics are; 0.0.0.0 in a container")
-    port: int = Field(8080, ge=0, le=65535, description="0: no health server")
+    port: int = Field(8080, ge=0, le=65535, description="Of /health and /metrics; 0: no health server")
 
 
 class Settings(BaseSettings):
@@ -76,7 +83,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path("~/.selfiegate"), description="Where the embedded stores lie")
-    backend: Literal["insightface", "rekognition"] = "insightface"
+    backend: Literal["insightface", "rekognition"] = Field("insightface", description="What finds and compares faces")
     records: Literal["sqlite", "dynamodb"] = Field("sqlite", description="Where ledger and profiles are kept")
     aws: AwsSettings = AwsSettings()
     insightface: PackSettings = PackSettings()
@@ -95,7 +102,7 @@ class Settings(BaseSettings):
         None,
         description="Object metadata that names the user, e.g. user-id (x-amz-meta-user-id), in key_template's place",
     )
-    rejected_days: float = Field(30.0, gt=0, description="After which rejected photos leave the ledger")
+    rejected_days: float = Field(30.0, gt=0, description="Days after which rejected photos leave the ledger")
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
     audit_pause_s: float = Field(
@@ -107,7 +114,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         60.0,
         gt=0,
-        description="A run that did not renew its claim for so long is presumed dead; below all retries' delays",
+        description="Seconds without a renewed claim until a run is presumed dead; less than all retries' delays",
     )
 
     @field_validator("notices", mode="before")
@@ -133,9 +140,28 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments, then the environment, then the two files."""
-        home = Path(os.environ.get(f"{PREFIX}HOME") or "~/.selfiegate").expanduser()
-        files = (Path("selfiegate.toml"), home / "selfiegate.toml")
-        return init_settings, env_settings, *(TomlConfigSettingsSource(settings_cls, file) for file in files)
+        return init_settings, env_settings, *(TomlConfigSettingsSource(settings_cls, file) for file in _files())
+
+
+def sources() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where settings come from, those that go first at the head: a name and what is set there, nested."""
+    yield "environment", EnvSettingsSource(Settings)()
+    for file in _files():
+        yield str(file), TomlConfigSettingsSource(Settings, file)()
+
+
+def _files() -> tuple[Path, ...]:
+    home = Path(os.environ.get(f"{PREFIX}HOME") or "~/.selfiegate").expanduser()
+    return Path("selfiegate.toml"), home / "selfiegate.toml"
+
+
+def leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Yield every setting of a model with the names that lead to it, those of nested models included."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from leaves(field.annotation, (*path, name))
+        else:
+            yield (*path, name), field
 
 
 def load_settings() -> Settings:

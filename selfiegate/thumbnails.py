@@ -19,8 +19,8 @@ class ThumbnailSettings(Value):
     """Which thumbnails are made of each accepted photo."""
 
     sizes: tuple[tuple[int, int], ...] = Field(((250, 250),), description="Boxes to fit into, in pixels")
-    format: Literal["jpeg", "webp"] = "jpeg"
-    quality: int = Field(85, ge=1, le=95)
+    format: Literal["jpeg", "webp"] = Field("jpeg", description="Of the files")
+    quality: int = Field(85, ge=1, le=95, description="Of JPEG or WebP: 1 (smallest) to 95 (best)")
     square: bool = Field(False, description="Crop a square round the face first")
 
     @property

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from PIL import Image
 
-from deployments.cli import console, runs, users
+from deployments.cli import console, runs, show_settings, users
 from selfiegate import report
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected, WrongInput
@@ -31,6 +31,7 @@ app = typer.Typer(
 gallery = typer.Typer(no_args_is_help=True, help="The enrolled faces.")
 app.add_typer(runs.app)
 app.add_typer(users.app)
+app.add_typer(show_settings.app)
 app.add_typer(gallery, name="gallery")
 aws = typer.Typer(no_args_is_help=True, help="What AWS has to allow.")
 app.add_typer(aws, name="aws")

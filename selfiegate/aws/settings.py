@@ -17,16 +17,21 @@ class AwsSettings(Value):
     rekognition_endpoint_url: str | None = Field(None, description="Where it differs from endpoint_url")
     credentials_block: str | None = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
     collection: str = Field("selfiegate", description="Rekognition's gallery")
-    quality_filter: Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"] = Field("AUTO", description="Of IndexFaces")
+    quality_filter: Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"] = Field(
+        "AUTO", description="Of Rekognition's IndexFaces"
+    )
     rate_limits: bool = Field(
         False, description="Wait for Prefect's concurrency limits rekognition-DetectFaces and so on, where they exist"
     )
-    settle_s: float = Field(1.0, ge=0, le=30, description="How long an indexed face may take to be found by a search")
+    settle_s: float = Field(1.0, ge=0, le=30, description="Seconds until an indexed face is surely found by a search")
     thumbnail_bucket: str | None = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
     photo_bucket: str | None = Field(None, description="Where `selfiegate upload` puts photos")
     event_buckets: tuple[str, ...] = Field((), description="Events of other buckets are refused; empty: all are taken")
-    ledger_table: str = "selfiegate-ledger"
-    profiles_table: str = Field("selfiegate-profiles", description="The workshop's table can be used as it is")
+    ledger_table: str = Field("selfiegate-ledger", description="DynamoDB table, where records is dynamodb")
+    profiles_table: str = Field(
+        "selfiegate-profiles",
+        description="DynamoDB table, where records is dynamodb; the workshop's can be used as it is",
+    )
     queue_url: str | None = Field(None, description="SQS queue of photo events, for the bridge")
     dead_queue_url: str | None = Field(
         None, description="Where the bridge puts events that it cannot read; empty: the queue's own redrive policy"

@@ -54,14 +54,18 @@ _TURNING = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 class Limits(Value):
     """What a photo may measure."""
 
-    max_bytes: int = Field(25_000_000, gt=0, description="Larger files are refused before they are read")
+    max_bytes: int = Field(25_000_000, gt=0, description="Bytes; larger files are refused before they are read")
     max_pixels: int = Field(51_000_000, gt=0, description="Width x height; phones make up to 50 million")
-    min_side: int = Field(80, gt=0, description="Pixels; Rekognition takes no less")
-    max_seconds: float = Field(20.0, gt=0, description="Decoding that takes longer is ended; 50 megapixels take 3")
+    min_side: int = Field(80, gt=0, description="Pixels of the shorter side; Rekognition takes no less than 80")
+    max_seconds: float = Field(
+        20.0, gt=0, description="Seconds; decoding that takes longer is ended; 50 megapixels take 3"
+    )
     jpeg_here: int = Field(
         1_000_000, ge=0, description="JPEGs of up to so many pixels are decoded in the worker's own process; 0: none is"
     )
-    working_side: int = Field(1280, ge=640, description="Longer side of the picture that faces are sought in")
+    working_side: int = Field(
+        1280, ge=640, description="Pixels of the longer side of the picture that faces are sought in"
+    )
 
 
 @cache
