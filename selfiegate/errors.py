@@ -8,6 +8,7 @@
     ├── ClaimLost              another run took over this photo; this one stops and touches nothing more
     │   └── UserForgotten      its user asked to be forgotten after it was uploaded
     ├── BackendMisconfigured   the operator's: says what is missing and the setting that mends it
+    │   └── WrongSetting       a setting that is not known, or whose value is not allowed
     └── WrongInput             the caller's: names the value and what is allowed
 
 Each takes one message, so that it survives pickling between processes.
@@ -50,6 +51,10 @@ class UserForgotten(ClaimLost):
 
 class BackendMisconfigured(SelfiegateError):
     """The set-up is wrong; the message names the setting that mends it."""
+
+
+class WrongSetting(BackendMisconfigured):
+    """A setting is not known, or its value is not allowed; the message names the setting and what is."""
 
 
 class WrongInput(SelfiegateError, ValueError):

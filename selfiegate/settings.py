@@ -1,24 +1,26 @@
 """Everything that can be set, from the environment (`SELFIEGATE_...`) or a `selfiegate.toml`.
 
 The environment goes before the working folder's `selfiegate.toml`, and that before the one in
-`SELFIEGATE_HOME`. A nested setting is `SELFIEGATE_RULES__MAX_YAW=30`, or `[rules] max_yaw = 30`.
+`SELFIEGATE_HOME`. A nested setting is `SELFIEGATE_RULES__MAX_YAW=30`, or `[rules] max_yaw = 30`. A list is
+`log,sns` or JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -27,9 +29,10 @@ from pydantic_settings import (
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.decoding.decode import Limits
-from selfiegate.errors import BackendMisconfigured
+from selfiegate.errors import WrongSetting
 from selfiegate.model import Value
 from selfiegate.policy import Rules
+from selfiegate.setting_types import COMMAS, Folder
 from selfiegate.thumbnails import ThumbnailSettings
 
 PREFIX = "SELFIEGATE_"
@@ -82,7 +85,7 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    home: Path = Field(Path("~/.selfiegate"), description="Where the embedded stores lie")
+    home: Folder = Field(Path("~/.selfiegate"), description="Where the embedded stores lie")
     backend: Literal["insightface", "rekognition"] = Field("insightface", description="What finds and compares faces")
     records: Literal["sqlite", "dynamodb"] = Field("sqlite", description="Where ledger and profiles are kept")
     aws: AwsSettings = AwsSettings()
@@ -91,7 +94,7 @@ class Settings(BaseSettings):
     rules: Rules = Rules()
     matching: Matching = Matching()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
-    notices: Annotated[tuple[Literal["log", "sns", "ses"], ...], NoDecode] = Field(
+    notices: Annotated[tuple[Literal["log", "sns", "ses"], ...], COMMAS] = Field(
         ("log",), description="How users and operators are told: log,sns,ses"
     )
     notification_block: str | None = Field(None, description="A Prefect block that is told too: slack-webhook/riders")
@@ -117,14 +120,6 @@ class Settings(BaseSettings):
         description="Seconds without a renewed claim until a run is presumed dead; less than all retries' delays",
     )
 
-    @field_validator("notices", mode="before")
-    @classmethod
-    def _listed(cls, given: object) -> object:
-        """Take `log,sns`, which shells and env files read alike, as well as JSON."""
-        if not isinstance(given, str):
-            return given
-        return json.loads(given) if given.lstrip().startswith("[") else [name.strip() for name in given.split(",")]
-
     @property
     def folder(self) -> Path:
         """`home`, with `~` resolved."""
@@ -140,14 +135,34 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments, then the environment, then the two files."""
-        return init_settings, env_settings, *(TomlConfigSettingsSource(settings_cls, file) for file in _files())
+        return init_settings, _Environment(settings_cls), *(_File(settings_cls, file) for file in _files())
+
+
+class _Environment(EnvSettingsSource):
+    """Leaves to the validators what is not JSON: pydantic's own error for it names no setting that can be set."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return json.loads(value) if value.lstrip().startswith(("[", "{")) else value
+        except ValueError:
+            return value
+
+
+class _File(TomlConfigSettingsSource):
+    """A selfiegate.toml; a missing one sets nothing."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        try:
+            return super()._read_file(file_path)
+        except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+            raise WrongSetting(f"{file_path} cannot be read: {error}") from None
 
 
 def sources() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield where settings come from, those that go first at the head: a name and what is set there, nested."""
-    yield "environment", EnvSettingsSource(Settings)()
+    yield "environment", _Environment(Settings)()
     for file in _files():
-        yield str(file), TomlConfigSettingsSource(Settings, file)()
+        yield str(file), _File(Settings, file)()
 
 
 def _files() -> tuple[Path, ...]:
@@ -165,27 +180,27 @@ def leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple
 
 
 def load_settings() -> Settings:
-    """Read the settings; raises `BackendMisconfigured` that names each wrong one and what is allowed."""
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and not _known(name))
-    if unknown:
-        known = ", ".join(PREFIX + field.upper() for field in Settings.model_fields)
-        raise BackendMisconfigured(f"there is no setting {', '.join(unknown)}; there are {known}")
+    """Read the settings; raises `WrongSetting` that names each wrong one and what is allowed."""
+    names = {PREFIX + "__".join(path).upper() for path, _ in leaves(Settings)}
+    known = names | {PREFIX + field.upper() for field in Settings.model_fields}  # a group may be set as JSON
+    if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
+        raise WrongSetting("\n".join(f"there is no setting {name}; {_nearest(name, names)}" for name in unknown))
     try:
         return Settings()
     except ValidationError as error:
-        raise BackendMisconfigured("\n".join(map(_sentence, error.errors()))) from None
-    except tomllib.TOMLDecodeError as error:
-        raise BackendMisconfigured(f"selfiegate.toml cannot be read: {error}") from None
+        raise WrongSetting("\n".join(_sentence(detail, names) for detail in error.errors())) from None
 
 
-def _known(name: str) -> bool:
-    return name.removeprefix(PREFIX).split("__")[0].lower() in Settings.model_fields
+def _nearest(name: str, names: Collection[str]) -> str:
+    near = get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names], n=1)
+    return f"did you mean {PREFIX}{near[0]}?" if near else "`selfiegate settings` lists all there are"
 
 
-def _sentence(error: object) -> str:
-    assert isinstance(error, dict)  # noqa: S101  pydantic's ErrorDetails
-    path = [str(part) for part in error["loc"]]
-    return (
-        f"the setting {PREFIX}{'__'.join(path).upper()} ({'.'.join(path)} in selfiegate.toml) "
-        f"cannot be {error['input']!r}: {error['msg']}"
-    )
+def _sentence(error: ErrorDetails, names: Collection[str]) -> str:
+    path = [part for part in error["loc"] if isinstance(part, str)]  # a list's items have numbers
+    name, key = PREFIX + "__".join(path).upper(), ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"there is no setting {key} in selfiegate.toml (in the environment: {name}); {_nearest(name, names)}"
+    cause = error["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(error["input"], dict) else f" cannot be {error['input']!r}"
+    return f"the setting {name} ({key} in selfiegate.toml){value}: {cause}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from PIL import Image
 from pydantic import Field
@@ -13,12 +13,15 @@ from pydantic import Field
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
 from selfiegate.model import Box, PhotoRef, Value
+from selfiegate.setting_types import COMMAS, Size
 
 
 class ThumbnailSettings(Value):
     """Which thumbnails are made of each accepted photo."""
 
-    sizes: tuple[tuple[int, int], ...] = Field(((250, 250),), description="Boxes to fit into, in pixels")
+    sizes: Annotated[tuple[Size, ...], COMMAS] = Field(
+        ((250, 250),), min_length=1, description="Boxes to fit into, in pixels: 250x250,100x100"
+    )
     format: Literal["jpeg", "webp"] = Field("jpeg", description="Of the files")
     quality: int = Field(85, ge=1, le=95, description="Of JPEG or WebP: 1 (smallest) to 95 (best)")
     square: bool = Field(False, description="Crop a square round the face first")

@@ -20,6 +20,7 @@ from selfiegate.policy import judge
 from selfiegate.ports import Creatable
 from selfiegate.private_files import create_file
 from selfiegate.runtime import open_photos, runtime
+from selfiegate.settings import load_settings
 from selfiegate.user_ids import user_id_of
 
 app = typer.Typer(
@@ -144,7 +145,8 @@ def profile(user: Annotated[str, typer.Argument()], as_json: console.AsJson = Fa
 
 @app.command()
 def doctor() -> None:
-    """Check settings, weights, stores and the Prefect API, and say what to do."""
+    """Check settings, weights, stores and the Prefect API, and say what to do. Exit 0: all is well; 1: it is not."""
+    load_settings()  # a wrong one ends it with 2: nothing else can be looked at
     console.quiet_prefect(verbose=False)
     from deployments.cli.doctor import examine
 
@@ -156,6 +158,7 @@ def demo(
     photos: Annotated[Path | None, typer.Option(help="A folder with the workshop's four photos.")] = None,
 ) -> None:
     """Run a handful of photos through the flow and show the verdicts."""
+    console.connected()
     console.quiet_prefect(verbose=False)
     from deployments.local.demo import show
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from selfiegate.backfill.outcomes import Status
-from selfiegate.errors import SelfiegateError, WrongInput
+from selfiegate.errors import SelfiegateError, WrongInput, WrongSetting
 from selfiegate.runtime import open_with
 from selfiegate.settings import Settings, load_settings
 from selfiegate.untrusted_text import plain
@@ -82,10 +82,10 @@ def counts(found: dict[str, Any]) -> str:
 
 @contextmanager
 def faults_as_sentences() -> Iterator[None]:
-    """End with 2 on wrong input and 1 on any other fault, with one message and no traceback."""
+    """End with 2 on wrong input or settings and 1 on any other fault, with one message and no traceback."""
     try:
         yield
-    except WrongInput as error:
+    except (WrongInput, WrongSetting) as error:
         fail(str(error), 2)
     except SelfiegateError as error:
         fail(str(error), 1)

@@ -12,6 +12,7 @@ import typer
 from deployments.cli import console
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.key_template import KeyTemplate
+from selfiegate.settings import load_settings
 
 app = typer.Typer()
 
@@ -124,6 +125,7 @@ def up(
     folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".up"),
 ) -> None:
     """Run everything on this machine, AWS's part by moto's server, until Ctrl-C."""
+    load_settings()
     from deployments.local.up import up  # boto3 is an extra
 
     console.log_to_stderr()
@@ -136,7 +138,8 @@ def bridge(verbose: console.Verbose = False) -> None:
 
     SIGTERM and SIGINT: what no run has claimed goes back to the queue, exit 0. A second one ends it at once.
     """
+    settings = console.connected()
     console.quiet_prefect(verbose)
     from deployments.bridge.serve import serve  # boto3 is an extra
 
-    serve(console.connected())
+    serve(settings)

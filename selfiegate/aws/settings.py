@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from selfiegate.model import Value
+from selfiegate.setting_types import COMMAS
 
 
 class AwsSettings(Value):
@@ -26,7 +27,9 @@ class AwsSettings(Value):
     settle_s: float = Field(1.0, ge=0, le=30, description="Seconds until an indexed face is surely found by a search")
     thumbnail_bucket: str | None = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
     photo_bucket: str | None = Field(None, description="Where `selfiegate upload` puts photos")
-    event_buckets: tuple[str, ...] = Field((), description="Events of other buckets are refused; empty: all are taken")
+    event_buckets: Annotated[tuple[str, ...], COMMAS] = Field(
+        (), description="Events of other buckets are refused; empty: all are taken"
+    )
     ledger_table: str = Field("selfiegate-ledger", description="DynamoDB table, where records is dynamodb")
     profiles_table: str = Field(
         "selfiegate-profiles",

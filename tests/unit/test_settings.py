@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selfiegate.errors import BackendMisconfigured
+from selfiegate.errors import WrongSetting
 from selfiegate.settings import load_settings
 
 
@@ -28,23 +28,66 @@ def test_the_working_folders_file_goes_before_the_homes(tmp_path: Path) -> None:
     assert (rules.max_yaw, rules.max_roll) == (30, 21)
 
 
-@pytest.mark.parametrize("value", ["log,sns", "log, sns", '["log", "sns"]'])
-def test_a_list_is_names_with_commas_or_json(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("SELFIEGATE_NOTICES", value)
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("NOTICES", "log,sns", ("log", "sns")),
+        ("NOTICES", "log, sns", ("log", "sns")),
+        ("NOTICES", '["log", "sns"]', ("log", "sns")),
+        ("AWS__EVENT_BUCKETS", "my-bucket", ("my-bucket",)),
+        ("AWS__EVENT_BUCKETS", "2024,2025", ("2024", "2025")),
+        ("AWS__EVENT_BUCKETS", '["a", "b"]', ("a", "b")),
+        ("AWS__EVENT_BUCKETS", "", ()),
+        ("INSIGHTFACE__PROVIDERS", "CUDAExecutionProvider", ("CUDAExecutionProvider",)),
+        ("INSIGHTFACE__DETECTION_SIZES", "640", (640,)),
+        ("INSIGHTFACE__DETECTION_SIZES", "128,640", (128, 640)),
+        ("THUMBNAILS__SIZES", "250x250,100x50", ((250, 250), (100, 50))),
+        ("THUMBNAILS__SIZES", "[[250, 250]]", ((250, 250),)),
+    ],
+)
+def test_a_list_is_items_with_commas_or_json(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, meant: tuple[object, ...]
+) -> None:
+    monkeypatch.setenv(f"SELFIEGATE_{name}", value)
+    found: object = load_settings()
+    for part in name.lower().split("__"):
+        found = getattr(found, part)
 
-    assert load_settings().notices == ("log", "sns")
+    assert found == meant
+
+
+def test_a_group_may_be_set_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFIEGATE_RULES", '{"max_yaw": 30, "max_roll": 31}')
+    monkeypatch.setenv("SELFIEGATE_RULES__MAX_ROLL", "32")
+    rules = load_settings().rules
+
+    assert (rules.max_yaw, rules.max_roll) == (30, 32)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("SELFIEGATE_RULES__MAX_YAW", "left", ["SELFIEGATE_RULES__MAX_YAW", "'left'", "valid number"]),
-        ("SELFIEGATE_RULES__MAX_YAWN", "3", ["SELFIEGATE_RULES__MAX_YAWN", "not permitted"]),
+        ("SELFIEGATE_RULES__MAX_YAW", "200", ["SELFIEGATE_RULES__MAX_YAW", "'200'", "less than or equal to 180"]),
+        ("SELFIEGATE_RULES__MAX_YAWN", "3", ["no setting SELFIEGATE_RULES__MAX_YAWN", "SELFIEGATE_RULES__MAX_YAW?"]),
+        ("SELFIEGATE_RULES_MAX_YAW", "3", ["no setting SELFIEGATE_RULES_MAX_YAW", "SELFIEGATE_RULES__MAX_YAW?"]),
+        ("SELFIEGATE_RULES__MAX_YAW__LEFT", "3", ["no setting SELFIEGATE_RULES__MAX_YAW__LEFT"]),
+        ("SELFIEGATE_RULES", "strict", ["SELFIEGATE_RULES", "'strict'"]),
+        ("SELFIEGATE_RULES", '{"max_yaww": 3}', ["no setting rules.max_yaww", "SELFIEGATE_RULES__MAX_YAW?"]),
         ("SELFIEGATE_BACKEND", "azure", ["SELFIEGATE_BACKEND", "'azure'", "'insightface'"]),
-        ("SELFIEGATE_NOTICES", "log,pigeon", ["SELFIEGATE_NOTICES", "'pigeon'", "'sns'"]),
+        ("SELFIEGATE_NOTICES", "log,pigeon", ["SELFIEGATE_NOTICES (", "'pigeon'", "'sns'"]),
         ("SELFIEGATE_NOTICES", "[log", ["SELFIEGATE_NOTICES", "'[log'"]),
-        ("SELFIEGATE_HOEM", "here", ["no setting SELFIEGATE_HOEM", "SELFIEGATE_HOME"]),
+        ("SELFIEGATE_AWS__EVENT_BUCKETS", "[a", ["SELFIEGATE_AWS__EVENT_BUCKETS", "'[a'"]),
+        ("SELFIEGATE_HOEM", "here", ["no setting SELFIEGATE_HOEM", "did you mean SELFIEGATE_HOME?"]),
+        ("SELFIEGATE_XYZ", "here", ["no setting SELFIEGATE_XYZ", "`selfiegate settings`"]),
+        ("SELFIEGATE_HOME", "", ["SELFIEGATE_HOME", "''", "it is empty; name a folder, or unset it"]),
+        ("SELFIEGATE_HOME", " ", ["SELFIEGATE_HOME", "it is empty"]),
+        ("SELFIEGATE_INSIGHTFACE__ROOT", "", ["SELFIEGATE_INSIGHTFACE__ROOT", "it is empty"]),
+        ("SELFIEGATE_INSIGHTFACE__PACK", "", ["SELFIEGATE_INSIGHTFACE__PACK", "at least 1 character"]),
         ("SELFIEGATE_INSIGHTFACE__DETECTION_SIZES", "[]", ["SELFIEGATE_INSIGHTFACE__DETECTION_SIZES"]),
+        ("SELFIEGATE_INSIGHTFACE__DETECTION_SIZES", "big", ["SELFIEGATE_INSIGHTFACE__DETECTION_SIZES (", "'big'"]),
+        ("SELFIEGATE_THUMBNAILS__SIZES", "250", ["SELFIEGATE_THUMBNAILS__SIZES (", "Field required"]),
+        ("SELFIEGATE_THUMBNAILS__SIZES", "0x250", ["SELFIEGATE_THUMBNAILS__SIZES (", "'0'", "greater than 0"]),
     ],
 )
 def test_a_wrong_setting_names_itself_and_its_mend(
@@ -52,13 +95,47 @@ def test_a_wrong_setting_names_itself_and_its_mend(
 ) -> None:
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(BackendMisconfigured) as error:
+    with pytest.raises(WrongSetting) as error:
         load_settings()
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
-def test_a_file_with_an_error_is_named() -> None:
-    Path("selfiegate.toml").write_text("[rules\n")
+def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFIEGATE_RULES__MAX_YAW", "left")
+    monkeypatch.setenv("SELFIEGATE_BACKEND", "azure")
 
-    with pytest.raises(BackendMisconfigured, match=r"selfiegate\.toml cannot be read"):
+    with pytest.raises(WrongSetting, match=r"(?s)SELFIEGATE_BACKEND.*SELFIEGATE_RULES__MAX_YAW"):
+        load_settings()
+
+
+def test_settings_that_do_not_go_together_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFIEGATE_AWS__PHOTO_BUCKET", "photos")
+    monkeypatch.setenv("SELFIEGATE_AWS__THUMBNAIL_BUCKET", "photos")
+
+    with pytest.raises(WrongSetting, match=r"^the setting SELFIEGATE_AWS \(.*\): photos and thumbnails need buckets"):
+        load_settings()
+
+
+def test_a_misspelt_name_in_a_file_has_its_nearest() -> None:
+    Path("selfiegate.toml").write_text("[rules]\nmax_yaww = 3\n")
+
+    with pytest.raises(
+        WrongSetting, match=r"no setting rules\.max_yaww in selfiegate\.toml.*SELFIEGATE_RULES__MAX_YAW\?"
+    ):
+        load_settings()
+
+
+@pytest.mark.parametrize("content", [b"[rules\n", b"\xff"])
+def test_a_file_with_an_error_is_named(content: bytes) -> None:
+    Path("selfiegate.toml").write_bytes(content)
+
+    with pytest.raises(WrongSetting, match=r"selfiegate\.toml cannot be read"):
+        load_settings()
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "selfiegate.toml").symlink_to("/proc/self/mem")
+
+    with pytest.raises(WrongSetting, match=r"home/selfiegate\.toml cannot be read"):
         load_settings()

@@ -7,11 +7,13 @@ import logging
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Value
+from selfiegate.setting_types import COMMAS, Folder, Side
 
 NOTICE = (
     "The weights of InsightFace's packs are for non-commercial research only; "
@@ -30,13 +32,17 @@ class PackSettings(Value):
     """Which models are loaded, and how they run."""
 
     pack: str = Field(
-        "buffalo_l", description="A pack's name, or a folder with its ONNX files; selfiegate_tiny comes along"
+        "buffalo_l",
+        min_length=1,
+        description="A pack's name, or a folder with its ONNX files; selfiegate_tiny comes along",
     )
-    root: Path = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
-    providers: tuple[str, ...] = Field((), description="onnxruntime providers; empty: CUDA if there, then CPU")
-    threads: int = Field(1, ge=0, description="Of one inference, and of OpenCV in this process; 0: all cores")
-    detection_sizes: tuple[int, ...] = Field(
-        (128, 640), min_length=1, description="Sides that a photo is fitted into; small ones find close-ups"
+    root: Folder = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
+    providers: Annotated[tuple[str, ...], COMMAS] = Field(
+        (), description="onnxruntime providers; empty: CUDA if there, then CPU"
+    )
+    threads: int = Field(1, ge=0, description="Threads of one inference, and of OpenCV in this process; 0: all cores")
+    detection_sizes: Annotated[tuple[Side, ...], COMMAS] = Field(
+        (128, 640), min_length=1, description="Sides in pixels that a photo is fitted into; small ones find close-ups"
     )
     detection_threshold: float = Field(0.5, gt=0, lt=1, description="Faces below this confidence are ignored")
 
