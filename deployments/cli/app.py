@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 
 from deployments.cli import console, runs, show_settings, users
-from selfiegate import report
+from selfiegate import __version__, report
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.explain import annotate
@@ -25,17 +25,32 @@ from selfiegate.user_ids import user_id_of
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Lets one clear face per account through.",
+    help="Let one clear face per account through. Try `demo` first, then `process` with a photo of your own.",
+    epilog="Exit status: 0 done, 1 a fault or a check that failed, 2 wrong usage or a wrong setting.",
 )
-gallery = typer.Typer(no_args_is_help=True, help="The enrolled faces.")
+gallery = typer.Typer(no_args_is_help=True, help="Look at the enrolled faces.")
 app.add_typer(runs.app)
 app.add_typer(users.app)
 app.add_typer(show_settings.app)
 app.add_typer(gallery, name="gallery")
-aws = typer.Typer(no_args_is_help=True, help="What AWS has to allow.")
+aws = typer.Typer(no_args_is_help=True, help="Look at what AWS allows.")
 app.add_typer(aws, name="aws")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"selfiegate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def version(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Take what goes before a command; `_print_version` has done it by now."""
 
 
 @app.command()
@@ -45,7 +60,10 @@ def process(
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,
 ) -> None:
-    """Run one photo through the flow. Exit 0: a verdict was reached; 1: a fault; 2: wrong usage."""
+    """Check a photo and enrol its face as the user's: accepted, or every reason why not.
+
+    Exit 0: a verdict was reached, a refusal included.
+    """
     user_id, reference = user_id_of(user), open_photos(console.connected()).find(photo)
     console.quiet_prefect(verbose)
     from deployments.cli.run_flows import verdicts  # Prefect takes two seconds to import
@@ -63,7 +81,7 @@ def explain(
     out: Annotated[Path | None, typer.Option(help="The PNG to write; default: PHOTO.explained.png here.")] = None,
     as_json: console.AsJson = False,
 ) -> None:
-    """Show what the policy makes of a photo: a picture with every value against its limit. Enrols nothing."""
+    """Show why a photo is usable or not: a picture with every value against its limit. Enrols nothing."""
     settings = console.connected()
     reference = open_photos(settings).find(photo)
     rt = runtime()
@@ -95,7 +113,7 @@ def _save(picture: Image.Image, target: Path) -> None:
 
 @gallery.command()
 def stats(as_json: console.AsJson = False) -> None:
-    """Count enrolled faces and users."""
+    """Count the enrolled faces and their users, and name the model that enrolled them."""
     console.connected()
     found = runtime().faces.stats()
     if as_json:
@@ -106,7 +124,7 @@ def stats(as_json: console.AsJson = False) -> None:
 
 @gallery.command()
 def create() -> None:
-    """Create Rekognition's collection where it is not there; the embedded gallery makes itself."""
+    """Create Rekognition's collection, if it is missing; the embedded gallery creates itself."""
     console.connected()
     faces = runtime().faces
     if isinstance(faces, Creatable):
@@ -119,7 +137,10 @@ def aws_check(
     photo_bucket: Annotated[str | None, typer.Option(help="Bucket of the photos, or BUCKET/PREFIX.")] = None,
     as_json: console.AsJson = False,
 ) -> None:
-    """Try every permission that the flow needs; changes nothing. Exit 1: something is missing."""
+    """Try every permission that the flow needs, and change nothing.
+
+    Exit 1: something is missing.
+    """
     settings = console.connected().aws
     from deployments.aws.check import check, examine  # boto3 is an extra
 
@@ -131,8 +152,8 @@ def aws_check(
 
 
 @app.command()
-def profile(user: Annotated[str, typer.Argument()], as_json: console.AsJson = False) -> None:
-    """Show a user's profile."""
+def profile(user: Annotated[str, typer.Argument(help="Whose profile.")], as_json: console.AsJson = False) -> None:
+    """Show a user's profile: the enrolled photo, its face id and thumbnails."""
     console.connected()
     found = runtime().profiles.get(user_id_of(user))
     if found is None:
@@ -145,7 +166,10 @@ def profile(user: Annotated[str, typer.Argument()], as_json: console.AsJson = Fa
 
 @app.command()
 def doctor() -> None:
-    """Check settings, weights, stores and the Prefect API, and say what to do. Exit 0: all is well; 1: it is not."""
+    """Check settings, models, stores and the Prefect API, and say how to mend what is wrong.
+
+    Exit 1: something is wrong.
+    """
     load_settings()  # a wrong one ends it with 2: nothing else can be looked at
     console.quiet_prefect(verbose=False)
     from deployments.cli.doctor import examine
@@ -155,9 +179,12 @@ def doctor() -> None:
 
 @app.command()
 def demo(
-    photos: Annotated[Path | None, typer.Option(help="A folder with the workshop's four photos.")] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(help="A folder with four photos of these names; default: pictures that are made here."),
+    ] = None,
 ) -> None:
-    """Run a handful of photos through the flow and show the verdicts."""
+    """Run six uploads of four photos through the flow and show their verdicts."""
     console.connected()
     console.quiet_prefect(verbose=False)
     from deployments.local.demo import show

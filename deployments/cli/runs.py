@@ -23,7 +23,7 @@ def upload(
     user: Annotated[str, typer.Option(help="The user whose photo it is.")],
     bucket: Annotated[str | None, typer.Option(help="Default: SELFIEGATE_AWS__PHOTO_BUCKET.")] = None,
 ) -> None:
-    """Put a photo where users' photos arrive; its event does the rest."""
+    """Put a photo into the bucket that events come from; a worker does the rest."""
     settings = console.connected()
     bucket = bucket or settings.aws.photo_bucket
     if bucket is None:
@@ -62,7 +62,10 @@ def backfill(
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,
 ) -> None:
-    """Take all photos of a source to their verdicts. Exit 0: done; 1: more failed than is tolerated; 2: wrong usage."""
+    """Check and enrol all photos of a folder, a bucket or an inventory. Go on where an earlier one was stopped.
+
+    Exit 1: more photos failed than --tolerate allows.
+    """
     console.connected()
     console.quiet_prefect(verbose)
     from deployments.cli.run_flows import backfilled  # Prefect takes two seconds to import
@@ -87,7 +90,7 @@ def reconcile(
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,
 ) -> None:
-    """Run photos again whose runs died, and audit the stores where asked. Running it twice changes nothing more."""
+    """Finish photos whose runs died, and compare the stores where asked. Running it twice changes nothing more."""
     console.connected()
     console.quiet_prefect(verbose)
     from deployments.cli.run_flows import reconciled
@@ -110,7 +113,7 @@ def worker(
     health: Annotated[bool, typer.Option(help="Answer on PREFECT_WORKER_WEBSERVER_PORT (8080) at /health.")] = True,
     verbose: console.Verbose = False,
 ) -> None:
-    """Run flow runs of the work pool in this process, models loaded once, until SIGTERM."""
+    """Take flow runs from a Prefect work pool and run them in this process, models loaded once, until SIGTERM."""
     os.environ.setdefault("PREFECT_WORKER_WEBSERVER_HOST", "127.0.0.1")  # Prefect's own default is all of the network
     console.connected()
     console.quiet_prefect(verbose)
@@ -124,7 +127,7 @@ def worker(
 def up(
     folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".up"),
 ) -> None:
-    """Run everything on this machine, AWS's part by moto's server, until Ctrl-C."""
+    """Run everything on this machine until Ctrl-C: Prefect, worker, bridge, and a stand-in for AWS (moto)."""
     load_settings()
     from deployments.local.up import up  # boto3 is an extra
 
@@ -136,7 +139,7 @@ def up(
 def bridge(verbose: console.Verbose = False) -> None:
     """Hand photo events from SQS (SELFIEGATE_AWS__QUEUE_URL) to Prefect, until it is stopped.
 
-    SIGTERM and SIGINT: what no run has claimed goes back to the queue, exit 0. A second one ends it at once.
+    SIGTERM or Ctrl-C: what no run has claimed goes back to the queue. A second one ends it at once.
     """
     settings = console.connected()
     console.quiet_prefect(verbose)

@@ -22,13 +22,20 @@ app = typer.Typer()
 def forget(
     user: Annotated[str, typer.Argument(help="The user who is to be forgotten.")],
     photos: Annotated[
-        bool, typer.Option("--photos", help="Remove the original photos, too, all versions; now or never.")
+        bool,
+        typer.Option(
+            "--photos",
+            help="Remove the original photos, too, all versions. Later it is too late: nothing names them any more.",
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,
 ) -> None:
-    """Remove all that is held of a user: faces, thumbnails, profile, ledger rows. Waits for runs under way."""
+    """Remove all that is held of a user: faces, thumbnails, profile, ledger rows.
+
+    Waits for runs of the user's photos, and leaves a receipt.
+    """
     user_id = user_id_of(user)
     console.connected()
     if not yes:
@@ -53,7 +60,10 @@ def export(
     user: Annotated[str, typer.Argument(help="Whose data it is.")],
     out: Annotated[Path | None, typer.Option(help="The file to write, for its owner alone; default: stdout.")] = None,
 ) -> None:
-    """Print all that is held of a user as JSON: profile, embeddings, thumbnails, verdicts. It shows the face."""
+    """Print all that is held of a user as JSON: profile, embeddings, thumbnails, verdicts.
+
+    The thumbnails show the face: keep the output private.
+    """
     user_id = user_id_of(user)
     console.connected()
     text = json.dumps(held(runtime(), user_id), indent=2)

@@ -12,12 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from prefect.settings import PREFECT_API_URL
-from typer.testing import CliRunner
 
-from deployments.cli import console
-from deployments.cli.app import app
 from selfiegate.backends.insightface.pack import TINY
-from selfiegate.errors import WrongSetting
 
 pytestmark = [pytest.mark.system, pytest.mark.weights, pytest.mark.usefixtures("prefect_api", "pack")]
 
@@ -109,27 +105,6 @@ def test_wrong_usage_is_named_and_ends_with_2(arguments: list[str], words: str) 
     assert run.stdout == ""
     assert words in run.stderr
     assert "Traceback" not in run.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["process", "a.jpg", "--user", "ann"], ["explain", "a.jpg"], ["backfill", "."], ["reconcile"],
-        ["forget", "ann", "--yes"], ["export", "ann"], ["profile", "ann"], ["gallery", "stats"], ["gallery", "create"],
-        ["upload", "a.jpg", "--user", "ann"], ["aws", "check"], ["worker"], ["bridge"], ["up"], ["demo"], ["doctor"],
-        ["settings"],
-    ],
-)  # fmt: skip
-def test_a_wrong_setting_ends_every_command_with_2_and_a_sentence(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SELFIEGATE_RULES__MAX_YAWW", "3")
-    run = CliRunner().invoke(app, arguments)
-
-    assert isinstance(run.exception, WrongSetting)
-    with pytest.raises(SystemExit) as ended, console.faults_as_sentences():
-        raise run.exception
-    assert ended.value.code == 2
 
 
 @pytest.mark.parametrize("command", ["process a.jpg --user ann", "doctor"])

@@ -1,0 +1,76 @@
+"""The command line without processes: help, version, completion, wrong settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from deployments.cli import console
+from deployments.cli.app import app
+from selfiegate import __version__
+from selfiegate.errors import WrongSetting
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["process", "a.jpg", "--user", "ann"], ["explain", "a.jpg"], ["backfill", "."], ["reconcile"],
+        ["forget", "ann", "--yes"], ["export", "ann"], ["profile", "ann"], ["gallery", "stats"], ["gallery", "create"],
+        ["upload", "a.jpg", "--user", "ann"], ["aws", "check"], ["worker"], ["bridge"], ["up"], ["demo"], ["doctor"],
+        ["settings"],
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_ends_every_command_with_2_and_a_sentence(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELFIEGATE_RULES__MAX_YAWW", "3")
+    run = CliRunner().invoke(app, arguments)
+
+    assert isinstance(run.exception, WrongSetting)
+    with pytest.raises(SystemExit) as ended, console.faults_as_sentences():
+        raise run.exception
+    assert ended.value.code == 2
+
+
+def test_the_version_is_printed_and_nothing_else() -> None:
+    run = CliRunner().invoke(app, ["--version"])
+
+    assert (run.exit_code, run.stdout, run.stderr) == (0, f"selfiegate {__version__}\n", "")
+
+
+def test_completion_is_shown_and_installs_nothing_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "person").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    shown = CliRunner().invoke(app, ["--show-completion", "bash"])
+    helped = CliRunner().invoke(app, ["--help"])
+
+    assert "complete" in shown.stdout
+    assert helped.exit_code == 0
+    assert list((tmp_path / "person").iterdir()) == []
+
+
+def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield " ".join((*path, name)), command
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*path, name))
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    commands = dict(_commands(get_command(app)))
+    silent = [
+        (name, parameter.name)
+        for name, command in commands.items()
+        for parameter in command.params
+        if not getattr(parameter, "help", None)
+    ]
+
+    assert len(commands) > 15
+    assert [name for name, command in commands.items() if not command.help] == []
+    assert silent == []
