@@ -67,6 +67,18 @@ def test_a_file_that_is_not_listed_is_refused_by_name(copied: Path) -> None:
         pack_folder(PackSettings(pack=str(copied)))
 
 
+def test_a_download_says_nothing_on_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nobody listens there: the download ends at once
+
+    with pytest.raises(BackendMisconfigured, match="could not be downloaded"):
+        pack_folder(PackSettings(pack="buffalo_nobody", root=tmp_path))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "download_path:" in printed.err
+
+
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.9])
 def test_insightface_itself_loads_the_pack_and_finds_a_close_up_at_one_size(share: float) -> None:
     app = FaceAnalysis(name=str(pack_folder(PackSettings(pack=TINY))), providers=["CPUExecutionProvider"])
