@@ -13,10 +13,11 @@ from selfiegate.enrolment import sequence
 from selfiegate.errors import PhotoInProgress, UserForgotten
 from selfiegate.model import PhotoRef, Verdict
 from selfiegate.runtime import runtime
+from selfiegate.steps import in_thread
 from selfiegate.user_ids import UserId
 from tasks import photo_steps  # noqa: F401  the tasks that `as_task` takes
 from tasks.notices import show_verdict
-from tasks.steps import as_task, in_thread
+from tasks.steps import as_task
 
 
 # Prefect writes the error of a flow that fails to its result storage whatever is set: as JSON, its message alone.

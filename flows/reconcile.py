@@ -15,8 +15,9 @@ from selfiegate.model import Claim
 from selfiegate.reconciliation import Restarts
 from selfiegate.records import Erasure
 from selfiegate.runtime import runtime
+from selfiegate.steps import in_thread
 from tasks.audits import close_dead_runs, show_findings
-from tasks.steps import as_task, in_thread
+from tasks.steps import as_task
 
 
 @flow(name="reconcile", persist_result=False, result_serializer="json")

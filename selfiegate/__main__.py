@@ -12,12 +12,13 @@ import sys
 def main() -> None:
     """Run the command line, or say where it is to be had."""
     try:
-        cli = importlib.import_module("deployments.cli.app")
+        importlib.import_module("deployments.cli.app").main()
+    except KeyboardInterrupt:  # while modules are imported, say
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if error.name != "deployments":
             raise
         sys.exit("selfiegate: only the library is installed; the command runs from a checkout (see its README)")
-    cli.main()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Prefect flow that is `tasks.steps.as_task`, which runs the step's retryable task
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -46,3 +47,18 @@ def inline(rt: Runtime, *, attempts: int | None = None, first_delay_s: float | N
         raise AssertionError("there is at least one attempt")
 
     return take
+
+
+async def in_thread(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a blocking function in a thread; where this is cancelled, wait for it all the same.
+
+    A thread cannot be stopped. What follows a timeout or a cancellation (the next attempt, the clean-up)
+    must not run beside it: a late write would land after it was taken back. The stores' own timeouts
+    bound the wait.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(fn, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise

@@ -18,8 +18,9 @@ from selfiegate import audit
 from selfiegate.clock import seconds_until
 from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.runtime import runtime
+from selfiegate.steps import in_thread
 from tasks.artifacts import attached
-from tasks.steps import in_thread, task_of
+from tasks.steps import task_of
 
 _SILENT_S = 900.0
 """A run that holds no claim may be waiting for another's: all attempts at a step take less."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -19,6 +18,7 @@ from prefect.client.schemas.objects import TaskRun
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import Runtime, open_with, runtime
 from selfiegate.settings import load_settings
+from selfiegate.steps import in_thread
 from tasks.blocks import open_with_blocks
 
 P = ParamSpec("P")
@@ -88,18 +88,3 @@ def task_of(
 async def as_task(taken: Callable[Concatenate[Runtime, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Take a step by its task; a step without one is a fault of ours and raises `KeyError`."""
     return cast(R, await _tasks[taken](*args, **kwargs))
-
-
-async def in_thread(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a blocking function in a thread; where this is cancelled, wait for it all the same.
-
-    A thread cannot be stopped. What follows a timeout or a cancellation (the next attempt, the clean-up)
-    must not run beside it: a late write would land after it was taken back. The stores' own timeouts
-    bound the wait.
-    """
-    work = asyncio.ensure_future(asyncio.to_thread(fn, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise

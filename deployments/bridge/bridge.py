@@ -27,8 +27,8 @@ from selfiegate.ingestion.photo_requests import Arrival, arrival
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
 from selfiegate.settings import Settings
+from selfiegate.steps import in_thread
 from selfiegate.untrusted_text import plain
-from tasks.steps import in_thread
 
 _log = logging.getLogger(__name__)
 

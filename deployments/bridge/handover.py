@@ -17,8 +17,8 @@ from selfiegate.ingestion.photo_requests import Arrival
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.records import Records
 from selfiegate.settings import BridgeSettings
+from selfiegate.steps import in_thread
 from selfiegate.untrusted_text import plain
-from tasks.steps import in_thread
 
 _log = logging.getLogger(__name__)
 

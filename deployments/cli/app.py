@@ -10,6 +10,7 @@ import typer
 from PIL import Image
 
 from deployments.cli import console, runs, show_settings, users
+from deployments.cli.recording import runner
 from selfiegate import __version__, report
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected, WrongInput
@@ -65,10 +66,7 @@ def process(
     Exit 0: a verdict was reached, a refusal included.
     """
     user_id, reference = user_id_of(user), open_photos(console.connected()).find(photo)
-    console.quiet_prefect(verbose)
-    from deployments.cli.run_flows import verdicts  # Prefect takes two seconds to import
-
-    (verdict,) = verdicts([(reference, user_id)])
+    (verdict,) = runner(verbose).verdicts([(reference, user_id)])
     if as_json:
         print(json.dumps(report.as_json(verdict)))
     else:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from prefect import State
+from prefect.utilities.urls import url_for
 
+from deployments.cli.console import err
+from deployments.cli.recording import BackfillAsked, api_url
 from flows.backfill import backfill
 from flows.forget_user import forget_user
 from flows.process_photo import process_photo
@@ -15,7 +18,7 @@ from flows.reconcile import reconcile
 from selfiegate.errors import BackendUnavailable, PhotoInProgress, SelfiegateError
 from selfiegate.model import PhotoRef, Verdict
 from selfiegate.records import Erasure
-from tasks import accounts
+from tasks import progress
 
 T = TypeVar("T")
 
@@ -25,6 +28,7 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
 
     async def verdict(photo: PhotoRef, user_id: str) -> Verdict:
         state = await process_photo(photo, user_id, return_state=True)
+        _show_link(state)
         found: Verdict | None = await state.aresult()
         if found is None:
             raise PhotoInProgress(f"{state.message}; try again in a minute")
@@ -36,9 +40,9 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
     return _result(run())
 
 
-def reconciled(**parameters: Any) -> dict[str, int]:
+def reconciled(*, limit: int, audit: bool, repair: bool) -> dict[str, int]:
     """Run the flow `reconcile` and return how many findings of each kind there were."""
-    return _result(reconcile(**parameters))
+    return _result(reconcile(limit=limit, audit=audit, repair=repair))
 
 
 def forgotten(user_id: str, photos: bool) -> Erasure:
@@ -53,24 +57,31 @@ def forgotten(user_id: str, photos: bool) -> Erasure:
     return _result(run())
 
 
-def backfilled(watch: Callable[[int, int], None], **parameters: Any) -> tuple[dict[str, Any], bool]:
+def backfilled(watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]) -> tuple[dict[str, Any], bool]:
     """Run the flow `backfill`; return its counts, and whether no more photos failed than are tolerated."""
-    accounts.watchers.append(watch)
+    progress.watchers.append(watch)
 
     async def run() -> State[dict[str, Any]]:
-        state: State[dict[str, Any]] = await backfill(**parameters, return_state=True)
+        state: State[dict[str, Any]] = await backfill(**asked, return_state=True)
         return state
 
     try:
         state = _result(run())
     finally:
-        accounts.watchers.remove(watch)
+        progress.watchers.remove(watch)
     found = state.result(raise_on_failure=False)
     if isinstance(found, SelfiegateError):
         raise found
     if not isinstance(found, dict):
         raise BackendUnavailable(f"{type(found).__name__}: {found}")
     return found, state.is_completed()
+
+
+def _show_link(state: State[Any]) -> None:
+    """Say where the run is to be seen; a server that Prefect started for this command alone is gone after it."""
+    link = url_for("flow-run", state.state_details.flow_run_id) if api_url() else None
+    if link:
+        err.print(f"[dim]Recorded: {link}[/]", soft_wrap=True)
 
 
 def _result(work: Coroutine[Any, Any, T]) -> T:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from deployments.cli import console
+from deployments.cli.recording import runner
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.settings import load_settings
@@ -67,14 +68,21 @@ def backfill(
     Exit 1: more photos failed than --tolerate allows.
     """
     console.connected()
-    console.quiet_prefect(verbose)
-    from deployments.cli.run_flows import backfilled  # Prefect takes two seconds to import
-
-    asked = {"key_template": key_template, "order": order, "dry_run": dry_run, "notify": notify}
-    asked |= {"engine": engine, "dask": dask}
-    files = {"report": report and str(report), "html": html and str(html)}
     with console.progress(shown=not as_json) as watch:
-        found, ended_well = backfilled(watch, source=source, workers=workers, tolerate=tolerate, **asked, **files)
+        found, ended_well = runner(verbose, needs_prefect=engine == "dask").backfilled(
+            watch,
+            source=source,
+            key_template=key_template,
+            order=order,
+            dry_run=dry_run,
+            notify=notify,
+            engine=engine,
+            dask=dask,
+            workers=workers,
+            tolerate=tolerate,
+            report=str(report) if report else None,
+            html=str(html) if html else None,
+        )
     if as_json:
         print(json.dumps(found))
     else:
@@ -92,10 +100,7 @@ def reconcile(
 ) -> None:
     """Finish photos whose runs died, and compare the stores where asked. Running it twice changes nothing more."""
     console.connected()
-    console.quiet_prefect(verbose)
-    from deployments.cli.run_flows import reconciled
-
-    found = reconciled(limit=limit, audit=audit, repair=repair)
+    found = runner(verbose).reconciled(limit=limit, audit=audit, repair=repair)
     if as_json:
         print(json.dumps(found))
     else:

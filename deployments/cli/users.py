@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deployments.cli import console
+from deployments.cli.recording import runner
 from selfiegate.errors import WrongInput
 from selfiegate.privacy.export import held
 from selfiegate.private_files import create_file
@@ -41,10 +42,7 @@ def forget(
     if not yes:
         originals = "with the original photos" if photos else "but not the original photos"
         typer.confirm(f"Remove all that is held of {console.shown(user_id)}, {originals}?", abort=True, err=True)
-    console.quiet_prefect(verbose)
-    from deployments.cli.run_flows import forgotten  # Prefect takes two seconds to import
-
-    receipt = forgotten(user_id, photos)
+    receipt = runner(verbose).forgotten(user_id, photos)
     if as_json:
         print(receipt.model_dump_json())
         return

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.backfill.photo_work import Photo, one_of_each_user, outcome, undecided
+from selfiegate.backfill.photo_work import PhotoWork, one_of_each_user, outcome, undecided
 from selfiegate.enrolment import profiles, protocol, verdicts
 from selfiegate.enrolment.leases import Lease, leased
 from selfiegate.enrolment.protocol import lost
@@ -36,33 +36,42 @@ from selfiegate.model import ReasonCode
 from selfiegate.policy import unusable
 from selfiegate.runtime import Runtime
 
+Turn = AbstractContextManager[object]
+"""Held while a chunk fights over faces; it puts chunks into their order."""
+
 
 class Chunk:
     """Takes photos to their verdicts; one instance for one call of `run`."""
 
     def __init__(
-        self, rt: Runtime, owner: str, eyes: Executor, hands: Executor, *, notify: bool = False, local: bool = False
+        self,
+        rt: Runtime,
+        owner: str,
+        vision_pool: Executor,
+        io_pool: Executor,
+        *,
+        notify: bool = False,
+        local: bool = False,
     ) -> None:
-        """`eyes` look at photos side by side, `hands` read and write: these must not queue behind the next chunks.
+        """`vision_pool` runs the models. `io_pool` reads photos and writes results, and is another: it must not wait.
 
-        Where records, faces and photos are `local`, these are read and written in the calling thread: more threads
-        would only take turns with Python's lock, and cost the eyes 3 % of their speed. Without `notify` nobody is ever
-        told of a refusal.
+        Where records, faces and photos are `local`, the calling thread reads and writes them. More threads would only
+        take turns with Python's lock, and cost the models 3 % of their speed. Without `notify` nobody is ever told of a
+        refusal.
         """
-        self._rt, self._owner, self._eyes, self._hands, self._notify_users = rt, owner, eyes, hands, notify
-        self._calls = None if local else hands
+        self._rt, self._owner, self._notify_users = rt, owner, notify
+        self._vision_pool, self._io_pool = vision_pool, io_pool
+        self._calls = None if local else io_pool
         self.seconds: dict[str, float] = {}
         """Step to the time that it took; looking is done side by side with other chunks' steps."""
 
-    def run(
-        self, entries: Sequence[Entry], turn: AbstractContextManager[object] | None = None
-    ) -> tuple[list[Outcome], list[tuple[Entry, str]]]:
+    def run(self, entries: Sequence[Entry], turn: Turn | None = None) -> tuple[list[Outcome], list[tuple[Entry, str]]]:
         """Return what became of the photos, and which are to be tried again later, and why.
 
         `turn` is held while faces are fought over, and puts chunks into their order. Raises `BackendMisconfigured`,
         and `BackendUnavailable` where that is all there is to say; what else goes wrong with a photo is its outcome.
         """
-        work = [Photo(entry) for entry in entries]
+        work = [PhotoWork(entry) for entry in entries]
         self._side_by_side("read", self._pin, work, self._calls)
         with self._timed("claim"):
             self._together(self._claim, work)
@@ -77,30 +86,30 @@ class Chunk:
             raise unavailable[0]
         return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in again_later]
 
-    def _reach_verdicts(self, work: Sequence[Photo], turn: AbstractContextManager[object] | None, lease: Lease) -> None:
+    def _reach_verdicts(self, work: Sequence[PhotoWork], turn: Turn | None, lease: Lease) -> None:
         self._wait_for_others(work)
         lease.claims = undecided(work)
         for one in work:
-            if one.open and one.ours.attempt > 1:
+            if one.open and one.claim.attempt > 1:
                 self._guarded(self._take_over, one)
         mine = [one for one in work if one.open]
-        self._side_by_side("look", self._look, mine, self._eyes)
+        self._side_by_side("look", self._look, mine, self._vision_pool)
         with turn or nullcontext():
             for batch in one_of_each_user(mine):
                 self._decide(batch)
                 lease.claims = undecided(work)
         if self._notify_users:
             told = [one for one in work if one.ended and one.ended.status in ("rejected", "needs_review")]
-            self._side_by_side("notify", self._notify, told, self._hands)
+            self._side_by_side("notify", self._notify, told, self._io_pool)
 
-    def _decide(self, work: Sequence[Photo]) -> None:
+    def _decide(self, work: Sequence[PhotoWork]) -> None:
         with self._timed("search again"):
             for one in work:
                 if one.open and one.judgement.face and one.profile != self._revision(one):
                     self._guarded(self._search, one)  # another photo of this user was accepted meanwhile
         candidates = [one for one in work if one.open and one.judgement.face and not one.reasons]
         if self._rt.faces.remote:
-            self._side_by_side("enrol", self._enrol, candidates, self._hands)
+            self._side_by_side("enrol", self._enrol, candidates, self._io_pool)
         else:
             # The ledger's lock first, as where an older photo's face is removed while the profile is saved.
             with self._timed("enrol"), self._rt.ledger.batch(), self._rt.faces.batch():
@@ -112,30 +121,30 @@ class Chunk:
                 self._guarded(self._confirm_alone, one)
             losers = [one for one in candidates if one.open and one.reasons]
             with self._rt.ledger.batch(), self._rt.faces.batch():
-                self._together(lambda one: protocol.withdraw(self._rt, one.ours), losers)
+                self._together(lambda one: protocol.withdraw(self._rt, one.claim), losers)
         winners = [one for one in candidates if one.open and not one.reasons]
-        self._side_by_side("thumbnail", self._thumbnail, winners, self._hands)
+        self._side_by_side("thumbnail", self._thumbnail, winners, self._io_pool)
         with self._timed("store"):
             self._together(self._store, work)
 
-    def _pin(self, one: Photo) -> None:
+    def _pin(self, one: PhotoWork) -> None:
         one.photo = pinned(self._rt.photos, one.entry)
 
-    def _claim(self, one: Photo) -> None:
+    def _claim(self, one: PhotoWork) -> None:
         assert one.photo is not None  # noqa: S101  it is open, so it is pinned
         entry = one.entry
         try:
-            one.claim = protocol.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
+            one.row = protocol.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
         except PhotoInProgress as elsewhere:
             one.again = elsewhere
             return
         except UserForgotten as gone:
             one.ended = outcome(one, "skipped", str(gone))
             return
-        if one.claim.verdict:
+        if one.row.verdict:
             one.ended = outcome(one, "skipped")
 
-    def _wait_for_others(self, work: Sequence[Photo]) -> None:
+    def _wait_for_others(self, work: Sequence[PhotoWork]) -> None:
         """Wait for photos that other runs hold: if these died, for as long as their leases last.
 
         Were such photos left for later, those after them would win their faces.
@@ -151,45 +160,45 @@ class Chunk:
                     one.again = None
                 self._together(self._claim, busy)
 
-    def _take_over(self, one: Photo) -> None:
+    def _take_over(self, one: PhotoWork) -> None:
         """Take back what a run that died left half done; where its profile is saved, that is all but the verdict."""
-        if profiles.saved_profile(self._rt, one.ours):
-            one.claim = finish(self._rt, one.ours, self._notify_users)
-            one.ended = outcome(one, one.ours.status)
+        if profiles.saved_profile(self._rt, one.claim):
+            one.row = finish(self._rt, one.claim, self._notify_users)
+            one.ended = outcome(one, one.claim.status)
         else:
-            protocol.withdraw(self._rt, one.ours)
-            one.claim = protocol.still_ours(self._rt, one.ours)
+            protocol.withdraw(self._rt, one.claim)
+            one.row = protocol.still_ours(self._rt, one.claim)
 
-    def _look(self, one: Photo) -> None:
-        one.judgement = protocol.judge_photo(self._rt, one.ours.photo)
+    def _look(self, one: PhotoWork) -> None:
+        one.judgement = protocol.judge_photo(self._rt, one.claim.photo)
         if one.judgement.face and not one.judgement.reasons:
             self._search(one)
 
-    def _search(self, one: Photo) -> None:
+    def _search(self, one: PhotoWork) -> None:
         one.profile = self._revision(one)
         try:
-            one.searched = protocol.search_gallery(self._rt, one.ours)
+            one.searched = protocol.search_gallery(self._rt, one.claim)
         except PhotoRejected as gone:
             one.judgement = unusable(ReasonCode(gone.code))
 
-    def _revision(self, one: Photo) -> int | None:
+    def _revision(self, one: PhotoWork) -> int | None:
         profile = self._rt.profiles.get(one.entry.user_id)
         return profile.revision if profile else None
 
-    def _enrol(self, one: Photo) -> None:
+    def _enrol(self, one: PhotoWork) -> None:
         one.begun = True
-        one.face_id = protocol.enrol_face(self._rt, one.ours)
+        one.face_id = protocol.enrol_face(self._rt, one.claim)
 
-    def _search_rivals(self, one: Photo) -> None:
-        one.claim = protocol.still_ours(self._rt, one.ours)  # before the search, see `protocol.contend`
+    def _search_rivals(self, one: PhotoWork) -> None:
+        one.row = protocol.still_ours(self._rt, one.claim)  # before the search, see `protocol.contend`
         one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id)
 
-    def _contend(self, candidates: Sequence[Photo]) -> list[Photo]:
+    def _contend(self, candidates: Sequence[PhotoWork]) -> list[PhotoWork]:
         """Fight for the faces in their order; return the photos that have to wait for somebody."""
-        waiting: list[Photo] = []
+        waiting: list[PhotoWork] = []
 
-        def contend(one: Photo) -> None:
-            end = protocol.contend(self._rt, one.ours, one.matches)
+        def contend(one: PhotoWork) -> None:
+            end = protocol.contend(self._rt, one.claim, one.matches)
             if end.lost_to:
                 one.searched = lost(end.lost_to)
             elif not end.won:
@@ -198,42 +207,42 @@ class Chunk:
         self._together(contend, candidates)
         return waiting
 
-    def _confirm_alone(self, one: Photo) -> None:
-        if lost_to := protocol.confirm_enrolment(self._rt, one.ours, one.face_id):
+    def _confirm_alone(self, one: PhotoWork) -> None:
+        if lost_to := protocol.confirm_enrolment(self._rt, one.claim, one.face_id):
             one.searched = lost(lost_to)
 
-    def _thumbnail(self, one: Photo) -> None:
+    def _thumbnail(self, one: PhotoWork) -> None:
         assert one.judgement.face is not None  # noqa: S101  it won by it
-        one.thumbnails = protocol.make_thumbnails(self._rt, one.ours, one.judgement.face)
+        one.thumbnails = protocol.make_thumbnails(self._rt, one.claim, one.judgement.face)
 
-    def _store(self, one: Photo) -> None:
+    def _store(self, one: PhotoWork) -> None:
         checks = one.judgement.checks
         if one.judgement.face is None or one.reasons:
-            one.claim = verdicts.refuse(self._rt, one.ours, one.reasons, checks, one.searched, self._notify_users)
+            one.row = verdicts.refuse(self._rt, one.claim, one.reasons, checks, one.searched, self._notify_users)
         else:
-            if profiles.save_profile(self._rt, one.ours, one.face_id, one.thumbnails):
-                profiles.remove_older_photo(self._rt, one.ours, one.face_id)
-            one.claim = verdicts.accept(self._rt, one.ours, one.face_id, one.thumbnails, checks, one.searched)
+            if profiles.save_profile(self._rt, one.claim, one.face_id, one.thumbnails):
+                profiles.remove_older_photo(self._rt, one.claim, one.face_id)
+            one.row = verdicts.accept(self._rt, one.claim, one.face_id, one.thumbnails, checks, one.searched)
         one.ended = outcome(one, one.claim.status)
 
-    def _notify(self, one: Photo) -> None:
+    def _notify(self, one: PhotoWork) -> None:
         with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells
-            verdicts.notify_user(self._rt, one.ours)
+            verdicts.notify_user(self._rt, one.claim)
 
-    def _together(self, step: Callable[[Photo], None], photos: Sequence[Photo]) -> None:
+    def _together(self, step: Callable[[PhotoWork], None], photos: Sequence[PhotoWork]) -> None:
         with self._rt.ledger.batch():
             for one in photos:
                 if one.open:
                     self._guarded(step, one)
 
     def _side_by_side(
-        self, name: str, step: Callable[[Photo], None], photos: Sequence[Photo], pool: Executor | None
+        self, name: str, step: Callable[[PhotoWork], None], photos: Sequence[PhotoWork], pool: Executor | None
     ) -> None:
         with self._timed(name):
             each = pool.map if pool else map
             list(each(lambda one: self._guarded(step, one), photos))
 
-    def _guarded(self, step: Callable[[Photo], None], one: Photo) -> None:
+    def _guarded(self, step: Callable[[PhotoWork], None], one: PhotoWork) -> None:
         """Take a step for one photo; where it fails, the photo's face is taken back, and the others go on."""
         try:
             step(one)
@@ -246,7 +255,7 @@ class Chunk:
                 one.ended = outcome(one, "failed", f"{type(error).__name__}: {error}")
             if one.begun:
                 with suppress(SelfiegateError):  # what is left is found by its unfinished row
-                    protocol.withdraw(self._rt, one.ours)
+                    protocol.withdraw(self._rt, one.claim)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -16,12 +16,13 @@ _NOT_JUDGED = Judgement(face=None, reasons=(), checks=())
 
 
 @dataclass(eq=False)
-class Photo:
+class PhotoWork:
     """What is known of it so far."""
 
     entry: Entry
     photo: PhotoRef | None = None
-    claim: Claim | None = None
+    row: Claim | None = None
+    """The ledger's row as this run last read it."""
     judgement: Judgement = _NOT_JUDGED
     searched: SearchResult = field(default_factory=SearchResult)
     begun: bool = False
@@ -41,10 +42,10 @@ class Photo:
         return self.ended is None and self.again is None
 
     @property
-    def ours(self) -> Claim:
+    def claim(self) -> Claim:
         """The claim, once it is made."""
-        assert self.claim is not None  # noqa: S101  claimed before any step that asks
-        return self.claim
+        assert self.row is not None  # noqa: S101  claimed before any step that asks
+        return self.row
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -52,14 +53,14 @@ class Photo:
         return (*self.judgement.reasons, *self.searched.reasons)
 
 
-def undecided(work: Sequence[Photo]) -> list[Claim]:
+def undecided(work: Sequence[PhotoWork]) -> list[Claim]:
     """Return the claims without a verdict."""
-    return [one.claim for one in work if one.claim and one.claim.verdict is None]
+    return [one.row for one in work if one.row and one.row.verdict is None]
 
 
-def one_of_each_user(photos: Sequence[Photo]) -> list[list[Photo]]:
+def one_of_each_user(photos: Sequence[PhotoWork]) -> list[list[PhotoWork]]:
     """Split photos so that a user's second one is held against the profile that the first one made."""
-    batches: list[list[Photo]] = []
+    batches: list[list[PhotoWork]] = []
     counts: dict[str, int] = {}
     for one in photos:
         turn = counts[one.entry.user_id] = counts.get(one.entry.user_id, -1) + 1
@@ -69,9 +70,9 @@ def one_of_each_user(photos: Sequence[Photo]) -> list[list[Photo]]:
     return batches
 
 
-def outcome(one: Photo, status: str, why: str = "") -> Outcome:
+def outcome(one: PhotoWork, status: str, why: str = "") -> Outcome:
     """Return what became of a photo, as its claim tells it; `why` is one line on a failure."""
-    verdict = one.claim.verdict if one.claim else None
+    verdict = one.row.verdict if one.row else None
     reasons = verdict.reasons if verdict else ()
     values = {"uri": one.entry.uri, "user_id": one.entry.user_id, "status": status, "reasons": reasons}
     return Outcome.model_validate({**values, "why": why, "photo": one.photo})

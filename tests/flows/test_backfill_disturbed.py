@@ -19,7 +19,7 @@ from flows.process_photo import process_photo
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.runtime import Runtime, using
 from selfiegate.settings import Settings
-from tasks import accounts
+from tasks import progress
 from tests.backfilling import PATIENCE_S, crowd, take, taking
 from tests.flowruns import LOOP
 from tests.runtimes import assert_consistent, scripted_runtime
@@ -97,12 +97,12 @@ def test_a_cancelled_one_stops_after_the_chunks_under_way_and_is_resumed(tmp_pat
 
     async def cancelled_early() -> int:
         run = asyncio.ensure_future(backfill(str(tmp_path / "crowd"), "{user_id}.png", chunk=4))
-        accounts.watchers.append(lambda done, total: run.cancel())
+        progress.watchers.append(lambda done, total: run.cancel())
         try:
             with pytest.raises(asyncio.CancelledError):
                 await run
         finally:
-            accounts.watchers.clear()
+            progress.watchers.clear()
         await asyncio.sleep(0.3)
         return sum(rt.ledger.get(*photo) is not None for photo in photos)
 

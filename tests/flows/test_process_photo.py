@@ -19,7 +19,7 @@ from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import PhotoRef, ReasonCode, Verdict
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
-from tasks.steps import in_thread
+from selfiegate.steps import in_thread
 from tests.flowruns import LOOP, run
 from tests.hostile.faulty_decoder import slow_photo
 from tests.runtimes import Failing, assert_consistent

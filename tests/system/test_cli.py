@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,10 @@ def test_the_workshops_photos_get_their_verdicts(workshop: Path) -> None:
     assert [reason["code"] for reason in json.loads(duplicate.stdout)["reasons"]] == ["face_already_enrolled"]
     assert [reason["code"] for reason in json.loads(group.stdout)["reasons"]] == ["multiple_faces"]
     assert [run.returncode for run in (accepted, duplicate, again, group)] == [0] * 4
-    assert [run.stderr for run in (accepted, duplicate, again, group)] == [""] * 4
+    told = [run.stderr.splitlines() for run in (accepted, duplicate, again, group)]
+    assert [[line.partition("/runs/flow-run/")[0] for line in lines] for lines in told] == [
+        [f"Recorded: {PREFECT_API_URL.value().removesuffix('/api')}"]
+    ] * 4
 
     stats = json.loads(selfiegate("gallery", "stats", "--json").stdout)
     assert (stats["faces"], stats["users"]) == (1, 1)
@@ -83,7 +87,7 @@ def test_a_file_that_is_no_selfie_is_refused_with_its_reason(
 
     assert run.returncode == 0
     assert [reason["code"] for reason in json.loads(run.stdout)["reasons"]] == [code]
-    assert run.stderr == ""
+    assert [line for line in run.stderr.splitlines() if not line.startswith("Recorded: ")] == []
 
 
 @pytest.mark.parametrize(
@@ -212,3 +216,54 @@ def test_reconcile_says_what_it_found() -> None:
     run = selfiegate("reconcile", "--audit", "--json")
 
     assert (run.returncode, json.loads(run.stdout)) == (0, {})
+
+
+def test_without_an_api_no_prefect_is_loaded_and_stderr_says_that_nothing_is_recorded(workshop: Path) -> None:
+    photo = workshop / "1_happy_face.jpg"
+    code = f"""
+import sys
+from deployments.cli.app import app
+app(["process", {str(photo)!r}, "--user", "ann", "--json"], standalone_mode=False)
+assert "prefect" not in sys.modules
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without_api(), check=True)
+
+    assert json.loads(run.stdout)["verdict"] == "accepted"
+    assert "Not recorded in Prefect" in run.stderr
+    assert "PREFECT_API_URL=" in run.stderr
+
+
+@pytest.mark.parametrize("named_in", ["profiles.toml", "prefect.toml", "pyproject.toml", ".env"])
+def test_an_api_that_one_of_prefects_files_names_is_used(
+    named_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {
+        "profiles.toml": 'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n',
+        "prefect.toml": '[api]\nurl = "http://127.0.0.1:9/api"\n',
+        "pyproject.toml": '[tool.prefect.api]\nurl = "http://127.0.0.1:9/api"\n',
+        ".env": "PREFECT_API_URL=http://127.0.0.1:9/api\n",
+    }
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))  # the working folder, too
+    (tmp_path / named_in).write_text(contents[named_in])
+    code = "from deployments.cli.recording import api_url; print(api_url())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without_api(), check=True)
+
+    assert run.stdout.strip() == "http://127.0.0.1:9/api"
+
+
+def test_ctrl_c_ends_a_command_at_once_and_the_photo_is_free_again(workshop: Path) -> None:
+    words = [sys.executable, "-m", "selfiegate", "process", str(workshop / "1_happy_face.jpg"), "--user", "ann"]
+    command = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=without_api())
+    assert command.stderr is not None
+    command.stderr.readline()  # it has begun
+    command.send_signal(signal.SIGINT)
+    _, told = command.communicate(timeout=30)
+
+    assert command.returncode == 130
+    assert "Traceback" not in told
+    assert selfiegate("process", workshop / "1_happy_face.jpg", "--user", "ann").returncode == 0
+
+
+def without_api() -> dict[str, str]:
+    """Return the environment without the address of Prefect's API, which other tests set."""
+    return {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}

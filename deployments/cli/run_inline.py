@@ -1,0 +1,110 @@
+"""Runs the sequences in this process, without Prefect: the same steps, retried alike, and nothing recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, Unpack
+
+from deployments.cli.recording import BackfillAsked
+from selfiegate import reconciliation
+from selfiegate.backfill.listing import Listing
+from selfiegate.backfill.processor import CHUNK, BackfillOptions, processor_here, side_by_side
+from selfiegate.backfill.progress import BackfillProgress
+from selfiegate.backfill.rounds import take_all
+from selfiegate.backfill.sources import entries
+from selfiegate.enrolment.sequence import process_photo
+from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, SelfiegateError, UserForgotten
+from selfiegate.model import Claim, PhotoRef, Verdict
+from selfiegate.privacy.sequence import forget_user
+from selfiegate.reconciliation import Restarts
+from selfiegate.records import Erasure
+from selfiegate.runtime import runtime
+from selfiegate.steps import inline
+
+_log = logging.getLogger(__name__)
+
+
+def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
+    """Take each photo of each user to its verdict; a fault raises a `SelfiegateError`."""
+
+    async def verdict(photo: PhotoRef, user_id: str) -> Verdict:
+        try:
+            claim = await process_photo(runtime(), inline(runtime()), photo, user_id, _owner())
+        except PhotoInProgress as elsewhere:
+            raise PhotoInProgress(f"{elsewhere}; try again in a minute") from None
+        assert claim.verdict is not None  # noqa: S101  a claim that is decided has one
+        return claim.verdict
+
+    async def run() -> list[Verdict]:
+        return [await verdict(photo, user_id) for photo, user_id in photos]
+
+    return asyncio.run(run())
+
+
+def forgotten(user_id: str, photos: bool) -> Erasure:
+    """Forget a user and return the receipt; raises `BackendUnavailable` where another run took over."""
+    try:
+        return asyncio.run(forget_user(inline(runtime()), user_id, _owner(), photos))
+    except ClaimLost:
+        raise BackendUnavailable(f"another run is forgetting {user_id}; try again when it is done") from None
+
+
+def reconciled(*, limit: int, audit: bool, repair: bool) -> dict[str, int]:
+    """Finish what died, and return how many findings of each kind there were."""
+    restarts = Restarts(_photo_again, _carry_on, _no_runs)
+    work = reconciliation.reconcile(
+        runtime(), inline(runtime()), restarts, limit=limit, at_once=1, audit=audit, repair=repair
+    )
+    return asyncio.run(work).counts
+
+
+def backfilled(watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]) -> tuple[dict[str, Any], bool]:
+    """Run a backfill; return its counts, and whether no more photos failed than are tolerated."""
+    rt = runtime()
+    options = BackfillOptions(_owner(), asked["workers"] or side_by_side(rt), asked["notify"], asked["dry_run"])
+
+    async def show(done: int, total: int) -> None:
+        watch(done, total)
+
+    async def run(listing: Listing, progress: BackfillProgress) -> None:
+        with processor_here(rt, options) as processor:
+            await take_all(processor, listing, CHUNK, progress)
+
+    with Listing(asked["order"]) as listing:
+        listing.add(entries(asked["source"], rt.settings, asked["key_template"]))
+        total = len(listing) + listing.fault_count
+        with BackfillProgress(rt, total, asked["report"], asked["html"], show) as progress:
+            asyncio.run(run(listing, progress))
+    progress.summary.finish()
+    return progress.summary.as_json(), progress.summary.failed_share <= asked["tolerate"]
+
+
+async def _photo_again(row: Claim) -> str:
+    try:
+        claim = await process_photo(runtime(), inline(runtime()), row.photo, row.user_id, _owner(), row.newness)
+    except PhotoInProgress:
+        return "InProgress"
+    except UserForgotten:
+        return "Forgotten"
+    except SelfiegateError as error:
+        _log.error("%s of %s failed: %s", row.photo.name, row.user_id, error)
+        return "Failed"
+    return claim.verdict.outcome if claim.verdict else "InProgress"
+
+
+async def _carry_on(erasure: Erasure) -> None:
+    try:
+        await forget_user(inline(runtime()), erasure.user_id, _owner(), erasure.photos, erasure.asked_at)
+    except SelfiegateError as error:
+        _log.error("forgetting %s failed: %s", erasure.user_id, error)
+
+
+async def _no_runs() -> int:
+    return 0
+
+
+def _owner() -> str:
+    return f"command {uuid.uuid4()}"
