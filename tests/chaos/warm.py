@@ -1,6 +1,6 @@
 """Imported by the fork server of `tests.chaos.rounds`, and so by each worker: what would cost all of them much, once.
 
-AWS's service models are read here. Photos are decoded in the worker itself: `tests/unit/test_isolation.py` is about
+AWS's service models are read here. Photos are decoded in the worker itself: `tests/unit/test_process_pool.py` is about
 decoding apart, which takes 0.8 s to start in each of hundreds of workers.
 """
 

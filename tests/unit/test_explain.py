@@ -8,7 +8,7 @@ import pytest
 from selfiegate.explain import annotate, as_json
 from selfiegate.model import Detection, ReasonCode
 from selfiegate.policy import Rules, judge
-from tests.unit.test_photos import picture
+from tests.unit.test_decode import picture
 from tests.unit.test_policy import face
 
 POINTS = ((0.4, 0.4), (0.6, 0.4), (0.5, 0.5), (0.4, 0.6), (0.6, 0.6))

@@ -19,7 +19,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
 
 from selfiegate.ingestion.messages import uploads
-from tests.unit.test_events import eventbridge
+from tests.unit.test_messages import eventbridge
 
 PAGE = (Path(__file__).parents[2] / "deployments" / "prefect-cloud.md").read_text()
 KEYS = ["ann/selfie.jpg", 'ann/my "new" selfie\'s.jpg', "ann/{{ 7 * 7 }}.jpg", "用户/<\\>&\U0001f600.jpg"]

@@ -10,7 +10,7 @@ from PIL import Image
 from selfiegate.decoding.decode import Limits
 from selfiegate.model import Box, PhotoRef
 from selfiegate.thumbnails import ThumbnailSettings, key, render
-from tests.unit.test_photos import encoded, is_red_at_top_left, picture
+from tests.unit.test_decode import encoded, is_red_at_top_left, picture
 
 FACE = Box(left=0.6, top=0.3, width=0.1, height=0.2)
 PHOTO = PhotoRef(bucket="bucket", key="k", version="1")

@@ -208,7 +208,7 @@ WORKER = """
 import sys, threading
 from selfiegate.decoding.process_pool import Decoders
 from selfiegate.decoding.decode import Limits
-from tests.unit.test_isolation import PHOTO, LIMITS, pids_of
+from tests.unit.test_process_pool import PHOTO, LIMITS, pids_of
 
 decoders = Decoders("tests.hostile.faulty_decoder:decode")
 decoders.decode(PHOTO, LIMITS)
@@ -237,7 +237,7 @@ def test_a_killed_process_leaves_no_decoder_behind(state: str) -> None:
 
 
 def test_a_process_that_ends_ends_its_decoders() -> None:
-    code = "from tests.unit.test_isolation import *; pool = process_pool; pool.decode(PHOTO, LIMITS)"
+    code = "from tests.unit.test_process_pool import *; pool = process_pool; pool.decode(PHOTO, LIMITS)"
     code += "; print(*pids_of(pool._decoders))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 

@@ -24,7 +24,7 @@ from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.policy import reason
 from selfiegate.stores.memory_photos import MemoryPhotos
-from tests.unit.test_photos import encoded, picture
+from tests.unit.test_decode import encoded, picture
 
 HOSTILE = "</p><script>alert('x')</script>\"' | `# x\u202e\x1b[31m\u2028\r\n"
 
