@@ -6,6 +6,8 @@ BIN := .venv/bin
 export SELFIEGATE_INSIGHTFACE__PACK ?= selfiegate_tiny
 # The workshop's photos, where this checkout has them beside it.
 PHOTOS := $(wildcard ../shared/photos/workshop)
+# Tests side by side: more than cores, since many wait.
+WORKERS ?= 4
 
 .PHONY: demo up ui test strong check chaos fuzz bench audit lock clean
 
@@ -20,8 +22,8 @@ up: .venv/filled  ## everything on this machine: S3 events to verdicts, watched 
 ui: .venv/filled  ## Prefect's UI on the demo's runs
 	PREFECT_HOME=.demo/prefect PREFECT_SERVER_ANALYTICS_ENABLED=false $(BIN)/prefect server start
 
-test: .venv/filled
-	$(BIN)/pytest -q
+test: .venv/filled  ## all but the slow tests
+	$(BIN)/pytest -q -n $(WORKERS) -m "not slow"
 
 strong: .venv/filled  ## what depends on the models, with InsightFace's own
 	SELFIEGATE_INSIGHTFACE__ROOT=../shared/insightface SELFIEGATE_INSIGHTFACE__PACK=buffalo_sc_dequant \
@@ -33,7 +35,7 @@ check: .venv/filled  ## what CI runs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/cfn-lint deployments/aws/template.yaml
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n $(WORKERS)
 
 chaos: .venv/filled  ## for half an hour: schedules nobody thought of, processes killed, stores that fail
 	SELFIEGATE_CHAOS=1 CHAOS_ROUNDS=$${CHAOS_ROUNDS:-1000} $(BIN)/pytest -q -s -o faulthandler_timeout=0 \
@@ -67,6 +69,6 @@ clean:
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info < (3, 14), "needs Python 3.11 to 3.13: make PYTHON=python3.12 ..."'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[0-9.]*' requirements.lock)"
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@

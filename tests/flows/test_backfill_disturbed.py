@@ -36,6 +36,7 @@ def assert_each_person_once(rt: Runtime, files: Sequence[str]) -> None:
     assert_consistent(rt, *photos)
 
 
+@pytest.mark.slow
 @pytest.mark.system
 def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     files, draw, half_done = crowd(tmp_path / "crowd", 240), random.Random(0), 0  # noqa: S311  no secret
@@ -68,6 +69,7 @@ def test_two_backfills_of_one_folder_at_once_accept_each_face_once(tmp_path: Pat
     assert_each_person_once(scripted_runtime(tmp_path / "home"), files)
 
 
+@pytest.mark.slow
 @pytest.mark.system
 @pytest.mark.usefixtures("prefect_api")
 def test_beside_uploads_each_face_is_accepted_once_and_every_photo_has_a_verdict(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def racing_user(aws: AwsSettings, user: int, rounds: int, barrier: Barrier, resu
         )
 
 
+@pytest.mark.slow
 def test_one_face_of_eight_users_is_accepted_once_though_searches_lag(
     aws: AwsSettings, scripted_rekognition: Any
 ) -> None:
@@ -141,7 +142,10 @@ STORES = [
     "dynamodb:PutItem",
     "dynamodb:UpdateItem",
 ]
-FAULTS = ["throttled twice", "reply lost", "for good"]
+FAULTS = [
+    "reply lost",
+    *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("throttled twice", "for good")),
+]
 
 
 @pytest.fixture
@@ -188,6 +192,7 @@ def test_every_call_to_rekognition_may_fail(
     walk(runtime_on(aws), fault, break_it, switches.clear)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_api")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("operation", STORES)

@@ -97,7 +97,10 @@ def strikes(at: int, fate: Fate) -> list[Strike]:
     return [Strike((at + 5 * worker) % CALLS + 1, fate) for worker in range(len(CAST))]
 
 
-@pytest.mark.parametrize("fate", [fate for fate in FILES if fate != "kill after"])
+@pytest.mark.parametrize(
+    "fate",
+    [pytest.param(fate, marks=[pytest.mark.slow] * (fate == "kill before")) for fate in FILES if fate != "kill after"],
+)
 def test_whatever_befalls_each_call_the_files_keep_the_promises(memory: Path, fate: Fate) -> None:
     tally, broken = Tally(), {}
     for at in range(CALLS if fate == "kill before" else 5):
@@ -118,6 +121,7 @@ def test_killed_at_any_instant_the_files_keep_the_promises(memory: Path) -> None
     assert not broken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fate", [fate for fate in BOTH if fate != "kill after"])
 def test_whatever_befalls_each_call_aws_keeps_the_promises(aws: Any, memory: Path, fate: Fate) -> None:
     tally, where = Tally(), Where(memory, aws)

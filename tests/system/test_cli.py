@@ -172,6 +172,7 @@ def test_a_folder_is_backfilled_and_what_is_broken_is_listed(workshop: Path, tmp
     assert "21 skipped" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_folder_is_backfilled_on_a_dask_cluster(workshop: Path, tmp_path: Path) -> None:
     for photo in sorted(workshop.glob("*.jpg")):
         (tmp_path / "photos").mkdir(exist_ok=True)

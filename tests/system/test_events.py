@@ -13,6 +13,8 @@ from tests.chaos.traffic import Traffic, traffic
 pytestmark = [
     pytest.mark.system,
     pytest.mark.weights,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("events"),
     pytest.mark.usefixtures("pack"),
 ]
 

@@ -27,7 +27,12 @@ from deployments.local.processes import Part, answers, free_port
 from deployments.local.up import _BATCHES
 from tests.hostile.leaks import Secrets, everything_in
 
-pytestmark = [pytest.mark.system, pytest.mark.weights]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.weights,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("privacy"),
+]
 
 ROOT = Path(__file__).parents[2]
 DOMAIN = "riders.example"

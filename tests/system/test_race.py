@@ -52,10 +52,12 @@ def race_through_the_flow(home: Path, user: int, rounds: int, barrier: Barrier, 
     asyncio.run(race())
 
 
-def test_the_steps_accept_one_of_eight_in_every_round(tmp_path: Path) -> None:
-    assert_one_is_accepted_in_every_round(race_through_the_steps, tmp_path, 20, lambda: scripted_runtime(tmp_path))
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_the_steps_accept_one_of_eight_in_every_round(tmp_path: Path, rounds: int) -> None:
+    assert_one_is_accepted_in_every_round(race_through_the_steps, tmp_path, rounds, lambda: scripted_runtime(tmp_path))
 
 
+@pytest.mark.slow
 def test_the_flow_accepts_one_of_eight_in_every_round(
     tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,13 @@ from selfiegate.decoding.decode import Limits
 from selfiegate.stores.folder import FolderPhotos
 from tests.hostile.faulty_decoder import slow_photo
 
-pytestmark = [pytest.mark.system, pytest.mark.weights, pytest.mark.usefixtures("pack")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.weights,
+    pytest.mark.slow,
+    pytest.mark.usefixtures("pack"),
+    pytest.mark.xdist_group("worker"),
+]
 
 ROOT = Path(__file__).parents[2]
 POOL = "selfiegate"

@@ -28,6 +28,8 @@ from selfiegate.user_ids import user_id_of
 from tests.apart import lines_of
 from tests.hostile import files
 
+pytestmark = pytest.mark.xdist_group("hostile")
+
 REASONS = {"unsupported_format", "unreadable_photo", "photo_too_large", "photo_too_small"}
 LIMITS = Limits()
 
@@ -55,6 +57,7 @@ def seen() -> list[Seen]:
     return found
 
 
+@pytest.mark.slow
 def test_there_are_hundreds(seen: list[Seen]) -> None:
     assert len({(one.kind, one.name) for one in seen}) == len(seen) >= 300
 
@@ -65,6 +68,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hostile_file_is_a_picture_or_has_a_reason(seen: list[Seen], kind: str) -> None:
     ours = [one for one in seen if one.kind == kind]
@@ -73,12 +77,14 @@ def test_a_hostile_file_is_a_picture_or_has_a_reason(seen: list[Seen], kind: str
     assert [one for one in ours if one.outcome not in {"picture"} | REASONS] == []
 
 
+@pytest.mark.slow
 def test_every_kind_of_good_file_is_a_picture(seen: list[Seen]) -> None:
     strange = [one.name for one in seen if one.kind == "good" and one.outcome != "picture"]
 
     assert strange == ["png-animated", "webp-animated", "avif-animated"]
 
 
+@pytest.mark.slow
 def test_no_format_that_is_not_named_is_opened(seen: list[Seen]) -> None:
     ours = [one for one in seen if one.kind == "unnamed"]
 
@@ -87,11 +93,13 @@ def test_no_format_that_is_not_named_is_opened(seen: list[Seen]) -> None:
     assert {one.kind for one in seen} == {"good", "unnamed", *KINDS}
 
 
+@pytest.mark.slow
 def test_no_file_takes_more_than_its_pixels_are_worth(seen: list[Seen]) -> None:
     # 51 million pixels at 16 bytes, which WEBP takes, and the file itself some times over.
     assert [one for one in seen if one.memory > 1_000_000_000] == []
 
 
+@pytest.mark.slow
 def test_no_file_keeps_a_core_busy_for_long(seen: list[Seen]) -> None:
     assert [one for one in seen if one.seconds > files.SECONDS] == []
 

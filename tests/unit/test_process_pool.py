@@ -23,6 +23,8 @@ from selfiegate.errors import BackendUnavailable, PhotoRejected
 from tests.hostile import files
 from tests.hostile.faulty_decoder import slow_photo
 
+pytestmark = pytest.mark.xdist_group("process_pool")
+
 LIMITS = Limits(jpeg_here=0)
 ROOT = Path(__file__).parents[2]
 PHOTO = files.encoded(Image.effect_noise((200, 150), 90).convert("RGB"), "PNG")

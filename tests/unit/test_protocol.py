@@ -189,12 +189,14 @@ def starts_again(world: World, run: Run) -> None:
 FATES = (lives, dies, fails, loses_a_reply, sleeps, starts_again)
 
 
-@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize(
+    ("fate", "stride"), [*((fate, 5) for fate in FATES), pytest.param(lives, 1, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("lagging", [False, True])
 @pytest.mark.parametrize("flow", [False, True])
-def test_two_may_meet_anywhere(lagging: bool, flow: bool, fate: Fate) -> None:
+def test_two_may_meet_anywhere(lagging: bool, flow: bool, fate: Fate, stride: int) -> None:
     """One goes any number of calls, then the other; the first meets its fate and goes on to its end, then the other."""
-    stride = 1 if LONG or fate is lives else 5
+    stride = 1 if LONG else stride
     for older_is_first in (True, False):
         for first in itertools.count(0 if older_is_first else 1):
             for second in itertools.count(first % stride, stride):
