@@ -11,7 +11,7 @@
     │   └── WrongSetting       a setting that is not known, or whose value is not allowed
     └── WrongInput             the caller's: names the value and what is allowed
 
-Each takes one message, so that it survives pickling between processes.
+Each keeps its arguments, so that it survives pickling between processes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ class SelfiegateError(Exception):
 
 
 class PhotoRejected(SelfiegateError):
-    """The photo cannot be used; `code` is the stable reason (see `policy.ADVICE`)."""
+    """The photo cannot be used; `code` is the stable reason (see `policy.ADVICE`).
 
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
+    `measured` is what is too large or too small: the file's bytes, or width and height in pixels.
+    """
+
+    def __init__(self, code: str, *measured: int) -> None:
+        super().__init__(code, *measured)
+        self.code, self.measured = code, measured
+
+    def __str__(self) -> str:
+        return self.code
 
 
 class BackendUnavailable(SelfiegateError):

@@ -151,6 +151,7 @@ class Detection(Value):
 
     faces: tuple[Face, ...] = ()
     unusable: ReasonCode | None = None
+    measured: str = Field("", description="What made it unusable, against the limit: ': 60 x 60 pixels, ...'")
 
 
 class Match(Value):

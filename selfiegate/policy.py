@@ -71,16 +71,29 @@ ADVICE: dict[ReasonCode, str] = {
     ReasonCode.FACE_COVERED: "The face is covered. Take off a mask, and keep hands and things away from it.",
     ReasonCode.UNSUPPORTED_FORMAT: "This is not a photo that we can use. Upload a JPEG, PNG, WebP, HEIC or AVIF.",
     ReasonCode.UNREADABLE_PHOTO: "The photo is damaged or incomplete. Upload it again.",
-    ReasonCode.PHOTO_TOO_LARGE: "The photo is too large. Upload a smaller one.",
-    ReasonCode.PHOTO_TOO_SMALL: "The photo is too small. Upload one with more pixels.",
+    ReasonCode.PHOTO_TOO_LARGE: "The photo is too large{measured}. Upload a smaller one.",
+    ReasonCode.PHOTO_TOO_SMALL: "The photo is too small{measured}. Upload one with more pixels.",
     ReasonCode.FACE_ALREADY_ENROLLED: "This face belongs to another account. Each person can have one account.",
     ReasonCode.DIFFERENT_PERSON: "This is not the person of your present photo. Upload a photo of yourself.",
 }
 
 
+_ROTATED = "The photo is rotated: the face {how}. Hold the phone upright, or turn the photo, and upload it again."
+_ROTATED_FROM = 60.0
+"""Degrees of roll from which a face is called rotated: between a tilted head and one that lies."""
+
+
 def reason(code: ReasonCode, **values: object) -> Reason:
-    """Return the reason with its sentence for the user."""
-    return Reason(code=code, message=ADVICE[code].format(**values))
+    """Return the reason with its sentence for the user; `measured` is of `Detection`."""
+    return Reason(code=code, message=ADVICE[code].format(**{"measured": "", **values}))
+
+
+def _rotated(face: Face, rules: Rules) -> Reason | None:
+    """Return the one reason of a face that is further from upright than any head: what else is seen means nothing."""
+    if face.roll is None or abs(face.roll) <= max(_ROTATED_FROM, rules.max_roll):
+        return None
+    how = "is upside down" if abs(face.roll) > 135 else "lies on its side"
+    return Reason(code=ReasonCode.TURNED_AWAY, message=_ROTATED.format(how=how))
 
 
 @dataclass(frozen=True)
@@ -130,21 +143,24 @@ def _table(rules: Rules) -> list[_Rule]:
 def judge(detection: Detection, rules: Rules) -> Judgement:
     """Apply the rules to the main face; with none or several nobody can tell whose face to judge."""
     if detection.unusable is not None:
-        return unusable(detection.unusable)
+        return unusable(detection.unusable, detection.measured)
     faces = without_bystanders(detection.faces, rules)
     counted = Check(name="faces", value=len(faces), limit="= 1", passed=len(faces) == 1)
     if len(faces) != 1:
         code = ReasonCode.MULTIPLE_FACES if faces else ReasonCode.NO_FACE
         return Judgement((counted,), (reason(code, faces=len(faces)),))
     face = faces[0]
+    if rotated := _rotated(face, rules):
+        roll = next(rule for rule in _table(rules) if rule.name == "roll")
+        return Judgement((counted, roll.check(face, rules.unknown)), (rotated,), face)
     table = [(rule.code, rule.check(face, rules.unknown)) for rule in _table(rules)]
     failed = dict.fromkeys(code for code, check in table if not check.passed)
     return Judgement((counted, *(check for _, check in table)), tuple(map(reason, failed)), face)
 
 
-def unusable(code: ReasonCode) -> Judgement:
-    """Judge a photo that could not be looked at, or that is gone."""
-    return Judgement((), (reason(code),))
+def unusable(code: ReasonCode, measured: str = "") -> Judgement:
+    """Judge a photo that could not be looked at, or that is gone; `measured` is of `Detection`."""
+    return Judgement((), (reason(code, measured=measured),))
 
 
 def without_bystanders(faces: Sequence[Face], rules: Rules) -> list[Face]:

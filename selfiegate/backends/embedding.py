@@ -168,7 +168,8 @@ class EmbeddingBackend:
             data = self._photos.read(photo)
             picture, size = decode(data, self._limits, self._limits.working_side)
         except PhotoRejected as rejected:
-            return Detection(unusable=ReasonCode(rejected.code)), None
+            measured = self._limits.compare(rejected.measured)
+            return Detection(unusable=ReasonCode(rejected.code), measured=measured), None
         found = self._analyser.analyse(picture, size)
         aligned = found[0][1] if found else None
         return Detection(faces=tuple(face for face, _ in found)), aligned

@@ -83,7 +83,8 @@ class RekognitionBackend:
             image, size = self._image(photo)
             found = self._call("detect_faces", Image=image, Attributes=_ATTRIBUTES)
         except PhotoRejected as rejected:
-            return Detection(unusable=ReasonCode(rejected.code))
+            measured = self._limits.compare(rejected.measured)
+            return Detection(unusable=ReasonCode(rejected.code), measured=measured)
         faces = [face_of(details, size) for details in found["FaceDetails"]]
         return Detection(faces=tuple(sorted(faces, key=lambda face: -face.box.area)))
 

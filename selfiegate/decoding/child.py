@@ -98,9 +98,9 @@ def _decoded(call: Any, data: bytearray, limits: Limits, max_side: int | None) -
         picture, size = call(bytes(data), limits, max_side)
         return {"picture": picture.size, "size": size}, picture.tobytes()
     except PhotoRejected as rejected:
-        return {"code": rejected.code}, b""
+        return {"code": rejected.code, "measured": rejected.measured}, b""
     except MemoryError:
-        return {"code": ReasonCode.UNREADABLE_PHOTO}, b""
+        return {"code": ReasonCode.UNREADABLE_PHOTO, "measured": ()}, b""
 
 
 def _mapped() -> int:

@@ -9,6 +9,7 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -67,6 +68,17 @@ class Limits(Value):
         1280, ge=640, description="Pixels of the longer side of the picture that faces are sought in"
     )
 
+    def compare(self, measured: Sequence[int]) -> str:
+        """Say in words how a file's bytes, or width and height, stand against the limits; '' where nothing was."""
+        match measured:
+            case (count,):
+                return f": {count / 1e6:.1f} MB, at most {self.max_bytes / 1e6:g} MB are taken"
+            case (width, height) if width * height > self.max_pixels:
+                return f": {width} x {height} pixels, at most {self.max_pixels / 1e6:g} megapixels are taken"
+            case (width, height):
+                return f": {width} x {height} pixels, each side needs at least {self.min_side}"
+        return ""
+
 
 @cache
 def _enable_heif() -> None:
@@ -93,9 +105,9 @@ def opened(data: bytes, limits: Limits) -> Image.Image:
         raise PhotoRejected(ReasonCode.UNSUPPORTED_FORMAT)
     width, height = image.size
     if width * height > limits.max_pixels:
-        raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
+        raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE, width, height)
     if min(width, height) < limits.min_side:
-        raise PhotoRejected(ReasonCode.PHOTO_TOO_SMALL)
+        raise PhotoRejected(ReasonCode.PHOTO_TOO_SMALL, width, height)
     return image
 
 

@@ -103,8 +103,9 @@ def _iso(data: bytes, max_pixels: int) -> bytes:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
         if kind == b"meta" and _listed(data[at - length : at]) > 2 * len(data):
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
-    if any(width * height > max_pixels for width, height in (struct.unpack(">II", m[1]) for m in _SIZE.finditer(data))):
-        raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
+    for width, height in (struct.unpack(">II", found[1]) for found in _SIZE.finditer(data)):
+        if width * height > max_pixels:
+            raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE, width, height)
     # Both formats say in boxes of their own which way is up, EXIF has no say; Pillow would write it anew for AVIF.
     return _EXIF_ITEM.sub(rb"\1skip", data)
 

@@ -202,7 +202,7 @@ def _answer(connection: socket.socket, limits: Limits, max_side: int | None, unt
         raise ValueError
     about = json.loads(receive(connection, length, until))
     if "code" in about:
-        raise PhotoRejected(ReasonCode(about["code"]))
+        raise PhotoRejected(ReasonCode(about["code"]), *(int(number) % 2**63 for number in about["measured"][:2]))
     (width, height), (full_width, full_height) = about["picture"], about["size"]
     if 3 * width * height != count or (max_side and max(width, height) > max_side):
         raise ValueError

@@ -49,8 +49,8 @@ class FolderPhotos:
         """Return the file's bytes, if they are still the ones that were pinned."""
         try:
             with _open_regular(Path(photo.bucket, photo.key)) as file:
-                if os.fstat(file).st_size > self._limits.max_bytes:
-                    raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
+                if (count := os.fstat(file).st_size) > self._limits.max_bytes:
+                    raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE, count)
                 data = _whole(file, self._limits.max_bytes)
         except (FileNotFoundError, NotADirectoryError, ValueError):  # `WrongInput`, and names with NUL
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from None

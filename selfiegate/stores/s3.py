@@ -44,7 +44,7 @@ class S3Photos:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
         if found["ContentLength"] > self._limits.max_bytes:
             found["Body"].close()
-            raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE)
+            raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE, found["ContentLength"])
         with translated(f"s3:GetObject on {photo.uri}"):
             data: bytes = found["Body"].read()
             return data

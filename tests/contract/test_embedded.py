@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from selfiegate.decoding.decode import Limits
-from selfiegate.errors import BackendMisconfigured, WrongInput
+from selfiegate.errors import BackendMisconfigured, PhotoRejected, WrongInput
 from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
 from selfiegate.ports import Gallery, PhotoStore, ThumbnailStore
 from selfiegate.records import Records
@@ -133,8 +133,9 @@ class TestFolderPhotos(PhotoStoreContract):
         (tmp_path / "large.jpg").write_bytes(b"x" * 1001)
         photos = FolderPhotos(Limits(max_bytes=1000))
 
-        with pytest.raises(Exception, match="photo_too_large"):
+        with pytest.raises(PhotoRejected, match="photo_too_large") as refused:
             photos.read(photos.find(str(tmp_path / "large.jpg")))
+        assert refused.value.measured == (1001,)
 
 
 class TestFolderThumbnails(ThumbnailStoreContract):

@@ -158,6 +158,21 @@ class TestInsightFace(FaceBackendContract):
 
         assert all(np.isfinite(face.sharpness) for face in found)
 
+    @pytest.mark.parametrize(("turn", "roll"), [(0, None), (90, -90), (180, 180), (270, 90)])
+    def test_a_photo_on_its_side_or_its_head_is_refused_as_rotated_alone(
+        self, turn: int, roll: float | None, save: Save, portrait: Image.Image, faces: FaceBackend
+    ) -> None:
+        framed = Image.new("RGB", (300, 300), "grey")
+        framed.paste(portrait.resize((150, 150 * portrait.height // portrait.width)), (75, 60))
+        detection = faces.detect(save("turned.jpg", framed.rotate(turn)))
+        reasons = judge(detection, Rules()).reasons
+
+        if roll is None or not detection.faces:  # a detector need not find a face that lies
+            assert [reason.code for reason in reasons] == ([] if roll is None else ["no_face"])
+        else:
+            assert detection.faces[0].roll == roll
+            assert ["rotated" in reason.message for reason in reasons] == [True]
+
     def test_a_face_of_twelve_pixels_never_raises(self, save: Save, portrait: Image.Image, faces: FaceBackend) -> None:
         tiny = Image.new("RGB", (320, 240), "white")
         tiny.paste(portrait.resize((24, 24)), (150, 100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
 import zlib
 
@@ -196,3 +197,24 @@ def test_only_what_every_reader_sees_alike_is_plain() -> None:
 
 def test_equal_pixels_give_equal_jpegs() -> None:
     assert canonical_jpeg(picture()) == canonical_jpeg(picture())
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        ((31_000_000,), ": 31.0 MB, at most 25 MB are taken"),
+        ((9000, 8000), ": 9000 x 8000 pixels, at most 51 megapixels are taken"),
+        ((60, 800), ": 60 x 800 pixels, each side needs at least 80"),
+        ((), ""),
+    ],
+)
+def test_what_was_measured_is_told_with_its_limit(measured: tuple[int, ...], words: str) -> None:
+    assert Limits().compare(measured) == words
+
+
+def test_a_refusal_knows_what_was_measured_also_in_another_process() -> None:
+    with pytest.raises(PhotoRejected) as small:
+        decode(encoded(picture((79, 300)), "PNG"), LIMITS)
+
+    assert (small.value.measured, str(small.value)) == ((79, 300), "photo_too_small")
+    assert pickle.loads(pickle.dumps(small.value)).measured == (79, 300)  # noqa: S301  our own

@@ -95,6 +95,37 @@ def test_an_unusable_photo_has_its_own_reason() -> None:
     assert [reason.code for reason in judgement.reasons] == ["photo_too_large"]
 
 
+def test_what_is_too_large_or_too_small_is_told_with_the_limit() -> None:
+    detection = Detection(unusable=ReasonCode.PHOTO_TOO_LARGE, measured=": 31.0 MB, at most 25 MB are taken")
+    (reason,) = judge(detection, Rules()).reasons
+
+    assert reason.message == "The photo is too large: 31.0 MB, at most 25 MB are taken. Upload a smaller one."
+
+
+@pytest.mark.parametrize(
+    ("roll", "words"),
+    [(90.0, "lies on its side"), (-88.0, "lies on its side"), (180.0, "is upside down"), (-170.0, "is upside down")],
+)
+def test_a_rotated_face_is_called_rotated_and_nothing_else(roll: float, words: str) -> None:
+    judgement = judge(Detection(faces=(face(roll=roll, sunglasses=0.99, sharpness=1.0, eyes_open=0.0),)), Rules())
+    (reason,) = judgement.reasons
+
+    assert reason.code == "turned_away"
+    assert words in reason.message
+    assert "Hold the phone upright" in reason.message
+    assert [check.name for check in judgement.checks] == ["faces", "roll"]
+    assert not judgement.checks[-1].passed
+
+
+def test_a_tilted_head_is_not_called_rotated() -> None:
+    assert codes(face(roll=50.0, sunglasses=0.99)) == ["turned_away", "sunglasses"]
+
+
+def test_a_rotated_face_passes_where_the_rules_allow_it() -> None:
+    assert codes(face(roll=90.0), rules=Rules(max_roll=100)) == []
+    assert codes(face(roll=170.0), rules=Rules(max_roll=100)) == ["turned_away"]
+
+
 def test_every_code_has_a_sentence() -> None:
     assert set(ADVICE) == set(ReasonCode)
 

@@ -88,7 +88,9 @@ def test_a_refusal_keeps_its_reason(limits: Limits) -> None:
     assert refusal(decoders, b"GIF89a", limits) == "unsupported_format"
     assert refusal(decoders, jpeg[:900], limits) == "unreadable_photo"
     assert refusal(decoders, jpeg, limits.model_copy(update={"max_pixels": 10_000})) == "photo_too_large"
-    assert refusal(decoders, jpeg, limits.model_copy(update={"min_side": 160})) == "photo_too_small"
+    with pytest.raises(PhotoRejected) as small:
+        decoders.decode(jpeg, limits.model_copy(update={"min_side": 160}))
+    assert (small.value.code, len(small.value.measured)) == ("photo_too_small", 2)
     assert len(decoders._idle) == 1
     decoders.close()
 

@@ -17,6 +17,7 @@ from PIL import Image
 from selfiegate.backends.insightface import geometry
 from selfiegate.backends.insightface.detector import Detector
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
+from selfiegate.backends.insightface.orientation import upright
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Box, Face
@@ -78,8 +79,11 @@ class InsightFaceAnalyser:
     ) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return each located face's attributes with its aligned 112x112 RGB picture."""
         pixels, scale = np.asarray(picture), size[0] / picture.width
-        found = [_described(pixels, box, points, scale) for box, points in zip(boxes, landmarks, strict=True)]
-        return [(self._with_eyewear(pixels, face), aligned) for face, aligned in found]
+        described = [_described(pixels, box, points, scale) for box, points in zip(boxes, landmarks, strict=True)]
+        return [
+            (upright(self._detector, pixels, box, self._with_eyewear(pixels, face)), aligned)
+            for box, (face, aligned) in zip(boxes, described, strict=True)
+        ]
 
     def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return unit embeddings, shape (n, 512)."""

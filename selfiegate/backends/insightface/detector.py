@@ -27,6 +27,14 @@ Found = tuple[NDArray[np.float32], NDArray[np.float32]]
 _NOTHING: Found = np.empty((0, 5), np.float32), np.empty((0, 5, 2), np.float32)
 
 
+def fitted(picture: NDArray[np.uint8], size: Size) -> Size:
+    """Return the size of a picture that is scaled to fit into another."""
+    height, width = picture.shape[:2]
+    shape = height / width
+    tall = shape > size[1] / size[0]
+    return (max(1, int(size[1] / shape)), size[1]) if tall else (size[0], max(1, int(size[0] * shape)))
+
+
 class _Canvas(threading.local):
     """A thread's own memory for one input size."""
 
@@ -79,19 +87,27 @@ class Detector:
         keep = order[self._scrfd.nms(boxes[order])]
         return boxes[keep], landmarks[keep]
 
+    def confidence(self, picture: NDArray[np.uint8]) -> float:
+        """Return how sure the smallest input size is of the surest face of an RGB picture, 0..1."""
+        size = min(self._canvases)
+        outputs = self._outputs(picture, size, fitted(picture, size))
+        return max(float(scores.max()) for scores in outputs[: self._levels])
+
     def _within(self, picture: NDArray[np.uint8], size: Size) -> Found:
         """Find faces in the picture fitted into one input size."""
-        height, width = picture.shape[:2]
-        shape = height / width
-        tall = shape > size[1] / size[0]
-        fitted = (max(1, int(size[1] / shape)), size[1]) if tall else (size[0], max(1, int(size[0] * shape)))
-        fed = {self._scrfd.input_name: self._canvases[size].draw(picture, fitted)}
-        outputs = self._sessions[size].run(self._scrfd.output_names, fed)
+        inner = fitted(picture, size)
+        outputs = self._outputs(picture, size, inner)
         levels = [self._at_level(outputs[level :: self._levels], 8 * 2**level, size) for level in range(self._levels)]
         boxes, landmarks = (np.concatenate(parts) for parts in zip(*levels, strict=True))
-        scale = np.float32(height / fitted[1])
+        scale = np.float32(picture.shape[0] / inner[1])
         boxes[:, :4] *= scale
         return boxes, landmarks * scale
+
+    def _outputs(self, picture: NDArray[np.uint8], size: Size, inner: Size) -> list[NDArray[np.float32]]:
+        """Run the network of one input size: scores of all levels, then boxes, then landmarks."""
+        fed = {self._scrfd.input_name: self._canvases[size].draw(picture, inner)}
+        found: list[NDArray[np.float32]] = self._sessions[size].run(self._scrfd.output_names, fed)
+        return found
 
     def _at_level(self, outputs: list[NDArray[np.float32]], stride: int, size: Size) -> Found:
         """Read one feature map: scores (k, 1), distances to the box's sides (k, 4) and landmarks (k, 10) in strides.
