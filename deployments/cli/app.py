@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
 
-from deployments.cli import console, runs, show_settings, users
+from deployments.cli import console, explain, runs, show_settings, users
 from deployments.cli.recording import runner
 from selfiegate import __version__, report
-from selfiegate.decoding.process_pool import decode
-from selfiegate.errors import PhotoRejected, WrongInput
-from selfiegate.explain import annotate
-from selfiegate.explain import as_json as as_json_of
 from selfiegate.model import Verdict
-from selfiegate.policy import judge
 from selfiegate.ports import Creatable
-from selfiegate.private_files import create_file
 from selfiegate.runtime import open_photos, runtime
 from selfiegate.settings import load_settings
 from selfiegate.user_ids import user_id_of
@@ -33,6 +26,7 @@ app = typer.Typer(
 gallery = typer.Typer(no_args_is_help=True, help="Look at the enrolled faces.")
 app.add_typer(runs.app)
 app.add_typer(users.app)
+app.add_typer(explain.app)
 app.add_typer(show_settings.app)
 app.add_typer(gallery, name="gallery")
 aws = typer.Typer(no_args_is_help=True, help="Look at what AWS allows.")
@@ -71,42 +65,6 @@ def process(
         print(json.dumps(report.as_json(verdict)))
     else:
         _show(verdict)
-
-
-@app.command()
-def explain(
-    photo: Annotated[str, typer.Argument(help="A path, or s3://bucket/key.")],
-    out: Annotated[Path | None, typer.Option(help="The PNG to write; default: PHOTO.explained.png here.")] = None,
-    as_json: console.AsJson = False,
-) -> None:
-    """Show why a photo is usable or not: a picture with every value against its limit. Enrols nothing."""
-    settings = console.connected()
-    reference = open_photos(settings).find(photo)
-    rt = runtime()
-    detection = rt.faces.detect(reference)
-    judgement = judge(detection, settings.rules)
-    try:
-        picture, _ = decode(rt.photos.read(reference), settings.photos, settings.photos.working_side)
-    except PhotoRejected:
-        picture = None
-    target = out or Path(f"{Path(photo).stem}.explained.png")
-    _save(annotate(picture, detection, judgement), target)
-    if as_json:
-        print(json.dumps({"photo": reference.uri, "picture": str(target), **as_json_of(detection, judgement)}))
-    else:
-        console.out.print(
-            f"[bold]{'refused' if judgement.reasons else 'usable'}[/]: see {console.shown(str(target))}", soft_wrap=True
-        )
-        for reason in judgement.reasons:
-            console.out.print(f"  {reason.code}: {reason.message}", soft_wrap=True)
-
-
-def _save(picture: Image.Image, target: Path) -> None:
-    try:
-        with create_file(target) as file:
-            picture.save(file, "PNG")
-    except OSError as error:
-        raise WrongInput(f"cannot write {str(target)!r}: {error.strerror}") from None
 
 
 @gallery.command()
