@@ -114,7 +114,7 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
 
     Raises `StillContested` where it stays contested, `ClaimLost` where another run took over.
     """
-    found = Round()
+    found = Contention()
     for pause in _PAUSES_S:
         ours = still_ours(rt, claim)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
@@ -128,7 +128,7 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
     raise StillContested(f"the claim on the face of {claim.photo.name} is contested again and again")
 
 
-class Round(NamedTuple):
+class Contention(NamedTuple):
     """How one attempt to win a face ended; with nothing set, somebody else is to be waited for."""
 
     won: bool = False
@@ -136,16 +136,16 @@ class Round(NamedTuple):
     unexplained: Match | None = None
 
 
-def contend(rt: Runtime, ours: Claim, matches: Sequence[Match]) -> Round:
+def contend(rt: Runtime, ours: Claim, matches: Sequence[Match]) -> Contention:
     """Try once to win a face against the matches of a search that began after `ours` was read."""
     rivals = []
     for match, rows in chain(((match, holders(rt, match)) for match in matches), contesters(rt, ours)):
         if outranks(rows, ours):  # nor need the rest be read: of 100 photos of one person each has 99 rivals
-            return Round(lost_to=match)
+            return Contention(lost_to=match)
         rivals.append((match, rows))
     unexplained = next((match for match, rows in rivals if rows == [] and rt.faces.holds(match.face_id)), None)
     won = not unexplained and contest(rt, ours, rivals) and rt.ledger.accept(ours)
-    return Round(won=won, unexplained=unexplained)
+    return Contention(won=won, unexplained=unexplained)
 
 
 def withdraw(rt: Runtime, claim: Claim) -> None:
