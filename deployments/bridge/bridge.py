@@ -136,7 +136,7 @@ class Bridge:
         message = delivery.message
         try:
             async with asyncio.TaskGroup() as group:
-                keeper = group.create_task(self._keep(message))
+                keeper = group.create_task(self._extend_visibility(message))
                 await self._settle(delivery)
                 keeper.cancel()
         except* _Taken:
@@ -144,7 +144,7 @@ class Bridge:
         except* SelfiegateError as errors:
             _log.warning("message %s is left in the queue: %s", message.id, plain(str(errors.exceptions[0])))
 
-    async def _keep(self, message: Message) -> None:
+    async def _extend_visibility(self, message: Message) -> None:
         """Keep a message from others, with time for two attempts that fail."""
         while True:
             await asyncio.sleep(self._pace.visibility_s / 3)
@@ -166,11 +166,11 @@ class Bridge:
         if reading.later:
             raise BackendUnavailable("; ".join(reading.later))
         if reading.wrong:
-            await self._bury(message, "; ".join(reading.wrong))
+            await self._dead_letter(message, "; ".join(reading.wrong))
         else:
             await in_thread(self._queue.delete, message)
 
-    async def _bury(self, message: Message, reason: str) -> None:
+    async def _dead_letter(self, message: Message, reason: str) -> None:
         if await in_thread(self._queue.bury, message, reason):
             _log.warning("message %s is dead: %s", message.id, plain(reason)[:300])
             self.meters.dead.inc()
