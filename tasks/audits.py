@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from selfiegate import audit
 from selfiegate.clock import seconds_until
-from selfiegate.ingestion.photo_requests import Arrival
+from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.runtime import runtime
 from selfiegate.steps import in_thread
 from tasks.artifacts import attached
@@ -74,7 +74,7 @@ async def _close_dead_runs() -> int:
 def _end_of(run: FlowRun) -> State[None] | None:
     """Return the state that a dead run is to have; None where it is alive."""
     try:
-        about = Arrival.model_validate(run.parameters)
+        about = PhotoRequest.model_validate(run.parameters)
     except ValidationError:
         return Crashed(message="It cannot have begun: its parameters name no photo.")
     row = runtime().ledger.get(about.photo, about.user_id)

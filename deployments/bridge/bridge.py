@@ -23,7 +23,7 @@ from deployments.bridge.health import Meters
 from selfiegate.aws.sqs_queue import Message, Queue
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.ingestion.messages import uploads
-from selfiegate.ingestion.photo_requests import Arrival, arrival
+from selfiegate.ingestion.photo_requests import PhotoRequest, photo_request
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
 from selfiegate.settings import Settings
@@ -40,7 +40,7 @@ _REMEMBERED = 10_000
 class Reading(NamedTuple):
     """What a message says: photos, what is wrong with it, and what could not be looked up now."""
 
-    arrivals: Sequence[Arrival] = ()
+    photo_requests: Sequence[PhotoRequest] = ()
     wrong: Sequence[str] = ()
     later: Sequence[str] = ()
 
@@ -161,7 +161,7 @@ class Bridge:
         message = delivery.message
         reading = delivery.reading = await in_thread(read, self._settings, self._photos, message.body)
         async with asyncio.TaskGroup() as group:
-            for one in reading.arrivals:
+            for one in reading.photo_requests:
                 group.create_task(self._handover.see_claimed(one))
         if reading.later:
             raise BackendUnavailable("; ".join(reading.later))
@@ -199,7 +199,7 @@ class Bridge:
     def _is_done(self, reading: Reading | None) -> bool:
         if reading is None or reading.wrong or reading.later:
             return False
-        return all(self._records.ledger.get(one.photo, one.user_id) is not None for one in reading.arrivals)
+        return all(self._records.ledger.get(one.photo, one.user_id) is not None for one in reading.photo_requests)
 
     def _oldest_s(self) -> float:
         sent = [delivery.message.sent_at for delivery in list(self._in_flight.values())]  # read by another thread
@@ -212,12 +212,12 @@ def read(settings: Settings, photos: PhotoStore, body: str) -> Reading:
         found = uploads(body)
     except WrongInput as error:
         return Reading(wrong=[str(error)])
-    arrivals, wrong, later = [], [], []
+    photo_requests, wrong, later = [], [], []
     for upload in found:
         try:
-            arrivals.append(arrival(settings, photos, upload))
+            photo_requests.append(photo_request(settings, photos, upload))
         except WrongInput as error:
             wrong.append(str(error))
         except SelfiegateError as error:
             later.append(str(error))
-    return Reading([one for one in arrivals if one], wrong, later)
+    return Reading([one for one in photo_requests if one], wrong, later)

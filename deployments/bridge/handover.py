@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from deployments.bridge.health import Meters
 from selfiegate.errors import BackendUnavailable, SelfiegateError
-from selfiegate.ingestion.photo_requests import Arrival
+from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.records import Records
 from selfiegate.settings import BridgeSettings
@@ -22,7 +22,7 @@ from selfiegate.untrusted_text import plain
 
 _log = logging.getLogger(__name__)
 
-Emit = Callable[[Arrival], Awaitable[None]]
+Emit = Callable[[PhotoRequest], Awaitable[None]]
 """Sends a photo's event; raises `BackendUnavailable` where it is to be tried again."""
 
 
@@ -61,7 +61,7 @@ class Outage:
         self._told = False
 
 
-class Order:
+class OvertakeTracker:
     """Which photos were handed over before which, to tell a lost event from one that waits its turn.
 
     Prefect starts runs in about the order of their events. So a photo that many later ones have overtaken was
@@ -98,11 +98,11 @@ class Handover:
     def __init__(self, settings: BridgeSettings, records: Records, emit: Emit, meters: Meters, pace: Pace) -> None:
         self._patience_s, self._records, self._emit, self._meters = settings.patience_s, records, emit, meters
         self._pace, self._room = pace, asyncio.Semaphore(settings.window)
-        self._order = Order(many=max(1, settings.window // 2))
+        self._overtakes = OvertakeTracker(many=max(1, settings.window // 2))
         self._ledger_outage = Outage("the ledger", pace.first_look_s, pace.longest_look_s)
         self._prefect_outage = Outage("Prefect", pace.first_look_s, pace.longest_outage_s)
 
-    async def see_claimed(self, one: Arrival) -> None:
+    async def see_claimed(self, one: PhotoRequest) -> None:
         """Send a photo's event, and again where it was lost, until a run has claimed the photo."""
         async with self._room:
             sent, failed, patience_s = 0, 0, self._patience_s
@@ -122,26 +122,26 @@ class Handover:
                 sent, patience_s = sent + 1, min(2 * patience_s, self._pace.longest_patience_s)
             self._meters.claimed.inc()
 
-    def _count(self, one: Arrival, again: bool) -> None:
+    def _count(self, one: PhotoRequest, again: bool) -> None:
         self._meters.emitted.inc()
         if again:
             self._meters.emitted_again.inc()
             _log.warning("no run claimed %s of %s: its event was sent again", plain(one.photo.uri), plain(one.user_id))
 
-    async def _is_claimed_or_lost(self, one: Arrival, patience_s: float) -> bool:
+    async def _is_claimed_or_lost(self, one: PhotoRequest, patience_s: float) -> bool:
         """Look at the ledger at growing intervals, until the photo is claimed or its event seems lost."""
         end, pause = time.monotonic() + patience_s, self._pace.first_look_s
-        place, claimed = self._order.begin(), False
+        place, claimed = self._overtakes.begin(), False
         try:
-            while not claimed and not (time.monotonic() >= end and self._order.is_lost(place, patience_s)):
+            while not claimed and not (time.monotonic() >= end and self._overtakes.is_lost(place, patience_s)):
                 await asyncio.sleep(pause)
                 claimed = await self._is_claimed(one)
                 pause = min(2 * pause, self._pace.longest_look_s, max(end - time.monotonic(), self._pace.first_look_s))
         finally:
-            self._order.end(place, claimed)
+            self._overtakes.end(place, claimed)
         return claimed
 
-    async def _is_claimed(self, one: Arrival) -> bool:
+    async def _is_claimed(self, one: PhotoRequest) -> bool:
         """Ask the ledger until it answers: its silence is no reason to send events again."""
         attempt = 0
         while True:
@@ -154,7 +154,7 @@ class Handover:
                 self._ledger_outage.ends()
                 return known
 
-    def _is_known(self, one: Arrival) -> bool:
+    def _is_known(self, one: PhotoRequest) -> bool:
         """Say whether there is nothing left to hand over: a run has the photo, or its user asked to be forgotten."""
         held = self._records.ledger.get(one.photo, one.user_id) is not None
         return held or is_forgotten(self._records.erasures, one.user_id, one.upload_order)

@@ -12,7 +12,7 @@ from prefect.events.clients import EventsClient, get_events_client
 from prefect.settings import PREFECT_API_URL
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
-from selfiegate.ingestion.photo_requests import Arrival
+from selfiegate.ingestion.photo_requests import PhotoRequest
 
 UPLOADED = "selfiegate.photo.uploaded"
 """The event's name; its payload holds the flow's parameters."""
@@ -21,13 +21,13 @@ _PATIENCE_S = 15.0
 """For connecting and sending; Prefect's own client would wait for minutes."""
 
 
-def event_of(arrival: Arrival) -> Event:
-    """Return a new event of an arrival; each has an id of its own, for Prefect drops ids that it knows."""
-    photo = arrival.photo
+def event_of(request: PhotoRequest) -> Event:
+    """Return a new event of a photo request; each has an id of its own, for Prefect drops ids that it knows."""
+    photo = request.photo
     return Event(
         event=UPLOADED,
         resource={"prefect.resource.id": f"selfiegate.photo.{photo.id}", "prefect.resource.name": photo.name},
-        payload=arrival.model_dump(mode="json"),
+        payload=request.model_dump(mode="json"),
     )
 
 
@@ -55,13 +55,13 @@ class PrefectEvents:
         """Close the connection."""
         await self._close()
 
-    async def emit(self, arrival: Arrival) -> None:
-        """Send an arrival's event; raises `BackendUnavailable`, and connects anew the next time."""
+    async def emit(self, request: PhotoRequest) -> None:
+        """Send a photo request's event; raises `BackendUnavailable`, and connects anew the next time."""
         async with self._turn:
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     client = await self._opened()
-                    await client.emit(event_of(arrival))
+                    await client.emit(event_of(request))
             except asyncio.CancelledError:
                 await self._close()
                 raise

@@ -18,7 +18,7 @@ from selfiegate.settings import Settings
 from selfiegate.user_ids import UserId, user_id_of
 
 
-class Arrival(Value):
+class PhotoRequest(Value):
     """One photo to be processed: the parameters of the flow."""
 
     photo: PhotoRef
@@ -26,16 +26,16 @@ class Arrival(Value):
     upload_order: str = Field("", description="See `Claim.upload_order`; empty where the event tells no time")
 
 
-def arrivals(settings: Settings, photos: PhotoStore, event: Mapping[str, Any]) -> list[Arrival]:
+def photo_requests(settings: Settings, photos: PhotoStore, event: Mapping[str, Any]) -> list[PhotoRequest]:
     """Return each photo of an event with its user.
 
     Raises `WrongInput` for a malformed event, a photo that names no user and one that is not there.
     """
-    found = (arrival(settings, photos, upload) for upload in uploads(event))
+    found = (photo_request(settings, photos, upload) for upload in uploads(event))
     return [one for one in found if one]
 
 
-def arrival(settings: Settings, photos: PhotoStore, upload: Upload) -> Arrival | None:
+def photo_request(settings: Settings, photos: PhotoStore, upload: Upload) -> PhotoRequest | None:
     """Return one upload with its user; None for our own thumbnails, lest they come round as photos."""
     if upload.bucket == settings.aws.thumbnail_bucket:
         return None
@@ -43,7 +43,7 @@ def arrival(settings: Settings, photos: PhotoStore, upload: Upload) -> Arrival |
         raise WrongInput(f"the bucket {upload.bucket!r} is not among SELFIEGATE_AWS__EVENT_BUCKETS")
     order = _order(upload)
     photo = _pinned(photos, upload)
-    return Arrival(photo=photo, user_id=_user(settings, photos, upload, photo), upload_order=order)
+    return PhotoRequest(photo=photo, user_id=_user(settings, photos, upload, photo), upload_order=order)
 
 
 def _user(settings: Settings, photos: PhotoStore, upload: Upload, photo: PhotoRef) -> str:

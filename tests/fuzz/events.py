@@ -17,7 +17,7 @@ from selfiegate.backfill.sources.objects import object_entries
 from selfiegate.errors import BackendMisconfigured, WrongInput
 from selfiegate.ingestion.key_template import MAX_KEY, KeyTemplate
 from selfiegate.ingestion.messages import uploads
-from selfiegate.ingestion.photo_requests import arrival
+from selfiegate.ingestion.photo_requests import photo_request
 from selfiegate.settings import Settings
 from selfiegate.stores.memory_photos import MemoryPhotos
 from selfiegate.user_ids import user_id_of
@@ -117,7 +117,7 @@ def _event(data: bytes) -> str:
         assert "/" not in upload.bucket
         assert len(upload.key.encode()) <= MAX_KEY
         try:
-            one = arrival(_SETTINGS, MemoryPhotos(), upload)
+            one = photo_request(_SETTINGS, MemoryPhotos(), upload)
         except WrongInput:
             continue
         assert one

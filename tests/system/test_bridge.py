@@ -20,7 +20,7 @@ from deployments.bridge.serve import serve
 from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.aws.sqs_queue import Queue
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
-from selfiegate.ingestion.photo_requests import Arrival
+from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Ledger
 from selfiegate.runtime import open_photos, open_records
@@ -45,21 +45,21 @@ class Rig:
         self.settings = Settings(**{"aws": aws, "bridge": BridgeSettings(patience_s=60), **more})
         self.records = open_records(self.settings)
         self.ledger = self.records.ledger
-        self.emitted: list[Arrival] = []
+        self.emitted: list[PhotoRequest] = []
 
     def bridge(
-        self, emit: Callable[[Arrival], Awaitable[None]] | None = None, ledger: Ledger | None = None, **pace: float
+        self, emit: Callable[[PhotoRequest], Awaitable[None]] | None = None, ledger: Ledger | None = None, **pace: float
     ) -> Bridge:
         settings, photos = self.settings, open_photos(self.settings)
         changed = PACE._replace(**pace)
         records = self.records._replace(ledger=ledger or self.ledger)
         return Bridge(settings, Queue(settings.aws), photos, records, emit or self.claim, changed)
 
-    async def claim(self, one: Arrival) -> None:
+    async def claim(self, one: PhotoRequest) -> None:
         self.emitted.append(one)
         self.ledger.claim(one.photo, one.user_id, "run", 60, one.upload_order)
 
-    async def lose(self, one: Arrival) -> None:
+    async def lose(self, one: PhotoRequest) -> None:
         self.emitted.append(one)
 
     @property
@@ -237,7 +237,7 @@ def test_a_message_stays_until_the_ledger_holds_its_photos(rig: Rig) -> None:
     rig.send({"Records": [record("1/a.jpg"), record("2/b.jpg")]})
     seen = []
 
-    async def claim_the_first(one: Arrival) -> None:
+    async def claim_the_first(one: PhotoRequest) -> None:
         await (rig.claim if one.user_id == "1" else rig.lose)(one)
 
     def is_claimed_late() -> bool:
@@ -267,7 +267,7 @@ def test_a_lost_event_is_sent_again(aws: AwsSettings, caplog: pytest.LogCaptureF
     rig = Rig(aws, bridge=BridgeSettings(patience_s=0.2))
     rig.send(upload_of("7/a.jpg"))
 
-    async def lose_two(one: Arrival) -> None:
+    async def lose_two(one: PhotoRequest) -> None:
         await (rig.claim if len(rig.emitted) == 2 else rig.lose)(one)
 
     bridge = rig.bridge(lose_two)
@@ -283,7 +283,7 @@ def test_prefect_may_be_down_for_a_while(rig: Rig, caplog: pytest.LogCaptureFixt
     rig.send(*(upload_of(f"{number}/a.jpg") for number in range(5)))
     failures = iter(range(12))
 
-    async def fail_at_first(one: Arrival) -> None:
+    async def fail_at_first(one: PhotoRequest) -> None:
         if next(failures, None) is not None:
             raise BackendUnavailable("connection refused")
         await rig.claim(one)
@@ -348,7 +348,7 @@ def test_a_message_in_flight_is_kept_from_others(rig: Rig) -> None:
 def test_a_message_that_somebody_else_has_is_let_go(rig: Rig) -> None:
     rig.send(upload_of("7/a.jpg"))
 
-    async def somebody_else_ends_it(one: Arrival) -> None:
+    async def somebody_else_ends_it(one: PhotoRequest) -> None:
         await rig.lose(one)
         rig.sqs.purge_queue(QueueUrl=rig.urls[0])
 
@@ -361,7 +361,7 @@ def test_a_message_that_somebody_else_has_is_let_go(rig: Rig) -> None:
 def test_a_bridge_that_stops_gives_back_what_is_not_claimed(rig: Rig) -> None:
     rig.send(*(upload_of(f"{number}/a.jpg") for number in range(6)))
 
-    async def claim_the_even_ones(one: Arrival) -> None:
+    async def claim_the_even_ones(one: PhotoRequest) -> None:
         await (rig.lose if int(one.user_id) % 2 else rig.claim)(one)
 
     run(rig.bridge(claim_the_even_ones, first_look_s=50), until=lambda: len(rig.emitted) == 6)
@@ -377,7 +377,7 @@ def test_no_more_than_a_window_is_in_flight(aws: AwsSettings) -> None:
     rig.send({"Records": [record(f"{number}/b.jpg") for number in range(16, 24)]})
     most: list[tuple[int, float]] = []
 
-    async def claim_a_little_later(one: Arrival) -> None:
+    async def claim_a_little_later(one: PhotoRequest) -> None:
         rig.emitted.append(one)
         unclaimed = sum(rig.ledger.get(one.photo, one.user_id) is None for one in rig.emitted)
         most.append((unclaimed, bridge.health()["in_flight"]))
@@ -427,7 +427,7 @@ def fetched(port: int, path: str) -> tuple[int, str]:
 
 def test_an_event_carries_the_flows_parameters_as_json() -> None:
     photo = PhotoRef(bucket=PHOTOS, key="7/a.jpg", version="v1")
-    one = Arrival(photo=photo, user_id="7", upload_order="1")
+    one = PhotoRequest(photo=photo, user_id="7", upload_order="1")
 
     first, again = event_of(one), event_of(one)
 

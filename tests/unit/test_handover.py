@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from deployments.bridge.handover import DEFAULT_PACE, Handover, Order
+from deployments.bridge.handover import DEFAULT_PACE, Handover, OvertakeTracker
 from deployments.bridge.health import Meters
-from selfiegate.ingestion.photo_requests import Arrival
+from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import PhotoRef
 from selfiegate.privacy import erasures
 from selfiegate.records import Records
@@ -17,51 +17,51 @@ LONG = 3600.0
 
 
 def test_a_photo_that_waits_its_turn_is_not_lost() -> None:
-    order = Order(many=3)
-    waiting = order.begin()
+    tracker = OvertakeTracker(many=3)
+    waiting = tracker.begin()
     for _ in range(2):
-        order.end(order.begin(), claimed=True)
+        tracker.end(tracker.begin(), claimed=True)
 
-    assert not order.is_lost(waiting, LONG)
+    assert not tracker.is_lost(waiting, LONG)
 
 
 def test_a_photo_that_many_later_ones_overtook_is_lost() -> None:
-    order = Order(many=3)
-    waiting = order.begin()
+    tracker = OvertakeTracker(many=3)
+    waiting = tracker.begin()
     for _ in range(3):
-        order.end(order.begin(), claimed=True)
+        tracker.end(tracker.begin(), claimed=True)
 
-    assert order.is_lost(waiting, LONG)
+    assert tracker.is_lost(waiting, LONG)
 
 
 def test_neither_earlier_photos_nor_those_given_up_have_overtaken_it() -> None:
-    order = Order(many=1)
-    earlier = order.begin()
-    waiting = order.begin()
-    order.end(earlier, claimed=True)
-    order.end(order.begin(), claimed=False)
+    tracker = OvertakeTracker(many=1)
+    earlier = tracker.begin()
+    waiting = tracker.begin()
+    tracker.end(earlier, claimed=True)
+    tracker.end(tracker.begin(), claimed=False)
 
-    assert not order.is_lost(waiting, LONG)
+    assert not tracker.is_lost(waiting, LONG)
 
 
 def test_where_nothing_moves_for_so_long_all_are_lost() -> None:
-    order = Order(many=3)
+    tracker = OvertakeTracker(many=3)
 
-    assert order.is_lost(order.begin(), 0.0)
+    assert tracker.is_lost(tracker.begin(), 0.0)
 
 
 def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None:
-    rt, sent = memory_runtime(), list[Arrival]()
+    rt, sent = memory_runtime(), list[PhotoRequest]()
     photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1")
     erasures.request_erasure(rt, "ann", "run")
 
-    async def emit(one: Arrival) -> None:
+    async def emit(one: PhotoRequest) -> None:
         sent.append(one)
         rt.ledger.claim(one.photo, one.user_id, "run", 60)
 
     records = Records(rt.ledger, rt.profiles, rt.erasures)
     handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
-    early, late = (Arrival(photo=photo, user_id="ann", upload_order=order) for order in ("0" * 16, "9" * 16))
+    early, late = (PhotoRequest(photo=photo, user_id="ann", upload_order=tracker) for tracker in ("0" * 16, "9" * 16))
     asyncio.run(handover.see_claimed(early))
     asyncio.run(handover.see_claimed(late))
 

@@ -8,7 +8,7 @@ import pytest
 
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.messages import Upload
-from selfiegate.ingestion.photo_requests import arrival
+from selfiegate.ingestion.photo_requests import photo_request
 from selfiegate.model import PhotoRef
 from selfiegate.settings import Settings
 from selfiegate.stores.memory_photos import MemoryPhotos
@@ -30,7 +30,7 @@ def upload(**told: str) -> Upload:
 
 
 def order(**told: str) -> str:
-    found = arrival(Settings(), MemoryPhotos(), upload(**told))
+    found = photo_request(Settings(), MemoryPhotos(), upload(**told))
     assert found
     return found.upload_order
 
@@ -67,7 +67,7 @@ def test_a_time_that_is_none_is_wrong_input() -> None:
 
 
 def test_the_user_may_come_from_metadata() -> None:
-    found = arrival(Settings(user_metadata="User-Id"), Described(**{"user-id": "bob"}), upload())
+    found = photo_request(Settings(user_metadata="User-Id"), Described(**{"user-id": "bob"}), upload())
 
     assert found
     assert found.user_id == "bob"
@@ -76,18 +76,18 @@ def test_the_user_may_come_from_metadata() -> None:
 @pytest.mark.parametrize(("metadata", "message"), [({}, "no metadata 'user-id'"), ({"user-id": "a\nb"}, "control")])
 def test_metadata_that_names_nobody_is_never_guessed(metadata: dict[str, str], message: str) -> None:
     with pytest.raises(WrongInput, match=message):
-        arrival(Settings(user_metadata="user-id"), Described(**metadata), upload())
+        photo_request(Settings(user_metadata="user-id"), Described(**metadata), upload())
 
 
 def test_our_own_thumbnails_do_not_come_round_as_photos() -> None:
     settings = Settings.model_validate({"aws": {"thumbnail_bucket": "photos"}})
 
-    assert arrival(settings, MemoryPhotos(), upload()) is None
+    assert photo_request(settings, MemoryPhotos(), upload()) is None
 
 
 def test_events_of_buckets_that_are_not_named_are_refused() -> None:
     ours, theirs = ({"aws": {"event_buckets": [name]}} for name in ("photos", "selfies"))
 
-    assert arrival(Settings.model_validate(ours), MemoryPhotos(), upload())
+    assert photo_request(Settings.model_validate(ours), MemoryPhotos(), upload())
     with pytest.raises(WrongInput, match="'photos' is not among SELFIEGATE_AWS__EVENT_BUCKETS"):
-        arrival(Settings.model_validate(theirs), MemoryPhotos(), upload(user_id="bob"))
+        photo_request(Settings.model_validate(theirs), MemoryPhotos(), upload(user_id="bob"))
