@@ -133,7 +133,7 @@ def drop(rt: Runtime, orphan: Orphan) -> bool:
     if profile is None or profile.photo != orphan.photo:
         return False
     if row is None:  # written by a run that slept while its user was forgotten
-        lost = is_forgotten(rt.erasures, profile.user_id, profile.newness)
+        lost = is_forgotten(rt.erasures, profile.user_id, profile.upload_rank)
     else:
         lost = row.verdict is not None and _LOST in {reason.code for reason in row.verdict.reasons}
     if not lost or not rt.profiles.remove(profile):
@@ -162,7 +162,7 @@ def _of_face(rt: Runtime, face: EnrolledFace) -> Orphan | None:
     if row is None:
         known = rt.erasures.get(face.user_id)  # written by a run that slept while its user was forgotten
         return Orphan(kind=Kind.FACE if known else Kind.FOREIGN_FACE, **about)
-    if row.status == "accepted" and (profile is None or profile.newness < row.newness):
+    if row.status == "accepted" and (profile is None or profile.upload_rank < row.upload_rank):
         return Orphan(kind=Kind.LOST_PROFILE, photo=row.photo, **about)
     return Orphan(kind=Kind.FACE, **about)
 

@@ -18,9 +18,12 @@ from selfiegate.user_ids import UserId
 
 
 class Value(BaseModel):
-    """An immutable value; unknown fields are errors, so a misspelt name never passes unseen."""
+    """An immutable value; unknown fields are errors, so a misspelt name never passes unseen.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A field that was renamed keeps its stored name as its alias.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
 
 ETAG = "etag:"
@@ -209,7 +212,7 @@ class Claim(Value):
     notice: Literal["none", "sending", "sent", "off"] = Field("none", description="Of a refusal, to its user")
 
     @property
-    def newness(self) -> str:
+    def upload_rank(self) -> str:
         """Sorts a user's photos from the first uploaded to the last: microseconds since 1970, 16 digits, and more."""
         return self.upload_order or f"{self.claimed_at:016d}"
 
@@ -242,7 +245,7 @@ class Profile(Value):
     face_id: str
     thumbnails: dict[str, str] = Field(description="Size to where it lies")
     model: str = Field(description="The face model that enrolled it; empty where an older system did")
-    newness: str = Field(description="Of the photo's claim: a newer photo replaces an older one")
+    upload_rank: str = Field(alias="newness", description="Of the photo's claim: a newer photo replaces an older one")
     enrolled_at: datetime
     remains: tuple[Remains, ...] = Field(default=(), description="Of older photos, still to be removed")
     revision: int = Field(1, description="Grows with each write; a write names the one it replaces")

@@ -38,11 +38,11 @@ class Erasure(Value):
 
     def covers(self, claim: Claim) -> bool:
         """Say whether a photo was uploaded before the user asked."""
-        return self.covers_upload(claim.newness)
+        return self.covers_upload(claim.upload_rank)
 
-    def covers_upload(self, newness: str) -> bool:
-        """Say the same of a `Claim.newness`."""
-        return newness <= f"{self.asked_at:016d}"
+    def covers_upload(self, upload_rank: str) -> bool:
+        """Say the same of a `Claim.upload_rank`."""
+        return upload_rank <= f"{self.asked_at:016d}"
 
 
 class Ledger(Protocol):

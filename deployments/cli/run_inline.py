@@ -84,7 +84,7 @@ def backfilled(watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]
 
 async def _photo_again(row: Claim) -> str:
     try:
-        claim = await process_photo(runtime(), inline(runtime()), row.photo, row.user_id, _owner(), row.newness)
+        claim = await process_photo(runtime(), inline(runtime()), row.photo, row.user_id, _owner(), row.upload_rank)
     except PhotoInProgress:
         return "InProgress"
     except UserForgotten:

@@ -43,7 +43,7 @@ class Entry(Value):
 
     @property
     def upload_order(self) -> str:
-        """Where it stands among its user's photos; see `Claim.newness`."""
+        """Where it stands among its user's photos; see `Claim.upload_rank`."""
         return f"{self.modified:016d}" if self.modified else ""
 
 

@@ -29,7 +29,7 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
         present = rt.profiles.get(claim.user_id)
         if present and present.photo == claim.photo and present.face_id == face_id:
             return bool(present.remains)
-        if present and present.newness > claim.newness:
+        if present and present.upload_rank > claim.upload_rank:
             return True
         profile = Profile(
             user_id=claim.user_id,
@@ -37,7 +37,7 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             face_id=face_id,
             thumbnails=dict(thumbnails),
             model=rt.faces.model,
-            newness=claim.newness,
+            upload_rank=claim.upload_rank,
             enrolled_at=datetime.now(UTC),
             remains=_remains(present) if present else (),
             # After an erasure it begins anew, and a run that read the profile before must not replace this one.

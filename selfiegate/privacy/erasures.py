@@ -149,7 +149,7 @@ def covers(rt: Runtime, claim: Claim) -> bool:
 def take_back(rt: Runtime, claim: Claim) -> None:
     """Remove what a run wrote that slept until all was swept."""
     profile = rt.profiles.get(claim.user_id)
-    if profile and profile.photo == claim.photo and is_forgotten(rt.erasures, claim.user_id, profile.newness):
+    if profile and profile.photo == claim.photo and is_forgotten(rt.erasures, claim.user_id, profile.upload_rank):
         rt.profiles.remove(profile)
     rt.faces.discard(claim.photo, claim.user_id)
     rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))

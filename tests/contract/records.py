@@ -221,7 +221,7 @@ class LedgerContract:
         other = ledger.claim(PHOTO, "bob", "run", lease_s=0, upload_order="0000000000000001.0A")
         again = ledger.claim(PHOTO, "bob", "run", lease_s=0, upload_order="0000000000000002.0B")
 
-        assert other.newness == again.newness == "0000000000000001.0A" < claim.newness
+        assert other.upload_rank == again.upload_rank == "0000000000000001.0A" < claim.upload_rank
 
     def test_a_removed_row_is_gone_and_its_run_is_fenced(self, ledger: Ledger, claim: Claim) -> None:
         other = ledger.claim(PHOTO, "bob", "run-2", lease_s=60)

@@ -21,7 +21,7 @@ def assert_kept_for_now(world: World) -> None:
         if world.watch.under_way(row.user_id):
             continue
         profile = world.profiles.get(row.user_id)
-        newer = profile and profile.newness > row.newness
+        newer = profile and profile.upload_rank > row.upload_rank
         if row.status in ("accepting", "accepted") and not newer:
             assert row.face_id in held, f"the face of {row.photo.key} is won, and not in the gallery"
             owners[person(row.photo.key)].add(row.user_id)
@@ -66,7 +66,7 @@ def assert_nothing_is_left_over(world: World) -> None:
         profile = profiles.get(row.user_id)
         if row.status == "accepted":
             assert profile, f"{row.photo.key} is accepted without a profile"
-            assert profile.photo == row.photo or profile.newness > row.newness
+            assert profile.photo == row.photo or profile.upload_rank > row.upload_rank
         else:
             assert not profile or profile.photo != row.photo, f"{row.photo.key} is refused and has a profile"
             assert row.face_id is None
