@@ -28,8 +28,8 @@ class Erasure(Value):
     asked_at: int = Field(description="Microseconds since 1970, UTC: photos uploaded before are not taken any more")
     run: str = Field(description="The run that carries it out, or did")
     photos: bool = Field(description="Whether the original photos are removed, too")
-    quiet_at: int = Field(
-        0, description="When the runs that held the user's photos have ended, microseconds since 1970"
+    leases_end_at: int = Field(
+        0, alias="quiet_at", description="When the runs that held the user's photos have ended, microseconds since 1970"
     )
     found: tuple[tuple[str, str], ...] = Field(default=(), description="Kind and name of what is removed; empty later")
     removed: dict[str, int] = Field(default_factory=dict, description="How much of each kind is gone so far")

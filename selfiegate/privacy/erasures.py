@@ -52,11 +52,11 @@ def request_erasure(rt: Runtime, user_id: str, run: str, photos: bool = False, c
         return Erasure(user_id=user_id, asked_at=now_us(), run=run, photos=photos, removed=before)
 
     erasure = _changed(rt.erasures, user_id, ordered)
-    if erasure.quiet_at or erasure.finished_at is not None or carry_on is not None:
+    if erasure.leases_end_at or erasure.finished_at is not None or carry_on is not None:
         return erasure
 
     def settled(present: Erasure | None) -> Erasure:
-        return _still(present, erasure).model_copy(update={"asked_at": (now := now_us()), "quiet_at": now})
+        return _still(present, erasure).model_copy(update={"asked_at": (now := now_us()), "leases_end_at": now})
 
     return _changed(rt.erasures, user_id, settled)  # what was claimed until the first write could be seen is older
 
@@ -65,8 +65,10 @@ def sweep(rt: Runtime, ours: Erasure, rows_at_once: int = SWEEP_ROWS) -> Erasure
     """Remove what there is of a user whose erasure was ordered, some rows at a time."""
     while True:
         rows, profile = rt.ledger.claims_of(ours.user_id), rt.profiles.get(ours.user_id)
-        quiet_at = max((row.lease_until for row in rows if row.verdict is None), default=0)
-        erasure = _noted(rt, ours, set(_held(rt, ours.user_id, rows[:rows_at_once], profile, ours.photos)), quiet_at)
+        leases_end_at = max((row.lease_until for row in rows if row.verdict is None), default=0)
+        erasure = _noted(
+            rt, ours, set(_held(rt, ours.user_id, rows[:rows_at_once], profile, ours.photos)), leases_end_at
+        )
         for row in rows[:rows_at_once]:
             _remove_row(rt, row)
         if profile:
@@ -77,13 +79,13 @@ def sweep(rt: Runtime, ours: Erasure, rows_at_once: int = SWEEP_ROWS) -> Erasure
             return erasure
 
 
-def _noted(rt: Runtime, ours: Erasure, held: set[Thing], quiet_at: int) -> Erasure:
+def _noted(rt: Runtime, ours: Erasure, held: set[Thing], leases_end_at: int) -> Erasure:
     """Write down what is going to be removed, before anything is gone: a photo's name is in its row alone."""
 
     def noted(present: Erasure | None) -> Erasure:
         present = _still(present, ours)
         found = tuple(sorted(held.union(present.found)))
-        return present.model_copy(update={"found": found, "quiet_at": max(present.quiet_at, quiet_at)})
+        return present.model_copy(update={"found": found, "leases_end_at": max(present.leases_end_at, leases_end_at)})
 
     return _changed(rt.erasures, ours.user_id, noted)
 
@@ -171,7 +173,7 @@ def interrupted(rt: Runtime) -> list[Erasure]:
     return [
         erasure
         for erasure in rt.erasures.unfinished()
-        if seconds_until(max(erasure.asked_at, erasure.quiet_at)) + rt.settings.erasure_patience_s < 0
+        if seconds_until(max(erasure.asked_at, erasure.leases_end_at)) + rt.settings.erasure_patience_s < 0
     ]
 
 

@@ -38,7 +38,7 @@ async def forget_user(
     if erasure.finished_at is None:
         erasure = await take(sweep, erasure)
         # A step that had begun when the rows went may still write, for as long as its lease lasts.
-        await sleep(max(0.0, seconds_until(erasure.quiet_at)))
+        await sleep(max(0.0, seconds_until(erasure.leases_end_at)))
         erasure = await take(sweep, erasure)
         removed = await remove_runs(user_id)
         erasure = await take(write_receipt, erasure, [("run", run_id) for run_id in removed])

@@ -193,7 +193,7 @@ def test_the_wait_lasts_as_long_as_the_leases_of_runs_under_way(rt: Runtime, ann
     claim = claim_photo(rt, ann, "ann", "run")
     erasure = erasures.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
 
-    assert erasure.quiet_at == claim.lease_until
+    assert erasure.leases_end_at == claim.lease_until
 
 
 def test_a_rival_is_not_refused_for_a_face_that_is_being_forgotten(rt: Runtime, ann: PhotoRef) -> None:
