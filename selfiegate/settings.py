@@ -182,7 +182,8 @@ def leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple
 def load_settings() -> Settings:
     """Read the settings; raises `WrongSetting` that names each wrong one and what is allowed."""
     names = {PREFIX + "__".join(path).upper() for path, _ in leaves(Settings)}
-    known = names | {PREFIX + field.upper() for field in Settings.model_fields}  # a group may be set as JSON
+    groups = {PREFIX + field.upper() for field in Settings.model_fields}  # a group may be set as JSON
+    known = names | groups | {f"{PREFIX}PHOTOS__JPEG_HERE"}  # the former name of INLINE_JPEG_MAX
     if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
         raise WrongSetting("\n".join(f"there is no setting {name}; {_nearest(name, names)}" for name in unknown))
     try:

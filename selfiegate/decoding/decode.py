@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from selfiegate.decoding.file_structure import MAX_EXIF, checked
 from selfiegate.errors import PhotoRejected
@@ -61,8 +61,10 @@ class Limits(Value):
     max_seconds: float = Field(
         20.0, gt=0, description="Seconds; decoding that takes longer is ended; 50 megapixels take 3"
     )
-    jpeg_here: int = Field(
-        1_000_000, ge=0, description="JPEGs of up to so many pixels are decoded in the worker's own process; 0: none is"
+    inline_jpeg_max: int = Field(
+        1_000_000,
+        ge=0,
+        description="JPEGs of up to so many pixels are decoded in the worker's own process; 0: none is",
     )
     working_side: int = Field(
         1280, ge=640, description="Pixels of the longer side of the picture that faces are sought in"
@@ -78,6 +80,15 @@ class Limits(Value):
             case (width, height):
                 return f": {width} x {height} pixels, each side needs at least {self.min_side}"
         return ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_former_names(cls, given: object) -> object:
+        """Take `jpeg_here`, as `inline_jpeg_max` was called."""
+        if isinstance(given, dict) and "jpeg_here" in given:
+            given = dict(given)
+            given["inline_jpeg_max"] = given.pop("jpeg_here")
+        return given
 
 
 @cache

@@ -9,7 +9,7 @@ are decoded by long-lived children, at most as many as there are cores, each wit
   it had decoded others before it crashed, the photo is tried once more in the new one, for it may be theirs;
 - of our environment it has what importing takes, so no keys of AWS, and it dumps no core; no sandbox beyond that.
 
-JPEGs of up to `Limits.jpeg_here` pixels are decoded in this process: apart, small ones cost half as much again, a
+JPEGs of up to `Limits.inline_jpeg_max` pixels are decoded in this process: apart, small ones cost half as much again, a
 backfill's 2 %, and libjpeg-turbo is the decoder that was looked at most. 0 has these decoded apart, too.
 
 Children are started anew, not forked: this process has threads, and models in memory. A socket is all that they share;
@@ -62,9 +62,9 @@ class Decoders:
 
     def decode(self, data: bytes, limits: Limits, max_side: int | None = None) -> Decoded:
         """Do as `photos.decode`; raises `BackendUnavailable` where no process can be had."""
-        if data.startswith(_JPEG) and limits.jpeg_here and len(data) <= limits.jpeg_here:
+        if data.startswith(_JPEG) and limits.inline_jpeg_max and len(data) <= limits.inline_jpeg_max:
             image = opened(data, limits)
-            if image.width * image.height <= limits.jpeg_here:
+            if image.width * image.height <= limits.inline_jpeg_max:
                 return loaded(image, max_side)
         with self._turns:
             try:

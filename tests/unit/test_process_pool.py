@@ -25,7 +25,7 @@ from tests.hostile.faulty_decoder import slow_photo
 
 pytestmark = pytest.mark.xdist_group("process_pool")
 
-LIMITS = Limits(jpeg_here=0)
+LIMITS = Limits(inline_jpeg_max=0)
 ROOT = Path(__file__).parents[2]
 PHOTO = files.encoded(Image.effect_noise((200, 150), 90).convert("RGB"), "PNG")
 

@@ -139,3 +139,9 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(WrongSetting, match=r"home/selfiegate\.toml cannot be read"):
         load_settings()
+
+
+def test_a_setting_that_was_renamed_is_taken_by_its_former_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFIEGATE_PHOTOS__JPEG_HERE", "0")
+
+    assert load_settings().photos.inline_jpeg_max == 0
