@@ -40,7 +40,7 @@ _TURNS = {
 _WIDER = {"1": ("L", "LA"), "P": ("RGB", "RGBA")}
 """What pictures that cannot be made smaller are converted to, by whether they are transparent."""
 
-_decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
+_decode_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
 """Pictures decoded at once: bounds the memory, and more would not be faster."""
 
 # The limits decide what is too large; a filter set per call would not be safe between threads.
@@ -126,7 +126,7 @@ def loaded(image: Image.Image, max_side: int | None) -> tuple[Image.Image, tuple
     """Decode what was opened; see `decode`."""
     width, height = image.size
     try:
-        with _decoders:
+        with _decode_slots:
             upright = _load(image, max_side)
     except Exception as error:  # decoders raise whatever they like on damaged data
         raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from error

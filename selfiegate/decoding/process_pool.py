@@ -183,9 +183,9 @@ class _Decoder:
         return BackendUnavailable(f"the process that decodes photos ended with {status}: it {why}")
 
 
-_decoders = Decoders()
-decode = _decoders.decode
-atexit.register(_decoders.close)
+_shared = Decoders()
+decode = _shared.decode
+atexit.register(_shared.close)
 
 
 def _environment() -> dict[str, str]:

@@ -127,7 +127,7 @@ def pids_of(decoders: Decoders) -> set[int]:
 def test_a_real_photo_that_takes_too_long_is_unreadable() -> None:
     limits = Limits(max_seconds=0.3)
 
-    assert refusal(process_pool._decoders, slow_photo(), limits) == "unreadable_photo"
+    assert refusal(process_pool._shared, slow_photo(), limits) == "unreadable_photo"
     assert process_pool.decode(PHOTO, Limits())[1] == (200, 150)
 
 
@@ -242,7 +242,7 @@ def test_a_killed_process_leaves_no_decoder_behind(state: str) -> None:
 
 def test_a_process_that_ends_ends_its_decoders() -> None:
     code = "from tests.unit.test_process_pool import *; pool = process_pool; pool.decode(PHOTO, LIMITS)"
-    code += "; print(*pids_of(pool._decoders))"
+    code += "; print(*pids_of(pool._shared))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert ended.stderr == ""
