@@ -80,11 +80,11 @@ class Chunk:
                 self._reach_verdicts(work, turn, lease)
             finally:
                 lease.claims = undecided(work)
-        again_later = [(one.entry, one.again) for one in work if one.again]
-        unavailable = [error for _, error in again_later if type(error) is BackendUnavailable]
+        to_retry = [(one.entry, one.retry_reason) for one in work if one.retry_reason]
+        unavailable = [error for _, error in to_retry if type(error) is BackendUnavailable]
         if work and len(unavailable) == len(work):
             raise unavailable[0]
-        return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in again_later]
+        return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in to_retry]
 
     def _reach_verdicts(self, work: Sequence[PhotoWork], turn: Turn | None, lease: Lease) -> None:
         self._wait_for_others(work)
@@ -136,7 +136,7 @@ class Chunk:
         try:
             one.row = protocol.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
         except PhotoInProgress as elsewhere:
-            one.again = elsewhere
+            one.retry_reason = elsewhere
             return
         except UserForgotten as gone:
             one.ended = outcome(one, "skipped", str(gone))
@@ -152,12 +152,12 @@ class Chunk:
         lease_s = self._rt.settings.lease_s
         give_up = time.monotonic() + 1.2 * lease_s
         with self._timed("wait for other runs"):
-            while busy := [one for one in work if isinstance(one.again, PhotoInProgress)]:
+            while busy := [one for one in work if isinstance(one.retry_reason, PhotoInProgress)]:
                 if time.monotonic() > give_up:
                     return
                 time.sleep(lease_s / 50)
                 for one in busy:
-                    one.again = None
+                    one.retry_reason = None
                 self._together(self._claim, busy)
 
     def _take_over(self, one: PhotoWork) -> None:
@@ -250,7 +250,7 @@ class Chunk:
             raise
         except Exception as error:  # a photo that makes a library fail must not stop the others
             if isinstance(error, BackendUnavailable | ClaimLost):
-                one.again = error
+                one.retry_reason = error
             else:
                 one.ended = outcome(one, "failed", f"{type(error).__name__}: {error}")
             if one.begun:

@@ -33,13 +33,13 @@ class PhotoWork:
     profile: int | None = None
     """The revision of the user's profile when the gallery was searched."""
     ended: Outcome | None = None
-    again: SelfiegateError | None = None
+    retry_reason: SelfiegateError | None = None
     """Why it is to be tried again later: another run is at it, or a store did not answer."""
 
     @property
     def open(self) -> bool:
         """Whether steps are left to be taken."""
-        return self.ended is None and self.again is None
+        return self.ended is None and self.retry_reason is None
 
     @property
     def claim(self) -> Claim:

@@ -42,7 +42,7 @@ class ChunkResult(NamedTuple):
     """What became of a chunk."""
 
     outcomes: list[Outcome]
-    again: list[tuple[Entry, str]]
+    to_retry: list[tuple[Entry, str]]
     """Photos to be tried again later, and why."""
     seconds: dict[str, float]
     """Step to the time that it took."""

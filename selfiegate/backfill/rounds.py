@@ -32,7 +32,7 @@ async def in_rounds(
         again = []
         async for done in under_way(processor, chunks, number):
             number += 1
-            again += done.again
+            again += done.to_retry
             await progress.add(done)
         if not again or pause_s is None:
             break
