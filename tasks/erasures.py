@@ -13,7 +13,7 @@ from tasks import run_history
 from tasks.artifacts import attached
 from tasks.steps import step, task_of
 
-order_erasure = task_of(erasures.request_erasure, "take no more photos of {user_id}")
+request_erasure = task_of(erasures.request_erasure, "take no more photos of {user_id}")
 erase = task_of(erasures.sweep, "erase {ours.user_id}", timeout_s=None)
 write_receipt = task_of(erasures.write_receipt, "write the receipt of {ours.user_id}")
 find_erasures = task_of(erasures.interrupted, "find interrupted erasures")
