@@ -21,7 +21,7 @@ import numpy as np
 
 from selfiegate.audit import orphans
 from selfiegate.model import PhotoRef
-from selfiegate.privacy.export import held
+from selfiegate.privacy.export import export_user
 from tests.chaos.traffic import LFW, Traffic, traffic
 
 AT_ONCE = 6
@@ -139,7 +139,7 @@ def run(world: Traffic, minutes: float) -> None:
 
 def _print_end(load: Load) -> None:
     world, rt = load.world, load.world.rt
-    left = [user_id for user_id in load.forgotten if held(rt, user_id)["photos"] or rt.profiles.get(user_id)]
+    left = [user_id for user_id in load.forgotten if export_user(rt, user_id)["photos"] or rt.profiles.get(user_id)]
     print(f"{len(load.seconds)} photos: {world.statuses()}; {_line(load.seconds)}")
     print(f"{len(load.forgotten)} users forgotten, of whom {len(left)} left something")
     print(f"{len(orphans(rt))} orphans, {world.dead_count()} dead messages", flush=True)

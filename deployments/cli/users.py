@@ -11,7 +11,7 @@ import typer
 from deployments.cli import console
 from deployments.cli.recording import runner
 from selfiegate.errors import WrongInput
-from selfiegate.privacy.export import held
+from selfiegate.privacy.export import export_user
 from selfiegate.private_files import create_file
 from selfiegate.runtime import runtime
 from selfiegate.user_ids import user_id_of
@@ -64,7 +64,7 @@ def export(
     """
     user_id = user_id_of(user)
     console.connected()
-    text = json.dumps(held(runtime(), user_id), indent=2)
+    text = json.dumps(export_user(runtime(), user_id), indent=2)
     if out is None:
         print(text)
         return

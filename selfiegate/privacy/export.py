@@ -9,7 +9,7 @@ from selfiegate import thumbnails as thumbs
 from selfiegate.runtime import Runtime
 
 
-def held(rt: Runtime, user_id: str) -> dict[str, Any]:
+def export_user(rt: Runtime, user_id: str) -> dict[str, Any]:
     """Return profile, faces with their embeddings, thumbnails (base64) and the ledger's rows; shows faces.
 
     The original photos are named, not contained. A list is empty where nothing is held.

@@ -20,7 +20,7 @@ from flows.reconcile import reconcile
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.model import PhotoRef
 from selfiegate.privacy import erasures
-from selfiegate.privacy.export import held
+from selfiegate.privacy.export import export_user
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from tests.flowruns import LOOP, run
@@ -45,7 +45,7 @@ def forget(rt: Runtime, user_id: str, photos: bool = False) -> State[Any]:
 
 
 def is_held(rt: Runtime, user_id: str) -> bool:
-    found = held(rt, user_id)
+    found = export_user(rt, user_id)
     return any(found[name] for name in ("profile", "faces", "thumbnails", "photos"))
 
 

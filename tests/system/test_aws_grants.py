@@ -18,7 +18,7 @@ from selfiegate.enrolment.sequence import finish
 from selfiegate.enrolment.verdicts import notify_user
 from selfiegate.model import Claim
 from selfiegate.privacy import erasures
-from selfiegate.privacy.export import held
+from selfiegate.privacy.export import export_user
 from selfiegate.runtime import Runtime, open_runtime
 from tests.aws.stack import REGION, SENDER, Stack, deploy, worker_settings
 
@@ -129,9 +129,9 @@ def test_all_that_workers_and_operators_do_is_granted(
     assert not_granted(stack, calls, "WorkerPolicy", "WorkerMailPolicy") == []
 
     calls.clear()
-    before = held(rt, "ann")
+    before = export_user(rt, "ann")
     erasures.write_receipt(rt, erasures.sweep(rt, erasures.request_erasure(rt, "ann", "run", photos=True)))
-    after, left = held(rt, "ann"), stack.client("s3").list_object_versions(Bucket=bucket)
+    after, left = export_user(rt, "ann"), stack.client("s3").list_object_versions(Bucket=bucket)
 
     assert all(before[name] for name in ("profile", "photos", "thumbnails"))
     assert not any(after[name] for name in ("profile", "photos", "thumbnails", "faces"))

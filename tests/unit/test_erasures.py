@@ -15,7 +15,7 @@ from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.privacy import erasures
-from selfiegate.privacy.export import held
+from selfiegate.privacy.export import export_user
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from tests.runtimes import Failing, Meanwhile
@@ -60,7 +60,7 @@ def forget(rt: Runtime, user_id: str, photos: bool = False, rows_at_once: int = 
 
 
 def assert_nothing_is_held(rt: Runtime, user_id: str) -> None:
-    found = held(rt, user_id)
+    found = export_user(rt, user_id)
 
     assert (found["profile"], found["faces"], found["thumbnails"], found["photos"]) == (None, [], {}, [])
 
@@ -75,8 +75,8 @@ def test_all_of_a_user_goes_and_others_stay(rt: Runtime, ann: PhotoRef) -> None:
     assert_nothing_is_held(rt, "ann")
     assert receipt.removed == {"face": 1, "ledger row": 2, "profile": 1, "thumbnail": 1}
     assert (receipt.run, receipt.found, receipt.finished_at is not None) == ("forget-run", (), True)
-    assert held(rt, "bob")["profile"]["photo"] == bob.model_dump()
-    assert len(held(rt, "bob")["faces"]) == len(held(rt, "bob")["thumbnails"]) == 1
+    assert export_user(rt, "bob")["profile"]["photo"] == bob.model_dump()
+    assert len(export_user(rt, "bob")["faces"]) == len(export_user(rt, "bob")["thumbnails"]) == 1
     assert rt.photos.read(ann)
 
 
@@ -186,7 +186,7 @@ def test_an_erasure_that_another_run_took_over_stops(rt: Runtime, ann: PhotoRef)
     for step in (erasures.sweep, erasures.write_receipt):
         with pytest.raises(ClaimLost):
             step(rt, first)
-    assert held(rt, "ann")["profile"]
+    assert export_user(rt, "ann")["profile"]
 
 
 def test_the_wait_lasts_as_long_as_the_leases_of_runs_under_way(rt: Runtime, ann: PhotoRef) -> None:
@@ -231,7 +231,7 @@ def test_a_face_that_a_sleeping_run_left_is_found_by_the_audit(rt: Runtime, ann:
 
 def test_an_export_holds_all_there_is(rt: Runtime, ann: PhotoRef) -> None:
     row = process(rt, ann, "ann")
-    found = held(rt, "ann")
+    found = export_user(rt, "ann")
 
     assert found["profile"]["face_id"] == found["faces"][0]["face_id"] == row.face_id
     assert found["faces"][0]["embedding"] == pytest.approx(list(rt.faces.template(row.face_id)))
@@ -273,7 +273,7 @@ def test_what_was_interrupted_is_carried_on_as_of_then_and_never_anew(rt: Runtim
     with pytest.raises(ClaimLost):  # another reconcile, which listed it before
         erasures.request_erasure(rt, "ann", "another reconcile", carry_on=old.asked_at)
     assert carried.asked_at == old.asked_at
-    assert held(rt, "ann")["profile"]
+    assert export_user(rt, "ann")["profile"]
 
 
 def test_a_run_that_is_started_again_has_its_receipt(rt: Runtime, ann: PhotoRef) -> None:
@@ -283,7 +283,7 @@ def test_a_run_that_is_started_again_has_its_receipt(rt: Runtime, ann: PhotoRef)
     assert (
         erasures.request_erasure(rt, "ann", "forget-run").model_copy(update={"revision": receipt.revision}) == receipt
     )
-    assert held(rt, "ann")["profile"]
+    assert export_user(rt, "ann")["profile"]
 
 
 def test_a_photo_that_is_not_taken_leaves_the_row_of_another_run_alone(rt: Runtime, ann: PhotoRef) -> None:
