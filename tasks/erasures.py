@@ -14,7 +14,7 @@ from tasks.artifacts import attached
 from tasks.steps import step, task_of
 
 request_erasure = task_of(erasures.request_erasure, "take no more photos of {user_id}")
-erase = task_of(erasures.sweep, "erase {ours.user_id}", timeout_s=None)
+sweep = task_of(erasures.sweep, "erase {ours.user_id}", timeout_s=None)
 write_receipt = task_of(erasures.write_receipt, "write the receipt of {ours.user_id}")
 find_erasures = task_of(erasures.interrupted, "find interrupted erasures")
 expire_rejected = task_of(erasures.expire, "expire rejected photos")
