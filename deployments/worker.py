@@ -204,11 +204,3 @@ async def _work_until(
                 raise BackendUnavailable("the worker was stopped by something in it") from None
         except Exception as error:  # Prefect's, after minutes of attempts
             raise BackendUnavailable(f"the worker gives up: {type(error).__name__}: {error}") from error
-
-
-if __name__ == "__main__":
-    from deployments.cli import console
-    from deployments.cli.runs import worker
-
-    with console.faults_as_sentences():
-        worker()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+LAST_MOMENT = 10**16 - 1
+"""Microseconds since 1970 with 16 digits: they sort as text until 2286."""
+
 
 def now_us() -> int:
     """Return the present moment in microseconds since 1970."""

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from deployments.aws.permissions import permissions
 from deployments.aws.probes import Missing, Permission, Where
-from deployments.cli.console import out, shown
+from deployments.console import out, shown
 from selfiegate.aws.clients import client
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import SelfiegateError

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
-from deployments.cli import console
+from deployments import console
 from selfiegate.aws.sqs_queue import Queue
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import open_photos, open_records
@@ -59,10 +59,3 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, first)
-
-
-if __name__ == "__main__":
-    from deployments.cli.runs import bridge
-
-    with console.faults_as_sentences():
-        bridge()

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import console, explain, runs, show_settings, users
+from deployments import console
+from deployments.cli import explain, runs, show_settings, users
 from deployments.cli.recording import runner
 from selfiegate import __version__, report
 from selfiegate.model import Verdict
@@ -143,9 +144,10 @@ def demo(
     """Run six uploads of four photos through the flow and show their verdicts."""
     console.connected()
     console.quiet_prefect(verbose=False)
+    from deployments.cli.run_flows import verdicts
     from deployments.local.demo import show
 
-    show(photos)
+    show(photos, verdicts)
 
 
 def _show(verdict: Verdict) -> None:

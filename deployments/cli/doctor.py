@@ -8,7 +8,7 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL
 from rich.table import Table
 
-from deployments.cli.console import out, shown
+from deployments.console import out, shown
 from selfiegate.runtime import runtime
 from selfiegate.settings import load_settings
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict, Unpack
 
-from deployments.cli.console import err, quiet_prefect
+from deployments.console import err, quiet_prefect
 from selfiegate.model import PhotoRef, Verdict
 from selfiegate.records import Erasure
 

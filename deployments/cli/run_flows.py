@@ -9,8 +9,8 @@ from typing import Any, TypeVar, Unpack
 from prefect import State
 from prefect.utilities.urls import url_for
 
-from deployments.cli.console import err
 from deployments.cli.recording import BackfillAsked, api_url
+from deployments.console import err
 from flows.backfill import backfill
 from flows.forget_user import forget_user
 from flows.process_photo import process_photo

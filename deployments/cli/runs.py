@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deployments.cli import console
+from deployments import console
 from deployments.cli.recording import runner
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.key_template import KeyTemplate

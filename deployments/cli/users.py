@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli import console
+from deployments import console
 from deployments.cli.recording import runner
 from selfiegate.errors import WrongInput
 from selfiegate.privacy.export import export_user

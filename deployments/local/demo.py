@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.table import Table
 
-from deployments.cli.console import out, shown
-from deployments.cli.run_flows import verdicts
+from deployments.console import out, shown
 from deployments.local.demo_photos import WORKSHOP, draw
 from selfiegate.errors import WrongInput
+from selfiegate.model import PhotoRef, Verdict
 from selfiegate.runtime import runtime
 
 
-def show(folder: Path | None) -> None:
+def show(folder: Path | None, verdicts: Callable[[Iterable[tuple[PhotoRef, str]]], list[Verdict]]) -> None:
     """Process the photos as user_a to user_d, the first again as user_e and again as user_a."""
     with tempfile.TemporaryDirectory() as scratch:
         if folder is None:

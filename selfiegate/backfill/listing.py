@@ -11,13 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.model import PhotoRef, Value
 from selfiegate.ports import PhotoStore
 from selfiegate.user_ids import UserId
-
-LAST_MOMENT = 10**16 - 1
-"""Microseconds since 1970 with 16 digits: they sort as text until 2286."""
 
 _BATCH = 5000
 _LONGEST = 4096

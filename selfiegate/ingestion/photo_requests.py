@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from selfiegate.backfill.listing import LAST_MOMENT
+from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.ingestion.messages import Upload, uploads

@@ -133,7 +133,7 @@ def start_bridge(rig: Rig, server: Server, port: int, folder: Path) -> Process:
         "SELFIEGATE_AWS__DEAD_QUEUE_URL": str(aws.dead_queue_url),
         "SELFIEGATE_BRIDGE__PORT": str(port),
     }
-    return Process(folder / "bridge.log", "-m", "deployments.bridge.serve", **wanted)
+    return Process(folder / "bridge.log", "-m", "selfiegate", "bridge", **wanted)
 
 
 def claim(rig: Rig, event: Any) -> None:

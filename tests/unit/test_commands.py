@@ -10,7 +10,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from deployments.cli import console
+from deployments import console
 from deployments.cli.app import app
 from selfiegate import __version__
 from selfiegate.errors import WrongSetting

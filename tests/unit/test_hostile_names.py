@@ -151,7 +151,7 @@ def test_a_report_is_for_its_owner_alone_also_where_it_was_not(tmp_path: Path) -
 def test_a_worker_answers_to_this_machine_alone_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
     monkeypatch.setattr(worker, "serve", lambda *_: found.append(os.environ["PREFECT_WORKER_WEBSERVER_HOST"]))
-    monkeypatch.setattr("deployments.cli.console.log_to_stderr", lambda: None)
+    monkeypatch.setattr("deployments.console.log_to_stderr", lambda: None)
     for host in ("0.0.0.0", None):  # noqa: S104  what a container sets
         monkeypatch.setenv("PREFECT_WORKER_WEBSERVER_HOST", str(host))  # whatever it is then, goes with the test
         if host is None:

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from selfiegate.backfill.listing import LAST_MOMENT, Entry, Fault
+from selfiegate.backfill.listing import Entry, Fault
 from selfiegate.backfill.sources.objects import UserOf
+from selfiegate.clock import LAST_MOMENT
 from selfiegate.decoding.decode import named_like_photo
 from selfiegate.errors import WrongInput
 

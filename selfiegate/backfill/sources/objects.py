@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from selfiegate.backfill.listing import LAST_MOMENT, Entry, Fault
+from selfiegate.backfill.listing import Entry, Fault
+from selfiegate.clock import LAST_MOMENT
 from selfiegate.decoding.decode import named_like_photo
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.key_template import MAX_KEY
