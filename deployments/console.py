@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from selfiegate.backfill.outcomes import Status
-from selfiegate.errors import SelfiegateError, WrongInput, WrongSetting
+from selfiegate.errors import BackendMisconfigured, SelfiegateError, WrongInput, WrongSetting
 from selfiegate.runtime import open_with
 from selfiegate.settings import Settings, load_settings
 from selfiegate.untrusted_text import plain
@@ -42,6 +42,23 @@ def connected() -> Settings:
 
         connect(settings)
         open_with(open_with_blocks)
+    return settings
+
+
+def prepared() -> Settings:
+    """Do as `connected`, and see that home and model pack are there: before a server starts, or a model is loaded."""
+    settings = connected()
+    embedded = settings.backend == "insightface" or settings.records == "sqlite"
+    there = next(path for path in (settings.folder, *settings.folder.absolute().parents) if path.exists())
+    if embedded and not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise BackendMisconfigured(
+            f"cannot write {settings.folder}: {there} is no folder that can be written; "
+            "set SELFIEGATE_HOME to a folder that can be written"
+        )
+    if settings.backend == "insightface":
+        from selfiegate.backends.insightface.pack import pack_folder
+
+        pack_folder(settings.insightface)
     return settings
 
 

@@ -142,7 +142,7 @@ def demo(
     ] = None,
 ) -> None:
     """Run six uploads of four photos through the flow and show their verdicts."""
-    console.connected()
+    console.prepared()
     console.quiet_prefect(verbose=False)
     from deployments.cli.run_flows import verdicts
     from deployments.local.demo import show

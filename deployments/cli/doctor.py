@@ -9,6 +9,7 @@ from prefect.settings import PREFECT_API_URL
 from rich.table import Table
 
 from deployments.console import out, shown
+from selfiegate.backends.insightface.pack import DEFAULT, TINY, falls_back
 from selfiegate.runtime import runtime
 from selfiegate.settings import load_settings
 
@@ -37,7 +38,13 @@ def _settings() -> str:
 
 
 def _weights() -> str:
-    return f"{runtime().faces.model} loaded"
+    settings, model = load_settings(), runtime().faces.model
+    if settings.backend != "insightface":
+        return model
+    pack = settings.insightface
+    if falls_back(pack):
+        return f"{TINY}, for no pack is set: {model} loaded; it is small, not for production, see `selfiegate settings`"
+    return f"{pack.pack or DEFAULT}: {model} loaded"
 
 
 def _stores() -> str:

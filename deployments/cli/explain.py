@@ -38,7 +38,7 @@ def explain(
     Writes a picture with every value against its limit. The picture shows the face: keep it private.
     """
     user_id = user_id_of(user) if user is not None else str(uuid.uuid4())
-    settings = console.connected()
+    settings = console.prepared()
     reference, target = open_photos(settings).find(photo), out or Path(f"{Path(photo).stem}.explained.png")
     rt = runtime()
     detection, judgement = rt.faces.detect(reference), judge_photo(rt, reference)

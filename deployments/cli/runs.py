@@ -11,7 +11,8 @@ import typer
 
 from deployments import console
 from deployments.cli.recording import runner
-from selfiegate.errors import WrongInput
+from selfiegate.backends.insightface.pack import falls_back
+from selfiegate.errors import BackendMisconfigured, WrongInput
 from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.settings import load_settings
 
@@ -67,7 +68,7 @@ def backfill(
 
     Exit 1: more photos failed than --tolerate allows.
     """
-    console.connected()
+    console.prepared()
     with console.progress(shown=not as_json) as watch:
         found, ended_well = runner(verbose, needs_prefect=engine == "dask").backfilled(
             watch,
@@ -120,7 +121,13 @@ def worker(
 ) -> None:
     """Take flow runs from a Prefect work pool and run them in this process, models loaded once, until SIGTERM."""
     os.environ.setdefault("PREFECT_WORKER_WEBSERVER_HOST", "127.0.0.1")  # Prefect's own default is all of the network
-    console.connected()
+    settings = load_settings()
+    if settings.backend == "insightface" and falls_back(settings.insightface):
+        raise BackendMisconfigured(
+            "a worker takes no small pack by itself: set SELFIEGATE_INSIGHTFACE__PACK to buffalo_l, which is "
+            "downloaded on first use, to another pack, or to selfiegate_tiny for a try"
+        )
+    console.prepared()
     console.quiet_prefect(verbose)
     from deployments.worker import serve
 

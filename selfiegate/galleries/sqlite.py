@@ -66,8 +66,8 @@ class SqliteGallery:
         if held != model:
             raise BackendMisconfigured(
                 f"{path} holds faces of the model {held}, but {model} is loaded, and the two cannot be "
-                "compared; set SELFIEGATE_INSIGHTFACE__PACK to the former pack, or SELFIEGATE_HOME to a new folder "
-                "and enrol everybody again"
+                "compared; set SELFIEGATE_INSIGHTFACE__PACK to the former pack (rec_tiny is of selfiegate_tiny, "
+                "w600k_r50 of buffalo_l), or SELFIEGATE_HOME to a new folder and enrol everybody again"
             )
 
     def search(

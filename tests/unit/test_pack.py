@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from insightface.app import FaceAnalysis
 from PIL import Image
+from typer.testing import CliRunner
 
-from selfiegate.backends.insightface.pack import TINY, PackSettings, pack_folder
+from deployments.cli import console
+from deployments.cli.app import app
+from selfiegate.backends.insightface.pack import TINY, PackSettings, falls_back, pack_folder
 from selfiegate.errors import BackendMisconfigured
 
 
@@ -65,6 +68,63 @@ def test_a_file_that_is_not_listed_is_refused_by_name(copied: Path) -> None:
 
     with pytest.raises(BackendMisconfigured, match=r"^rec_other\.onnx in "):
         pack_folder(PackSettings(pack=str(copied)))
+
+
+def test_without_a_pack_the_small_one_is_taken_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = PackSettings(root=tmp_path)
+    with caplog.at_level(logging.WARNING, "selfiegate"):
+        folders = {pack_folder(settings), pack_folder(settings)}
+
+    assert falls_back(settings)
+    assert [folder.name for folder in folders] == [TINY]
+    [record] = caplog.records
+    for words in (
+        "not for production",
+        "no pack is set",
+        str(tmp_path / "models"),
+        "PACK=buffalo_l",
+        "SELFIEGATE_HOME",
+    ):
+        assert words in record.getMessage()
+
+
+def test_without_a_pack_the_default_one_is_taken_where_it_is(tmp_path: Path, copied: Path) -> None:
+    copied.rename(tmp_path / "buffalo_l")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "buffalo_l").rename(tmp_path / "models" / "buffalo_l")
+    settings = PackSettings(root=tmp_path)
+
+    assert not falls_back(settings)
+    assert pack_folder(settings) == tmp_path / "models" / "buffalo_l"
+
+
+def test_a_pack_that_is_named_and_not_there_ends_a_command_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SELFIEGATE_INSIGHTFACE__PACK", "/nowhere")
+
+    with pytest.raises(BackendMisconfigured, match="there is no folder '/nowhere'"):
+        console.prepared()
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_home_that_cannot_be_written_ends_a_command_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SELFIEGATE_HOME", str(tmp_path / "file" / "home"))
+
+    with pytest.raises(BackendMisconfigured, match=r"cannot write .*file/home.*SELFIEGATE_HOME"):
+        console.prepared()
+
+
+def test_a_worker_takes_no_small_pack_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SELFIEGATE_INSIGHTFACE__PACK")
+    monkeypatch.setenv("SELFIEGATE_INSIGHTFACE__ROOT", str(tmp_path))
+    run = CliRunner().invoke(app, ["worker"])
+
+    assert isinstance(run.exception, BackendMisconfigured)
+    assert "SELFIEGATE_INSIGHTFACE__PACK" in str(run.exception)
 
 
 def test_a_download_says_nothing_on_stdout(

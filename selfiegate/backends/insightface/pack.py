@@ -6,6 +6,7 @@ import hashlib
 import logging
 import sys
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ NOTICE = (
 TINY = "selfiegate_tiny"
 """The pack that comes with this package."""
 
+DEFAULT = "buffalo_l"
+"""The pack that is taken where none is set, if it is there."""
+
 _PACKS = Path(__file__).parent / "packs"
 _DIGESTS = "SHA256SUMS"
 _log = logging.getLogger(__name__)
@@ -31,10 +35,11 @@ _log = logging.getLogger(__name__)
 class PackSettings(Value):
     """Which models are loaded, and how they run."""
 
-    pack: str = Field(
-        "buffalo_l",
+    pack: str | None = Field(
+        None,
         min_length=1,
-        description="A pack's name, or a folder with its ONNX files; selfiegate_tiny comes along",
+        description="A pack's name, or a folder with its ONNX files; empty: buffalo_l where root has it, else the "
+        "small selfiegate_tiny that comes along, which a worker does not take unless it is named",
     )
     root: Folder = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
     providers: Annotated[tuple[str, ...], COMMAS] = Field(
@@ -48,27 +53,46 @@ class PackSettings(Value):
 
 
 def pack_folder(settings: PackSettings) -> Path:
-    """Return the folder with the pack's ONNX files; download it where it is absent.
+    """Return the folder with the pack's ONNX files; a pack that is set and absent is downloaded.
 
     Raises `BackendMisconfigured` where there is none, or where its files are not those that its `SHA256SUMS` lists.
     """
-    if settings.pack == TINY:
+    name = settings.pack or DEFAULT
+    folder = settings.root.expanduser() / "models" / name
+    if name == TINY or falls_back(settings):
+        return _small(settings)
+    direct = Path(name).expanduser()
+    if settings.pack and direct.is_dir():
+        return _filled(direct)
+    if name != direct.name:
+        raise BackendMisconfigured(
+            f"there is no folder {name!r}; set SELFIEGATE_INSIGHTFACE__PACK to a pack's name "
+            "(buffalo_l, buffalo_s, ...) or to a folder with its ONNX files"
+        )
+    if not folder.is_dir():
+        _download(name, settings.root, folder)
+    return _filled(folder)
+
+
+def falls_back(settings: PackSettings) -> bool:
+    """Say whether the small pack is taken because none is set and the default one is not on this machine."""
+    return settings.pack is None and not (settings.root.expanduser() / "models" / DEFAULT).is_dir()
+
+
+@cache  # said once in a process
+def _small(settings: PackSettings) -> Path:
+    if falls_back(settings):
+        _log.warning(
+            "%s is used, the small pack that comes along, not for production: no pack is set, and %s is not in %s. "
+            "SELFIEGATE_INSIGHTFACE__PACK=%s downloads it; then take another SELFIEGATE_HOME, too, "
+            "for an enrolled gallery keeps its model",
+            TINY, DEFAULT, settings.root / "models", DEFAULT,
+        )  # fmt: skip
+    else:
         _log.warning(
             "%s is a small pack for demos and tests, not for production, and for non-commercial research only", TINY
         )
-        return _verified(_PACKS / TINY)
-    direct = Path(settings.pack).expanduser()
-    if direct.is_dir():
-        return _filled(direct)
-    if settings.pack != direct.name:
-        raise BackendMisconfigured(
-            f"there is no folder {settings.pack!r}; set SELFIEGATE_INSIGHTFACE__PACK to a pack's name "
-            "(buffalo_l, buffalo_s, ...) or to a folder with its ONNX files"
-        )
-    folder = settings.root.expanduser() / "models" / settings.pack
-    if not folder.is_dir():
-        _download(settings, folder)
-    return _filled(folder)
+    return _verified(_PACKS / TINY)
 
 
 def digest(file: Path) -> str:
@@ -96,17 +120,17 @@ def _verified(folder: Path) -> Path:
     return folder
 
 
-def _download(settings: PackSettings, folder: Path) -> None:
+def _download(name: str, root: Path, folder: Path) -> None:
     from insightface.utils.storage import ensure_available
 
-    print(f"Downloading the model pack {settings.pack} to {folder}. {NOTICE}", file=sys.stderr)
+    print(f"Downloading the model pack {name} to {folder}. {NOTICE}", file=sys.stderr)
     try:
         with redirect_stdout(sys.stderr):  # insightface prints its progress; stdout is for results
-            ensure_available("models", settings.pack, root=str(settings.root))
+            ensure_available("models", name, root=str(root))
     except Exception as error:  # whatever requests, zipfile and the file system raise
         folder.with_suffix(".zip").unlink(missing_ok=True)
         raise BackendMisconfigured(
-            f"the model pack {settings.pack!r} is not in {folder} and could not be downloaded "
+            f"the model pack {name!r} is not in {folder} and could not be downloaded "
             f"({type(error).__name__}); {_how_to_fill(folder)}"
         ) from error
 
