@@ -16,7 +16,6 @@ demo: .venv/filled  ## four photos through the flow, from nothing to verdicts
 	SELFIEGATE_HOME=.demo/selfiegate PREFECT_HOME=.demo/prefect $(BIN)/selfiegate demo $(if $(PHOTOS),--photos $(PHOTOS))
 
 up: .venv/filled  ## everything on this machine: S3 events to verdicts, watched in Prefect's UI
-	rm -rf .up
 	$(BIN)/selfiegate up
 
 ui: .venv/filled  ## Prefect's UI on the demo's runs

@@ -30,6 +30,8 @@ class Part:
     log: Path
     ready: Callable[[], bool] = lambda: True
     cwd: Path | None = None
+    keep: Sequence[int] = ()
+    """Open files that it shares with us until it ends: a lock, say."""
     patience_s: float = 120.0
     """How long it may take to be ready: Prefect's first start migrates its database."""
     starts: int = field(default=0, init=False)
@@ -46,6 +48,7 @@ class Part:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=self.keep,
                 umask=0o077,  # Prefect's database and the logs name users
             )
         self.starts += 1

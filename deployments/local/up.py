@@ -9,22 +9,29 @@ What dies is started again, but for moto, which keeps nothing. Everything is bel
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import httpx
 
 from deployments.local.processes import Part, answers, free_port, restart_dead
 from selfiegate.aws.clients import client, translated
 from selfiegate.aws.settings import AwsSettings
+from selfiegate.backends.insightface.pack import TINY, falls_back
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
+from selfiegate.ingestion.key_template import KeyTemplate
+from selfiegate.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
 REGION = "eu-west-1"
@@ -37,6 +44,8 @@ _BATCHES = {
 }
 """By default Prefect writes each task run's event by itself, and its SQLite turns clients away meanwhile."""
 
+_LOCK = "up.pid"
+
 _STOP = (signal.SIGINT, signal.SIGTERM)
 
 _log = logging.getLogger(__name__)
@@ -45,8 +54,10 @@ _log = logging.getLogger(__name__)
 class Local:
     """The running parts and the environment that leads to them."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], parts: Mapping[str, Part]) -> None:
-        self.folder, self.env, self.parts = folder, dict(env), dict(parts)
+    def __init__(
+        self, folder: Path, env: Mapping[str, str], parts: Mapping[str, Part], keep: Sequence[int] = ()
+    ) -> None:
+        self.folder, self.env, self.parts, self.keep = folder, dict(env), dict(parts), keep
 
     def restart_dead(self) -> None:
         """Start again what has died."""
@@ -54,14 +65,17 @@ class Local:
 
 
 @contextmanager
-def running(folder: Path, **more: str) -> Iterator[Local]:
-    """Start everything below a folder and stop it in the end; `more` goes into every part's environment."""
+def running(folder: Path, keep: Sequence[int] = (), **more: str) -> Iterator[Local]:
+    """Start everything below a folder and stop it in the end; `more` goes into every part's environment.
+
+    `keep` are open files that every part keeps open.
+    """
     if importlib.util.find_spec("moto") is None:
         raise BackendMisconfigured("`selfiegate up` needs moto's server: run `make up` in a checkout")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = {name: free_port(wanted) for name, wanted in {"prefect": 4200, "aws": 0, "bridge": 0, "worker": 0}.items()}
     env = {**os.environ, **_environment(folder.resolve(), ports), **more}
-    local = Local(folder, env, {})
+    local = Local(folder, env, {}, keep)
     try:
         _start(
             local, "aws", [_bin("moto_server"), "-H", "127.0.0.1", "-p", str(ports["aws"])], f"{_aws(ports)}/moto-api/"
@@ -70,6 +84,7 @@ def running(folder: Path, **more: str) -> Iterator[Local]:
         server = [_bin("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"])]
         _start(local, "prefect", server, f"http://127.0.0.1:{ports['prefect']}/api/health")
         _deploy(local)
+        _schedule(local)
         _start(
             local,
             "worker",
@@ -86,22 +101,71 @@ def running(folder: Path, **more: str) -> Iterator[Local]:
 
 def up(folder: Path) -> None:
     """Start everything, say how to use it, and keep it running until Ctrl-C or SIGTERM."""
-    if folder.exists() and any(folder.iterdir()):
-        raise WrongInput(
-            f"{str(folder)!r} is not empty, and AWS's part keeps nothing: remove it or name another --folder"
-        )
-    for number in _STOP:
-        signal.signal(number, _interrupt)
-    with suppress(KeyboardInterrupt), running(folder) as local:
-        command = _write_command(local)
-        ui = local.env["PREFECT_API_URL"].removesuffix("/api")
-        print(f"\nRuns:    {ui}/runs\nUpload:  {command} upload PHOTO --user USER")
-        print(f"Look:    {command} profile USER\nLogs:    {folder}/*.log\n\nCtrl-C stops all of it.", flush=True)
+    settings = load_settings()
+    pack = {"SELFIEGATE_INSIGHTFACE__PACK": TINY} if falls_back(settings.insightface) else {}
+    with taken(folder) as lock, suppress(KeyboardInterrupt), _interruptible(), running(folder, [lock], **pack) as local:
+        print(instructions(local, _write_command(local), settings.key_template), flush=True)
         while True:
             time.sleep(1)
             if not local.parts["aws"].alive:
                 raise BackendUnavailable(f"moto's server died, and all that it held with it; see {folder}/aws.log")
             local.restart_dead()
+
+
+@contextmanager
+def taken(folder: Path) -> Iterator[int]:
+    """Empty a folder and hold its lock; refuse one that is in use, or that holds what `up` did not make.
+
+    Every part holds the lock, too: what a killed `up` leaves running keeps the folder.
+    """
+    lock = folder / _LOCK
+    if folder.exists() and any(folder.iterdir()) and not lock.exists():
+        raise WrongInput(f"{str(folder)!r} is not empty, and `selfiegate up` did not make it: name another --folder")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise WrongInput(
+                f"{str(folder)!r} is in use by `selfiegate up`, pid {file.read()}, or by what that left running: "
+                "end it with Ctrl-C, or name another --folder"
+            ) from None
+        for entry in folder.iterdir():  # AWS's part kept nothing, so what the last one left is of no use
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry != lock:
+                entry.unlink()
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield file.fileno()
+
+
+def instructions(local: Local, command: str, key_template: str) -> str:
+    """Say where everything is, and how a photo gets in."""
+    env, ui = local.env, local.env["PREFECT_API_URL"].removesuffix("/api")
+    endpoint, bucket = env["SELFIEGATE_AWS__ENDPOINT_URL"], env["SELFIEGATE_AWS__PHOTO_BUCKET"]
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+    keys = " ".join(f"{name}={env[name]}" for name in names)
+    target = f"s3://{bucket}/{KeyTemplate(key_template).key_of('USER', 'PHOTO.jpg')}"
+    return f"""
+Runs:      {ui}/runs
+Endpoint:  {endpoint}   (S3, SQS and the rest of AWS, by moto)
+Bucket:    {bucket}
+Upload:    {command} upload PHOTO.jpg --user USER
+   or:     {keys} aws --endpoint-url {endpoint} s3 cp PHOTO.jpg {target}
+Look:      {command} profile USER
+Logs:      {local.folder}/*.log
+
+Ctrl-C stops all of it."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    for number in _STOP:
+        signal.signal(number, _interrupt)
+    yield
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -138,7 +202,9 @@ def _bin(name: str) -> str:
 
 def _start(local: Local, name: str, command: list[str], url: str) -> None:
     _log.info("starting %s", name)
-    part = Part(name, command, local.env, local.folder / f"{name}.log", ready=lambda: answers(url), cwd=ROOT)
+    part = Part(
+        name, command, local.env, local.folder / f"{name}.log", ready=lambda: answers(url), cwd=ROOT, keep=local.keep
+    )
     local.parts[name] = part
     part.start()
     part.wait_until_ready()
@@ -172,17 +238,30 @@ def _make_stack(endpoint: str) -> dict[str, str]:
 
 
 def _deploy(local: Local) -> None:
-    """Make the work pool and the deployments, and switch their schedules on."""
+    """Make the work pool and the deployments."""
     for command in (
         ["work-pool", "create", "selfiegate", "--type", "process", "--overwrite"],
         ["--no-prompt", "deploy", "--all"],
-        ["--no-prompt", "deployment", "schedule", "resume", "--all"],
     ):
         made = subprocess.run(  # noqa: S603  commands of our own
             [_bin("prefect"), *command], env=local.env, cwd=ROOT, capture_output=True, text=True, check=False
         )
         if made.returncode:
             raise BackendUnavailable(f"prefect {' '.join(command)}:\n{made.stdout}{made.stderr}")
+
+
+def _schedule(local: Local) -> None:
+    """Switch the schedules on; a backfill's gets the bucket that is here in the place of prefect.yaml's example."""
+    source = {"source": f"s3://{local.env['SELFIEGATE_AWS__PHOTO_BUCKET']}"}
+    try:
+        with httpx.Client(base_url=local.env["PREFECT_API_URL"], timeout=60) as api:
+            for deployment in api.post("/deployments/filter", json={}).raise_for_status().json():
+                for schedule in deployment["schedules"]:
+                    parameters = schedule["parameters"] | (source if "source" in schedule["parameters"] else {})
+                    where = f"/deployments/{deployment['id']}/schedules/{schedule['id']}"
+                    api.patch(where, json={"active": True, "parameters": parameters}).raise_for_status()
+    except httpx.HTTPError as error:
+        raise BackendUnavailable(f"Prefect's schedules cannot be switched on: {error}") from error
 
 
 def _write_command(local: Local) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,11 @@ def test_the_face_of_an_unusable_photo_is_not_looked_up(rt: Runtime) -> None:
 
 
 def test_the_picture_lies_where_it_is_told_for_its_owner_alone(rt: Runtime, tmp_path: Path) -> None:
-    here = explained(rt, "ann.png")
-    there = explained(rt, "ann.png", "--out", str(tmp_path / "there.png"))
+    before = os.umask(0)
+    try:
+        here, there = explained(rt, "ann.png"), explained(rt, "ann.png", "--out", str(tmp_path / "there.png"))
+    finally:
+        os.umask(before)
 
     assert here["picture"] == "ann.explained.png"
     assert Image.open(there["picture"]).format == "PNG"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from prefect import Flow, Task
 from typer.testing import CliRunner
 
@@ -207,13 +206,3 @@ def test_what_up_starts_makes_private_files_and_has_a_private_log(tmp_path: Path
 
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.glob("*[ge]")} == {0o600}
     assert (tmp_path / "database").exists()
-
-
-def test_explain_writes_a_picture_for_its_owner_alone(tmp_path: Path) -> None:
-    before = os.umask(0)
-    try:
-        app._save(Image.new("RGB", (8, 8)), tmp_path / "me.explained.png")
-    finally:
-        os.umask(before)
-
-    assert stat.S_IMODE((tmp_path / "me.explained.png").stat().st_mode) == 0o600

@@ -1,0 +1,59 @@
+"""What `selfiegate up` says, and which folders it takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deployments.local.up import Local, instructions, taken
+from selfiegate.errors import WrongInput
+
+
+def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
+    with taken(tmp_path / "up"):
+        (tmp_path / "up" / "prefect.db").write_text("in use")
+        with (
+            pytest.raises(WrongInput, match=f"is in use by `selfiegate up`, pid {os.getpid()}"),
+            taken(tmp_path / "up"),
+        ):
+            pass
+
+        assert (tmp_path / "up" / "prefect.db").read_text() == "in use"
+
+
+def test_what_the_last_one_left_is_cleared(tmp_path: Path) -> None:
+    with taken(tmp_path / "up"):
+        (tmp_path / "up" / "home").mkdir()
+        (tmp_path / "up" / "home" / "gallery.db").write_text("old")
+        (tmp_path / "up" / "aws.log").write_text("old")
+
+    with taken(tmp_path / "up"):
+        assert [entry.name for entry in (tmp_path / "up").iterdir()] == ["up.pid"]
+
+
+def test_a_folder_of_something_else_is_never_cleared(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+
+    with pytest.raises(WrongInput, match="`selfiegate up` did not make it"), taken(tmp_path):
+        pass
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_the_instructions_name_endpoint_bucket_and_a_copy_that_works(tmp_path: Path) -> None:
+    env = {
+        "PREFECT_API_URL": "http://127.0.0.1:4200/api",
+        "SELFIEGATE_AWS__ENDPOINT_URL": "http://127.0.0.1:5555",
+        "SELFIEGATE_AWS__PHOTO_BUCKET": "photos",
+        "AWS_ACCESS_KEY_ID": "up",
+        "AWS_SECRET_ACCESS_KEY": "up",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }
+    told = instructions(Local(tmp_path, env, {}), ".up/selfiegate", "{user_id}/{name}")
+
+    assert "Bucket:    photos" in told
+    assert (
+        "AWS_ACCESS_KEY_ID=up AWS_SECRET_ACCESS_KEY=up AWS_DEFAULT_REGION=eu-west-1 "
+        "aws --endpoint-url http://127.0.0.1:5555 s3 cp PHOTO.jpg s3://photos/USER/PHOTO.jpg"
+    ) in told
