@@ -13,7 +13,7 @@ from insightface.app import FaceAnalysis
 from PIL import Image
 from typer.testing import CliRunner
 
-from deployments.cli import console
+from deployments import console
 from deployments.cli.app import app
 from selfiegate.backends.insightface.pack import TINY, PackSettings, falls_back, pack_folder
 from selfiegate.errors import BackendMisconfigured
