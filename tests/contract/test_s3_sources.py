@@ -73,6 +73,7 @@ def test_the_template_is_held_against_the_whole_key(aws: AwsSettings) -> None:
     assert [one.where for one in listed if isinstance(one, Fault)] == [f"s3://{PHOTOS}/riders/stray.jpg"]
 
 
+@pytest.mark.slow
 def test_more_than_a_page_is_listed_in_order(aws: AwsSettings) -> None:
     for number in range(1100):
         put(aws, f"ann/{number}.jpg")

@@ -89,6 +89,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.process.end(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_events_arrive_though_the_server_is_killed_and_the_rest_is_given_back(
     server: Server, aws: AwsSettings, tmp_path: Path
 ) -> None:

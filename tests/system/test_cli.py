@@ -16,7 +16,11 @@ from prefect.settings import PREFECT_API_URL
 
 from selfiegate.backends.insightface.pack import TINY
 
-pytestmark = [pytest.mark.system, pytest.mark.weights, pytest.mark.usefixtures("prefect_api", "pack")]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.weights,
+    pytest.mark.usefixtures("prefect_api", "pack"),
+]
 
 
 def selfiegate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -148,6 +152,7 @@ def test_the_doctor_finds_everything_in_order_and_what_is_not(monkeypatch: pytes
     assert "SELFIEGATE_INSIGHTFACE__PACK" in ill.stdout
 
 
+@pytest.mark.slow
 def test_a_folder_is_backfilled_and_what_is_broken_is_listed(workshop: Path, tmp_path: Path) -> None:
     for photo in sorted(workshop.glob("*.jpg")):
         for copy in range(5):
@@ -191,6 +196,7 @@ def test_a_source_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_a_user_is_shown_what_is_held_and_then_forgotten(workshop: Path, tmp_path: Path) -> None:
     photo = tmp_path / "selfie.jpg"
     photo.write_bytes((workshop / "1_happy_face.jpg").read_bytes())

@@ -14,7 +14,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.weights,
     pytest.mark.slow,
-    pytest.mark.xdist_group("events"),
     pytest.mark.usefixtures("pack"),
 ]
 

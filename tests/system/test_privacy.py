@@ -31,7 +31,6 @@ pytestmark = [
     pytest.mark.system,
     pytest.mark.weights,
     pytest.mark.slow,
-    pytest.mark.xdist_group("privacy"),
 ]
 
 ROOT = Path(__file__).parents[2]

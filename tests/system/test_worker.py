@@ -29,7 +29,6 @@ pytestmark = [
     pytest.mark.weights,
     pytest.mark.slow,
     pytest.mark.usefixtures("pack"),
-    pytest.mark.xdist_group("worker"),
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +50,7 @@ class World:
             "PREFECT_WORKER_WEBSERVER_PORT": str(self.health),
             "SELFIEGATE_HOME": str(folder / "home"),
             "SELFIEGATE_LEASE_S": "3",
-            "SELFIEGATE_PHOTOS__MAX_SECONDS": "1",
+            "SELFIEGATE_PHOTOS__MAX_SECONDS": "3",
         }
         self.parts: list[Part] = []
 

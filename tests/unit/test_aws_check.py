@@ -15,8 +15,6 @@ from selfiegate.backends.scripted import ScriptedAnalyser
 from tests.aws.stack import SENDER, Stack, acting_with, deploy, worker_settings
 from tests.rekognition import RekognitionServer
 
-pytestmark = pytest.mark.xdist_group("aws_check")
-
 ONLY_BY_DOING = {"sns:Publish", "ses:SendEmail"}
 POLICIES = ("WorkerPolicy", "WorkerMailPolicy", "OperatorPolicy")
 _numbers = itertools.count()

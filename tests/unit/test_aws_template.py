@@ -15,8 +15,6 @@ from deployments.aws.permissions import permissions
 from deployments.aws.probes import Where
 from tests.aws.stack import REGION, SENDER, TEMPLATE, Stack, deploy, environment_of, template, worker_settings
 
-pytestmark = pytest.mark.xdist_group("aws_template")
-
 RESOURCES: dict[str, Any] = template()["Resources"]
 KEPT = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Rekognition::Collection"}
 PROCESSES = ("WorkerPolicy", "WorkerMailPolicy", "OperatorPolicy")

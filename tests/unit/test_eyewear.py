@@ -7,8 +7,6 @@ import pytest
 
 from selfiegate.backends.insightface.eyewear import CLASSES, HEIGHT, WIDTH, Eyewear, eye_region
 
-pytestmark = pytest.mark.xdist_group("eyewear")
-
 IMAGE = np.random.default_rng(0).integers(0, 255, (400, 300, 3), dtype=np.uint8)
 FACE = np.array([[-18.0, 0], [18, 0], [0, 20], [-15, 40], [15, 40]])
 

@@ -28,8 +28,6 @@ from selfiegate.user_ids import user_id_of
 from tests.apart import lines_of
 from tests.hostile import files
 
-pytestmark = pytest.mark.xdist_group("hostile")
-
 REASONS = {"unsupported_format", "unreadable_photo", "photo_too_large", "photo_too_small"}
 LIMITS = Limits()
 

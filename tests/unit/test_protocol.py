@@ -189,9 +189,10 @@ def starts_again(world: World, run: Run) -> None:
 FATES = (lives, dies, fails, loses_a_reply, sleeps, starts_again)
 
 
-@pytest.mark.parametrize(
-    ("fate", "stride"), [*((fate, 5) for fate in FATES), pytest.param(lives, 1, marks=pytest.mark.slow)]
-)
+WHOLE = [pytest.param(fate, 1 if fate is lives else 5, marks=pytest.mark.slow) for fate in FATES]
+
+
+@pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
 @pytest.mark.parametrize("lagging", [False, True])
 @pytest.mark.parametrize("flow", [False, True])
 def test_two_may_meet_anywhere(lagging: bool, flow: bool, fate: Fate, stride: int) -> None:

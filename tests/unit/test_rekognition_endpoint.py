@@ -30,8 +30,6 @@ from selfiegate.model import Box, Face
 from tests.rekognition import OPERATIONS, RekognitionServer
 from tests.rekognition.details import quality_reasons
 
-pytestmark = pytest.mark.xdist_group("rekognition_endpoint")
-
 KEYS = {"region_name": "us-east-1", "aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 ONCE = Config(parameter_validation=False, retries={"total_max_attempts": 1})
 """One attempt, and wrong requests reach the endpoint."""
