@@ -60,7 +60,7 @@ def process(
 
     Exit 0: a verdict was reached, a refusal included.
     """
-    user_id, reference = user_id_of(user), open_photos(console.connected()).find(photo)
+    user_id, reference = user_id_of(user), open_photos(console.prepared()).find(photo)
     (verdict,) = runner(verbose).verdicts([(reference, user_id)])
     if as_json:
         print(json.dumps(report.as_json(verdict)))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prefect import get_client
-from prefect.settings import PREFECT_API_URL
 from rich.table import Table
 
+from deployments.cli.recording import api_url
 from deployments.console import out, shown
 from selfiegate.backends.insightface.pack import DEFAULT, TINY, falls_back
 from selfiegate.runtime import runtime
@@ -55,12 +54,16 @@ def _stores() -> str:
 
 
 def _prefect() -> str:
-    address = PREFECT_API_URL.value()
+    address = api_url()
+    if address is None:
+        return "none set: commands take their steps here, and nothing is recorded"
+    from prefect.client.orchestration import get_client  # Prefect takes a second to import
+
     with get_client(sync_client=True) as client:
         if trouble := client.api_healthcheck():
             raise ConnectionError(f"{address} does not answer ({trouble}); start it, or unset PREFECT_API_URL")
         version = client.api_version()
-    return f"{address}, version {version}" if address else "none set: each command starts a temporary server"
+    return f"{address}, version {version}"
 
 
 _CHECKS = {"settings": _settings, "weights": _weights, "stores": _stores, "Prefect API": _prefect}

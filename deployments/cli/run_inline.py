@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
 from deployments.cli.recording import BackfillAsked
+from deployments.console import err
 from selfiegate import reconciliation
 from selfiegate.backfill.listing import Listing
 from selfiegate.backfill.processor import CHUNK, BackfillOptions, processor_here, side_by_side
@@ -45,7 +46,14 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
 
 
 def forgotten(user_id: str, photos: bool) -> Erasure:
-    """Forget a user and return the receipt; raises `BackendUnavailable` where another run took over."""
+    """Forget a user and return the receipt; raises `BackendUnavailable` where another run took over.
+
+    Runs that a Prefect server recorded of the user's photos are out of reach; stderr says so.
+    """
+    err.print(
+        "[dim]Runs that a Prefect server recorded of this user stay; set PREFECT_API_URL to have them removed.[/]",
+        soft_wrap=True,
+    )
     try:
         return asyncio.run(forget_user(inline(runtime()), user_id, _owner(), photos))
     except ClaimLost:

@@ -100,7 +100,7 @@ def reconcile(
     verbose: console.Verbose = False,
 ) -> None:
     """Finish photos whose runs died, and compare the stores where asked. Running it twice changes nothing more."""
-    console.connected()
+    console.prepared()
     found = runner(verbose).reconciled(limit=limit, audit=audit, repair=repair)
     if as_json:
         print(json.dumps(found))

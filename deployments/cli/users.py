@@ -38,7 +38,7 @@ def forget(
     Waits for runs of the user's photos, and leaves a receipt.
     """
     user_id = user_id_of(user)
-    console.connected()
+    console.prepared()
     if not yes:
         originals = "with the original photos" if photos else "but not the original photos"
         typer.confirm(f"Remove all that is held of {console.shown(user_id)}, {originals}?", abort=True, err=True)
