@@ -20,7 +20,7 @@ _TABLE_WIDTH = 480
 def as_json(detection: Detection, judgement: Judgement) -> dict[str, Any]:
     """Return faces, checks and reasons; what a picture shows, for programs."""
     return {
-        "usable": not judgement.reasons,
+        "usable": judgement.usable,
         "reasons": [reason.model_dump(mode="json") for reason in judgement.reasons],
         "checks": [check.model_dump(mode="json") for check in judgement.checks],
         "faces": [face.model_dump(mode="json") for face in detection.faces],
@@ -54,7 +54,7 @@ def _mark(picture: Image.Image, face: Face, colour: str) -> None:
 
 def _table(page: Image.Image, x: int, judgement: Judgement) -> None:
     draw, y = ImageDraw.Draw(page), 12
-    verdict, colour = ("usable", _GREEN) if not judgement.reasons else ("refused", _RED)
+    verdict, colour = ("usable", _GREEN) if judgement.usable else ("refused", _RED)
     draw.text((x + _COLUMNS[0], y), verdict, colour, _font(22))
     y += _LINE + 8
     for check in judgement.checks:

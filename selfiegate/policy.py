@@ -56,6 +56,11 @@ class Judgement:
     reasons: tuple[Reason, ...]
     face: Face | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is no reason to refuse the photo."""
+        return not self.reasons
+
 
 ADVICE: dict[ReasonCode, str] = {
     ReasonCode.NO_FACE: "Detected 0 faces in the photo. Take a photo in which your face is clearly visible.",

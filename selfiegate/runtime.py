@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
-from selfiegate.ports import FaceBackend, Notifier, PhotoStore, Thresholds, ThumbnailStore
+from selfiegate.extras import named_when_missing
+from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.records import Erasures, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
 
@@ -27,13 +29,14 @@ class Runtime:
     notifier: Notifier
 
 
+@named_when_missing()
 def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> Runtime:
     """Build what the settings name; imports only that."""
     photos = open_photos(settings)
     return Runtime(
         settings=settings,
         photos=photos,
-        faces=_face_backend(settings, photos),
+        faces=_face_backend(settings, photos, partial(_sqlite_gallery, settings)),
         **open_records(settings)._asdict(),
         thumbnails=_thumbnails(settings),
         notifier=_notifier(settings, more_notices),
@@ -45,6 +48,7 @@ def open_photos(settings: Settings) -> PhotoStore:
     from selfiegate.stores.folder import FolderPhotos
     from selfiegate.stores.routed import RoutedPhotos
 
+    @named_when_missing()
     def s3() -> PhotoStore:
         from selfiegate.stores.s3 import S3Photos
 
@@ -53,14 +57,27 @@ def open_photos(settings: Settings) -> PhotoStore:
     return RoutedPhotos(FolderPhotos(settings.photos), s3)
 
 
-def _face_backend(settings: Settings, photos: PhotoStore) -> FaceBackend:
+@named_when_missing()
+def open_detector(settings: Settings, photos: PhotoStore) -> FaceBackend:
+    """Build the face backend to find faces alone: no gallery is opened."""
+    from selfiegate.galleries.memory import MemoryGallery
+
+    return _face_backend(settings, photos, MemoryGallery)
+
+
+def _sqlite_gallery(settings: Settings, model: str) -> Gallery:
+    from selfiegate.galleries.sqlite import SqliteGallery
+
+    return SqliteGallery(settings.folder / "gallery.db", model)
+
+
+def _face_backend(settings: Settings, photos: PhotoStore, open_gallery: Callable[[str], Gallery]) -> FaceBackend:
     match settings.backend:
         case "insightface":
             from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
-            from selfiegate.galleries.sqlite import SqliteGallery
 
             analyser = InsightFaceAnalyser(settings.insightface)
-            gallery = SqliteGallery(settings.folder / "gallery.db", analyser.model)
+            gallery = open_gallery(analyser.model)
             return EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings, MATCH, VERIFY))
         case "rekognition":
             from selfiegate.backends import rekognition
@@ -69,6 +86,7 @@ def _face_backend(settings: Settings, photos: PhotoStore) -> FaceBackend:
             return rekognition.RekognitionBackend(settings.aws, photos, settings.photos, thresholds)
 
 
+@named_when_missing()
 def open_records(settings: Settings) -> Records:
     """Build ledger, profiles and erasures alone: who only looks at them needs no models."""
     match settings.records:
