@@ -1,24 +1,26 @@
-"""Entry point of the `selfiegate` command.
-
-The command runs Prefect flows, which live beside this package in a checkout or an image, not in the wheel.
-"""
+"""Entry point of the `selfiegate` command: that of a checkout or the image, with flows, else the wheel's."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
+
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.extras import named_when_missing
 
 
 def main() -> None:
-    """Run the command line, or say where it is to be had."""
+    """Run the command line."""
+    with_flows = Path(__file__).parents[1] / "deployments" / "cli" / "app.py"
+    module = "deployments.cli.app" if with_flows.is_file() else "selfiegate.cli.app"
     try:
-        importlib.import_module("deployments.cli.app").main()
+        with named_when_missing():
+            importlib.import_module(module).main()
     except KeyboardInterrupt:  # while modules are imported, say
         sys.exit(130)
-    except ModuleNotFoundError as error:
-        if error.name != "deployments":
-            raise
-        sys.exit("selfiegate: only the library is installed; the command runs from a checkout (see its README)")
+    except BackendMisconfigured as error:  # what prints errors is not installed
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

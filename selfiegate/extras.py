@@ -13,6 +13,11 @@ _EXTRA_OF = {
     "cv2": "insightface",
     "insightface": "insightface",
     "onnxruntime": "insightface",
+    "prefect": "flows",
+    "prefect_aws": "flows",
+    "prometheus_client": "flows",
+    "rich": "cli",
+    "typer": "cli",
 }
 
 

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from deployments.aws.permissions import permissions
 from deployments.aws.probes import Missing, Permission, Where
-from deployments.console import out, shown
 from selfiegate.aws.clients import client
 from selfiegate.aws.settings import AwsSettings
+from selfiegate.cli.console import out, shown
 from selfiegate.errors import SelfiegateError
 from selfiegate.model import Value
 

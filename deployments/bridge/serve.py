@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
-from deployments import console
+from deployments import logs
 from selfiegate.aws.sqs_queue import Queue
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import open_photos, open_records
@@ -41,7 +41,7 @@ async def _serve(settings: Settings) -> None:
         with ExitStack() as stack:
             if settings.bridge.port:
                 stack.enter_context(served(settings.bridge.host, settings.bridge.port, bridge.meters, bridge.health))
-            console.log_to_stderr()
+            logs.log_to_stderr()
             _on_signals(bridge.stop)
             _log.info("taking photo events from %s", settings.aws.queue_url)
             await bridge.run()

@@ -9,12 +9,13 @@ from typing import Any, TypeVar, Unpack
 from prefect import State
 from prefect.utilities.urls import url_for
 
-from deployments.cli.recording import BackfillAsked, api_url
-from deployments.console import err
+from deployments.cli.with_prefect import api_url
 from flows.backfill import backfill
 from flows.forget_user import forget_user
 from flows.process_photo import process_photo
 from flows.reconcile import reconcile
+from selfiegate.cli.console import err
+from selfiegate.cli.runner import BackfillAsked
 from selfiegate.errors import BackendUnavailable, PhotoInProgress, SelfiegateError
 from selfiegate.model import PhotoRef, Verdict
 from selfiegate.records import Erasure

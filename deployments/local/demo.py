@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.table import Table
 
-from deployments.console import out, shown
 from deployments.local.demo_photos import WORKSHOP, draw
+from selfiegate.cli.console import out, shown
 from selfiegate.errors import WrongInput
 from selfiegate.model import PhotoRef, Verdict
 from selfiegate.runtime import runtime

@@ -252,7 +252,7 @@ def test_an_api_that_one_of_prefects_files_names_is_used(
     }
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))  # the working folder, too
     (tmp_path / named_in).write_text(contents[named_in])
-    code = "from deployments.cli.recording import api_url; print(api_url())"
+    code = "from deployments.cli.with_prefect import api_url; print(api_url())"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=without_api(), check=True)
 
     assert run.stdout.strip() == "http://127.0.0.1:9/api"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,9 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from deployments import console
 from deployments.cli.app import app
 from selfiegate import __version__
+from selfiegate.cli import checkout, console
 from selfiegate.errors import WrongSetting
 
 
@@ -53,6 +55,33 @@ def test_completion_is_shown_and_installs_nothing_by_itself(tmp_path: Path, monk
     assert "complete" in shown.stdout
     assert helped.exit_code == 0
     assert list((tmp_path / "person").iterdir()) == []
+
+
+def in_the_wheel(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that knows of no flows, as where the wheel alone is installed."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_what_the_wheel_lacks_says_where_it_is_to_be_had() -> None:
+    wheel = in_the_wheel("import typer.main, selfiegate.cli.app as a; print(*typer.main.get_command(a.app).commands)")
+    missing = get_command(app).commands.keys() - wheel.stdout.split()
+    run = in_the_wheel("import sys; sys.argv[1:] = 'worker --pool p'.split(); import selfiegate.cli.app as a; a.main()")
+
+    assert missing == checkout.STAND_INS.keys()
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "take a checkout of selfiegate" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "arguments"),
+    [("SELFIEGATE_NOTICES", "backfill . --engine dask"), ("SELFIEGATE_NOTIFICATION_BLOCK", "export ann")],
+)
+def test_the_wheel_refuses_what_it_cannot_do(setting: str, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(setting, "log")
+    run = in_the_wheel(f"import sys; sys.argv[1:] = {arguments.split()!r}; import selfiegate.cli.app as a; a.main()")
+
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "not in the wheel" in run.stderr
 
 
 def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -72,11 +72,10 @@ def test_a_verdicts_page_shows_names_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("options", [["--json"], []])
-def test_a_profile_on_the_terminal_is_ascii(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_on_the_terminal_is_ascii(options: list[str]) -> None:
     rt = memory_runtime()
     values = {"thumbnails": {}, "model": "m", "newness": "1", "enrolled_at": "2026-11-20T00:00:00Z"}
     rt.profiles.put(Profile.model_validate({"user_id": "ann", "photo": PHOTO, "face_id": "f", **values}), None)
-    monkeypatch.setattr(app, "runtime", lambda: rt)
     with using(rt):
         ended = CliRunner().invoke(app.app, ["profile", "ann", *options])
 
@@ -150,7 +149,7 @@ def test_a_report_is_for_its_owner_alone_also_where_it_was_not(tmp_path: Path) -
 def test_a_worker_answers_to_this_machine_alone_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[str] = []
     monkeypatch.setattr(worker, "serve", lambda *_: found.append(os.environ["PREFECT_WORKER_WEBSERVER_HOST"]))
-    monkeypatch.setattr("deployments.console.log_to_stderr", lambda: None)
+    monkeypatch.setattr("deployments.logs.log_to_stderr", lambda: None)
     for host in ("0.0.0.0", None):  # noqa: S104  what a container sets
         monkeypatch.setenv("PREFECT_WORKER_WEBSERVER_HOST", str(host))  # whatever it is then, goes with the test
         if host is None:

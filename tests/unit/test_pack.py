@@ -13,9 +13,9 @@ from insightface.app import FaceAnalysis
 from PIL import Image
 from typer.testing import CliRunner
 
-from deployments import console
 from deployments.cli.app import app
 from selfiegate.backends.insightface.pack import TINY, PackSettings, falls_back, pack_folder
+from selfiegate.cli import console
 from selfiegate.errors import BackendMisconfigured
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deployments import console
-from deployments.cli.recording import runner
+from selfiegate.cli import console
+from selfiegate.cli.recording import runner
 from selfiegate.errors import WrongInput
 from selfiegate.privacy.export import export_user
 from selfiegate.private_files import create_file

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from deployments import console
+from selfiegate.cli import console
 from selfiegate.decoding.process_pool import decode
 from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_gallery
 from selfiegate.errors import PhotoRejected, WrongInput

@@ -1,8 +1,7 @@
-"""What all commands share: options, quiet Prefect defaults, and errors as sentences."""
+"""What all commands share: options, settings, and errors as sentences."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +14,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from selfiegate.backfill.outcomes import Status
+from selfiegate.cli import checkout
 from selfiegate.errors import BackendMisconfigured, SelfiegateError, WrongInput, WrongSetting
-from selfiegate.runtime import open_with
+from selfiegate.extras import named_when_missing
 from selfiegate.settings import Settings, load_settings
 from selfiegate.untrusted_text import plain
 
@@ -26,22 +26,13 @@ err = Console(stderr=True, highlight=False)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on stderr.")]
 
-_QUIET = {
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # runs are logged to the API all the same
-    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a first start migrates its database
-}
-
 
 def connected() -> Settings:
     """Return the settings; where they name Prefect blocks, let the runtime be built with them."""
     settings = load_settings()
     if settings.aws.credentials_block or settings.aws.rate_limits or settings.notification_block:
-        from tasks.blocks import connect, open_with_blocks  # Prefect takes two seconds to import
-
-        connect(settings)
-        open_with(open_with_blocks)
+        asked_by = "SELFIEGATE_AWS__CREDENTIALS_BLOCK, SELFIEGATE_AWS__RATE_LIMITS, SELFIEGATE_NOTIFICATION_BLOCK"
+        checkout.needed(f"what Prefect keeps ({asked_by})").connect(settings)
     return settings
 
 
@@ -60,24 +51,6 @@ def prepared() -> Settings:
 
         pack_folder(settings.insightface)
     return settings
-
-
-def quiet_prefect(verbose: bool) -> None:
-    """Keep Prefect's log off the terminal unless it is asked for; call before Prefect is imported."""
-    for name, value in _QUIET.items():
-        if verbose and "LOGGING" in name:
-            continue
-        os.environ.setdefault(name, value)
-
-
-def log_to_stderr() -> None:
-    """Let a long-lived process say what it does, one line each; call after Prefect is imported."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name in ("selfiegate", "tasks", "flows", "deployments"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        logger.handlers, logger.propagate = [handler], False
 
 
 @contextmanager
@@ -101,7 +74,8 @@ def counts(found: dict[str, Any]) -> str:
 def faults_as_sentences() -> Iterator[None]:
     """End with 2 on wrong input or settings and 1 on any other fault, with one message and no traceback."""
     try:
-        yield
+        with named_when_missing():
+            yield
     except (WrongInput, WrongSetting) as error:
         fail(str(error), 2)
     except SelfiegateError as error:

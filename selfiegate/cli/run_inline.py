@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
-from deployments.cli.recording import BackfillAsked
-from deployments.console import err
 from selfiegate import reconciliation
 from selfiegate.backfill.listing import Listing
 from selfiegate.backfill.processor import CHUNK, BackfillOptions, processor_here, side_by_side
 from selfiegate.backfill.progress import BackfillProgress
 from selfiegate.backfill.rounds import take_all
 from selfiegate.backfill.sources import entries
+from selfiegate.cli.console import err
+from selfiegate.cli.runner import BackfillAsked
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, SelfiegateError, UserForgotten
 from selfiegate.model import Claim, PhotoRef, Verdict
@@ -51,7 +51,8 @@ def forgotten(user_id: str, photos: bool) -> Erasure:
     Runs that a Prefect server recorded of the user's photos are out of reach; stderr says so.
     """
     err.print(
-        "[dim]Runs that a Prefect server recorded of this user stay; set PREFECT_API_URL to have them removed.[/]",
+        "[dim]Runs that a Prefect server recorded of this user stay; set PREFECT_API_URL, in a checkout or the image, "
+        "to have them removed.[/]",
         soft_wrap=True,
     )
     try:

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from deployments import console
+from selfiegate.cli import console
 from selfiegate.settings import load_settings
 from selfiegate.settings_table import as_set, rows
 

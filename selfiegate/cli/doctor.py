@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import typer
 from rich.table import Table
 
-from deployments.cli.recording import api_url
-from deployments.console import out, shown
 from selfiegate.backends.insightface.pack import DEFAULT, TINY, falls_back
+from selfiegate.cli import checkout
+from selfiegate.cli.console import out, shown
 from selfiegate.runtime import runtime
 from selfiegate.settings import load_settings
 
+app = typer.Typer()
 
-def examine() -> bool:
-    """Print one line per check; return whether all passed."""
+
+@app.command()
+def doctor() -> None:
+    """Check settings, models, stores and the Prefect API, and say how to mend what is wrong.
+
+    Exit 1: something is wrong.
+    """
+    load_settings()  # a wrong one ends it with 2: nothing else can be looked at
+    checks = {"settings": _settings, "weights": _weights, "stores": _stores}
+    if prefect := checkout.prefect():
+        checks["Prefect API"] = prefect.check_api
     table = Table(box=None, show_header=False, padding=(0, 1))
-    results = [_checked(table, name, check) for name, check in _CHECKS.items()]
+    results = [_checked(table, name, check) for name, check in checks.items()]
     out.print(table)
-    return all(results)
+    raise typer.Exit(0 if all(results) else 1)
 
 
 def _checked(table: Table, name: str, check: Callable[[], str]) -> bool:
@@ -51,19 +62,3 @@ def _stores() -> str:
     faces, waiting = rt.faces.stats(), len(rt.ledger.unfinished(before=2**62))
     rt.profiles.get("doctor")
     return f"{faces.faces} faces of {faces.users} users; {waiting} photos not finished"
-
-
-def _prefect() -> str:
-    address = api_url()
-    if address is None:
-        return "none set: commands take their steps here, and nothing is recorded"
-    from prefect.client.orchestration import get_client  # Prefect takes a second to import
-
-    with get_client(sync_client=True) as client:
-        if trouble := client.api_healthcheck():
-            raise ConnectionError(f"{address} does not answer ({trouble}); start it, or unset PREFECT_API_URL")
-        version = client.api_version()
-    return f"{address}, version {version}"
-
-
-_CHECKS = {"settings": _settings, "weights": _weights, "stores": _stores, "Prefect API": _prefect}
