@@ -5,8 +5,8 @@ differs is when they are called: photos are looked at side by side, then each st
 all of them in one transaction, and chunks take these steps one after the other. So of two photos with one
 face the one that comes first in the listing wins, whatever was looked at first.
 
-A chunk that dies leaves claims without verdicts. Whoever runs these photos again takes back what was half done and
-begins anew, so that they win and lose as they would have.
+A chunk that dies leaves claims without verdicts. Whoever runs these photos again goes on with those that had won their
+face, takes back what else was half done and begins anew, so that they win and lose as they would have.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.backfill.photo_work import PhotoWork, one_of_each_user, outcome, undecided
+from selfiegate.backfill.photo_work import PhotoWork, one_of_each_user, outcome, undecided, untold
 from selfiegate.enrolment import profiles, protocol, verdicts
 from selfiegate.enrolment.leases import Lease, leased
-from selfiegate.enrolment.protocol import lost
+from selfiegate.enrolment.protocol import SearchResult, lost
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import (
     BackendMisconfigured,
@@ -99,8 +99,7 @@ class Chunk:
                 self._decide(batch)
                 lease.claims = undecided(work)
         if self._notify_users:
-            told = [one for one in work if one.ended and one.ended.status in ("rejected", "needs_review")]
-            self._side_by_side("notify", self._notify, told, self._io_pool)
+            self._side_by_side("notify", self._notify, untold(work), self._io_pool)
 
     def _decide(self, work: Sequence[PhotoWork]) -> None:
         with self._timed("search again"):
@@ -114,14 +113,15 @@ class Chunk:
             # The ledger's lock first, as where an older photo's face is removed while the profile is saved.
             with self._timed("enrol"), self._rt.ledger.batch(), self._rt.faces.batch():
                 self._together(self._enrol, candidates)
-        self._side_by_side("confirm", self._search_rivals, [one for one in candidates if one.open], self._calls)
+        enrolled = [one for one in candidates if one.open and not one.reasons]
+        self._side_by_side("confirm", self._search_rivals, enrolled, self._calls)
         with self._timed("confirm"):
-            contested = self._contend([one for one in candidates if one.open])
+            contested = self._contend(enrolled)
             for one in contested:
                 self._guarded(self._confirm_alone, one)
             losers = [one for one in candidates if one.open and one.reasons]
             with self._rt.ledger.batch(), self._rt.faces.batch():
-                self._together(lambda one: protocol.withdraw(self._rt, one.claim), losers)
+                self._together(self._withdraw, losers)
         winners = [one for one in candidates if one.open and not one.reasons]
         self._side_by_side("thumbnail", self._thumbnail, winners, self._io_pool)
         with self._timed("store"):
@@ -161,8 +161,8 @@ class Chunk:
                 self._together(self._claim, busy)
 
     def _take_over(self, one: PhotoWork) -> None:
-        """Take back what a run that died left half done; where its profile is saved, that is all but the verdict."""
-        if profiles.saved_profile(self._rt, one.claim):
+        """Take back what a run that died left half done; where it had won its face, go on from there."""
+        if one.claim.status == "accepting":
             one.row = finish(self._rt, one.claim, self._notify_users)
             one.ended = outcome(one, one.claim.status)
         else:
@@ -176,10 +176,7 @@ class Chunk:
 
     def _search(self, one: PhotoWork) -> None:
         one.profile = self._revision(one)
-        try:
-            one.searched = protocol.search_gallery(self._rt, one.claim)
-        except PhotoRejected as gone:
-            one.judgement = unusable(ReasonCode(gone.code))
+        one.searched = protocol.search_gallery(self._rt, one.claim)
 
     def _revision(self, one: PhotoWork) -> int | None:
         profile = self._rt.profiles.get(one.entry.user_id)
@@ -210,6 +207,9 @@ class Chunk:
     def _confirm_alone(self, one: PhotoWork) -> None:
         if lost_to := protocol.confirm_enrolment(self._rt, one.claim, one.face_id):
             one.searched = lost(lost_to)
+
+    def _withdraw(self, one: PhotoWork) -> None:
+        protocol.withdraw(self._rt, one.claim)
 
     def _thumbnail(self, one: PhotoWork) -> None:
         assert one.judgement.face is not None  # noqa: S101  it won by it
@@ -243,11 +243,15 @@ class Chunk:
             list(each(lambda one: self._guarded(step, one), photos))
 
     def _guarded(self, step: Callable[[PhotoWork], None], one: PhotoWork) -> None:
-        """Take a step for one photo; where it fails, the photo's face is taken back, and the others go on."""
+        """Take a step for one photo; where it fails, or the photo is gone, its face is taken back; the others go on."""
         try:
             step(one)
         except BackendMisconfigured:
             raise
+        except PhotoRejected as gone:  # the photo vanished between two steps
+            one.judgement, one.searched = unusable(ReasonCode(gone.code)), SearchResult()
+            if one.begun:
+                self._guarded(self._withdraw, one)
         except Exception as error:  # a photo that makes a library fail must not stop the others
             if isinstance(error, BackendUnavailable | ClaimLost):
                 one.retry_reason = error

@@ -58,6 +58,12 @@ def undecided(work: Sequence[PhotoWork]) -> list[Claim]:
     return [one.row for one in work if one.row and one.row.verdict is None]
 
 
+def untold(work: Sequence[PhotoWork]) -> list[PhotoWork]:
+    """Return the refused photos whose users are still to be told, those that an earlier run refused among them."""
+    rows = [(one, one.row) for one in work if one.row and one.row.verdict]
+    return [one for one, row in rows if row.status != "accepted" and row.notice not in ("sent", "off")]
+
+
 def one_of_each_user(photos: Sequence[PhotoWork]) -> list[list[PhotoWork]]:
     """Split photos so that a user's second one is held against the profile that the first one made."""
     batches: list[list[PhotoWork]] = []
