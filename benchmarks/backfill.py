@@ -116,7 +116,8 @@ def _floor(files: Sequence[Path]) -> float:
 def _print_quality(rt: Runtime, source: Path) -> None:
     """Hold the refusals of usable photos against the names of the folders, in the order of the run."""
     enrolled: set[str] = set()
-    known, new = [], []
+    known: list[bool] = []
+    new: list[bool] = []
     for path in sorted(source.glob("*/*.jpg"), key=str):
         row = rt.ledger.get(rt.photos.find(str(path)), path.stem)
         codes = {reason.code for reason in row.verdict.reasons} if row and row.verdict else {"none"}

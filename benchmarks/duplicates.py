@@ -31,7 +31,8 @@ def shares(threshold: float) -> tuple[float, float]:
     """Return the shares of refused photos among those of people enrolled before, and of new people."""
     vectors, people = embeddings()
     enrolled, count, names = np.empty_like(vectors), 0, set[str]()
-    known, new = [], []
+    known: list[bool] = []
+    new: list[bool] = []
     for vector, person in zip(vectors, people, strict=True):
         refused = count > 0 and bool((enrolled[:count] @ vector).max() >= threshold)
         (known if person in names else new).append(refused)

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
 from selfiegate.extras import named_when_missing
 from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.records import Erasures, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from selfiegate.notices.memory import MemoryNotices
+    from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,15 @@ class Runtime:
     erasures: Erasures
     thumbnails: ThumbnailStore
     notifier: Notifier
+
+
+@dataclass(frozen=True)
+class MemoryRuntime(Runtime):
+    """A runtime whose photos, thumbnails and notices tests write and read."""
+
+    photos: MemoryPhotos
+    thumbnails: MemoryThumbnails
+    notifier: MemoryNotices
 
 
 @named_when_missing()
@@ -134,7 +148,7 @@ def _notices(name: str, settings: Settings) -> Notifier:
     return LogNotices()
 
 
-def memory_runtime(settings: Settings | None = None) -> Runtime:
+def memory_runtime(settings: Settings | None = None) -> MemoryRuntime:
     """Build a runtime without files, models or services, for scripted photos (`backends.scripted`)."""
     from selfiegate.backends.scripted import ScriptedAnalyser
     from selfiegate.galleries.memory import MemoryGallery
@@ -145,7 +159,7 @@ def memory_runtime(settings: Settings | None = None) -> Runtime:
     settings, photos = settings or load_settings(), MemoryPhotos()
     analyser = ScriptedAnalyser()
     gallery = MemoryGallery(analyser.model)
-    return Runtime(
+    return MemoryRuntime(
         settings=settings,
         photos=photos,
         faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings, MATCH, VERIFY)),

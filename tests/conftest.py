@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from selfiegate.aws.settings import AwsSettings
+from selfiegate.backends.insightface.pack import PackSettings
+from selfiegate.model import PhotoRef
+from selfiegate.runtime import MemoryRuntime
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -32,7 +35,7 @@ if root := os.environ.get("SELFIEGATE_INSIGHTFACE__ROOT"):  # tests have working
 
 
 @pytest.fixture
-def rt() -> Any:
+def rt() -> MemoryRuntime:
     """A runtime in memory, for scripted photos."""
     from selfiegate.runtime import memory_runtime
 
@@ -40,7 +43,7 @@ def rt() -> Any:
 
 
 @pytest.fixture
-def ann(rt: Any) -> Any:
+def ann(rt: MemoryRuntime) -> PhotoRef:
     """The reference of Ann's selfie."""
     from selfiegate.backends.scripted import scripted_photo
 
@@ -109,7 +112,7 @@ def aws(moto: str, scripted_rekognition: Any) -> AwsSettings:
 
 
 @pytest.fixture(scope="session")
-def pack() -> object:
+def pack() -> PackSettings:
     """The settings of a real model pack, downloaded where that is possible."""
     from selfiegate.backends.insightface.pack import pack_folder
     from selfiegate.errors import BackendMisconfigured

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.scripted import ScriptedAnalyser
@@ -18,15 +19,23 @@ from selfiegate.settings import Settings
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.stores.sqlite_records import sqlite_records
 
+R = TypeVar("R", bound=Runtime)
 THRESHOLDS = Thresholds(match=0.4, verify=0.3, review=0.4)
 
 
-def scripted_runtime(home: Path, settings: Settings | None = None) -> Runtime:
+@dataclass(frozen=True)
+class ScriptedRuntime(Runtime):
+    """A runtime on disk whose notices tests read."""
+
+    notifier: MemoryNotices
+
+
+def scripted_runtime(home: Path, settings: Settings | None = None) -> ScriptedRuntime:
     """Return the embedded stores on disk, with the scripted analyser in the place of the models."""
     settings = settings or Settings(home=home)
     photos, analyser = FolderPhotos(settings.photos), ScriptedAnalyser()
     gallery = SqliteGallery(home / "gallery.db", analyser.model)
-    return Runtime(
+    return ScriptedRuntime(
         settings=settings,
         photos=photos,
         faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, THRESHOLDS),
@@ -34,6 +43,12 @@ def scripted_runtime(home: Path, settings: Settings | None = None) -> Runtime:
         thumbnails=FolderThumbnails(home / "thumbnails"),
         notifier=MemoryNotices(),
     )
+
+
+def replacing(rt: R, part: str, double: object) -> R:
+    """Return the runtime with a double in the place of the part of this name."""
+    parts: dict[str, Any] = {part: double}
+    return replace(rt, **parts)
 
 
 class Failing:

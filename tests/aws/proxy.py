@@ -34,12 +34,14 @@ class Proxy:
                 fault = self._take(operation(handler))
                 if fault == "throttle":
                     status, text = THROTTLED[operation(handler).split(":")[0]]
-                    return reply(handler, status, {}, text)
+                    reply(handler, status, {}, text)
+                    return
                 answer, data = forward(host, handler, body)
                 if fault == "lose_reply":
                     handler.close_connection = True
-                    return handler.connection.close()
-                return reply(handler, answer.status, dict(answer.getheaders()), data)
+                    handler.connection.close()
+                    return
+                reply(handler, answer.status, dict(answer.getheaders()), data)
 
             do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = do  # noqa: N815
 

@@ -35,8 +35,9 @@ def _tagged(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
             return {tag: loader.construct_scalar(node)}
         case yaml.SequenceNode():
             return {tag: loader.construct_sequence(node, deep=True)}
-        case _:
+        case yaml.MappingNode():
             return {tag: loader.construct_mapping(node, deep=True)}
+    raise TypeError(f"{tag} stands before a {type(node).__name__}")
 
 
 _Loader.add_multi_constructor("!", _tagged)
@@ -44,7 +45,8 @@ _Loader.add_multi_constructor("!", _tagged)
 
 def template() -> dict[str, Any]:
     """Return the template as plain values."""
-    return yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506  a safe loader
+    found: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506  a safe loader
+    return found
 
 
 class Stack(NamedTuple):

@@ -122,7 +122,7 @@ def traffic(folder: Path, **env: str) -> Iterator[Traffic]:
         patch.delenv("SELFIEGATE_RETRIES__FIRST_DELAY_S", raising=False)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # `running` sets these in its own process too
             patch.setenv(name, "up")
-        local = stack.enter_context(running(folder, **env))
+        local = stack.enter_context(running(folder, (), **env))
         for name, value in local.env.items():
             if name.startswith(("SELFIEGATE_", "AWS_")):
                 patch.setenv(name, value)

@@ -10,6 +10,6 @@ from selfiegate.decoding import decode
 from tests.chaos.worker import shared_session
 
 for module in (embedding, rekognition, thumbnails):
-    module.decode = decode.decode
+    module.decode = decode.decode  # type: ignore[attr-defined]  # three modules that have it
 
 shared_session()

@@ -132,7 +132,7 @@ def struck(rt: Runtime, strike: Strike | None, home: Path, count: list[int]) -> 
     if strike is None:
         return rt
     names = ("faces", "ledger", "profiles", "thumbnails")
-    changes = {name: Struck(getattr(rt, name), count, strike, home) for name in names}
+    changes: dict[str, Any] = {name: Struck(getattr(rt, name), count, strike, home) for name in names}
     return replace(rt, **changes)
 
 

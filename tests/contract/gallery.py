@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from selfiegate.ports import Gallery
+from tests.present import present
 
 D = 64
 
 
-def vectors(n: int, seed: int = 0) -> np.ndarray:
+def vectors(n: int, seed: int = 0) -> NDArray[np.float32]:
     drawn = np.random.default_rng(seed).standard_normal((n, D)).astype(np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    return unit
 
 
 class GalleryContract:
@@ -120,4 +123,4 @@ class GalleryContract:
         vector = vectors(1)[0]
         gallery.add("face", "ann", vector)
 
-        np.testing.assert_allclose(gallery.embedding("face"), vector, atol=1e-3)
+        np.testing.assert_allclose(present(gallery.embedding("face")), vector, atol=1e-3)

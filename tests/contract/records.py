@@ -10,6 +10,7 @@ import pytest
 from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.records import Erasure, Erasures, Ledger, Profiles, Records
+from tests.present import present
 
 PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
 
@@ -65,8 +66,10 @@ class LedgerContract:
             owners.append(ledger.claim(PHOTO, "ann", owner, lease_s=60).owner)
 
         threads = [threading.Thread(target=race, args=(f"run-{n}",)) for n in range(8)]
-        [thread.start() for thread in threads]
-        [thread.join() for thread in threads]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
         assert len(owners) == 8
         assert len(set(owners)) == 1
@@ -74,23 +77,23 @@ class LedgerContract:
     def test_accepting_wins_once(self, ledger: Ledger, claim: Claim) -> None:
         assert ledger.accept(claim)
         assert not ledger.accept(claim)
-        assert ledger.get(PHOTO, "ann").status == "accepting"
+        assert present(ledger.get(PHOTO, "ann")).status == "accepting"
 
     def test_the_face_of_a_claim_is_noted(self, ledger: Ledger, claim: Claim) -> None:
         assert ledger.note_face(claim, "face")
-        assert ledger.get(PHOTO, "ann").face_id == "face"
+        assert present(ledger.get(PHOTO, "ann")).face_id == "face"
 
     def test_a_contested_claim_is_not_accepted_until_it_is_read_again(self, ledger: Ledger, claim: Claim) -> None:
         assert ledger.contest(claim, CONTEST)
         assert not ledger.accept(claim)
-        assert ledger.accept(ledger.get(PHOTO, "ann"))
+        assert ledger.accept(present(ledger.get(PHOTO, "ann")))
 
     def test_contests_name_the_contesters_once_each(self, ledger: Ledger, claim: Claim) -> None:
         other = CONTEST.model_copy(update={"user_id": "cid"})
         for contest in (CONTEST, other, CONTEST):
             assert ledger.contest(claim, contest)
 
-        assert ledger.get(PHOTO, "ann").contests == (CONTEST, other)
+        assert present(ledger.get(PHOTO, "ann")).contests == (CONTEST, other)
 
     def test_what_is_accepting_cannot_be_contested(self, ledger: Ledger, claim: Claim) -> None:
         ledger.accept(claim)
@@ -102,7 +105,8 @@ class LedgerContract:
         ledger.accept(claim)
 
         assert ledger.release(claim)
-        assert (ledger.get(PHOTO, "ann").status, ledger.get(PHOTO, "ann").face_id) == ("pending", None)
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.status, row.face_id) == ("pending", None)
 
     def test_a_run_that_lost_its_claim_changes_nothing(self, ledger: Ledger, claim: Claim) -> None:
         ledger.renew(claim, -1)
@@ -131,7 +135,7 @@ class LedgerContract:
 
         with pytest.raises(ClaimLost):
             ledger.decide(claim, verdict("accepted"))
-        assert ledger.get(PHOTO, "ann").verdict == verdict("rejected", None)
+        assert present(ledger.get(PHOTO, "ann")).verdict == verdict("rejected", None)
 
     def test_a_decided_photo_comes_back_with_its_verdict(self, ledger: Ledger, claim: Claim) -> None:
         ledger.accept(claim)
@@ -150,7 +154,7 @@ class LedgerContract:
         assert again
         ledger.end_notice(claim, again, sent=True)
         assert ledger.begin_notice(claim, 60) is None
-        assert ledger.get(PHOTO, "ann").notice == "sent"
+        assert present(ledger.get(PHOTO, "ann")).notice == "sent"
 
     def test_a_notice_whose_sender_died_is_taken_by_another(self, ledger: Ledger, claim: Claim) -> None:
         ledger.decide(claim, verdict("rejected", None))
@@ -160,9 +164,9 @@ class LedgerContract:
         assert taken
 
         ledger.end_notice(claim, late, sent=False)
-        assert ledger.get(PHOTO, "ann").notice == "sending"
+        assert present(ledger.get(PHOTO, "ann")).notice == "sending"
         ledger.end_notice(claim, taken, sent=True)
-        assert ledger.get(PHOTO, "ann").notice == "sent"
+        assert present(ledger.get(PHOTO, "ann")).notice == "sent"
 
     def test_a_refusal_that_nobody_is_to_be_told_of_is_finished(self, ledger: Ledger, claim: Claim) -> None:
         row = ledger.decide(claim, verdict("rejected", None), notify=False)
@@ -177,7 +181,7 @@ class LedgerContract:
             ledger.accept(claim)
             assert ledger.get(PHOTO, "bob") == other
 
-        assert ledger.get(PHOTO, "ann").status == "accepting"
+        assert present(ledger.get(PHOTO, "ann")).status == "accepting"
         assert ledger.get(PHOTO, "bob") == other
 
     def test_rows_with_work_left_are_found_when_their_lease_ran_out(self, ledger: Ledger, claim: Claim) -> None:
@@ -191,7 +195,7 @@ class LedgerContract:
         token = ledger.begin_notice(claim, 60)
         assert [row.notice for row in ledger.unfinished(before=FAR)] == ["sending"]
 
-        ledger.end_notice(claim, token, sent=True)
+        ledger.end_notice(claim, present(token), sent=True)
         assert list(ledger.unfinished(before=FAR)) == []
 
     def test_an_accepted_row_is_finished(self, ledger: Ledger, claim: Claim) -> None:
@@ -206,8 +210,13 @@ class LedgerContract:
         ledger.decide(claim, verdict())
 
         assert ledger.reopen(claim)
-        row = ledger.get(PHOTO, "ann")
-        assert (row.status, row.verdict, row.face_id, row.claimed_at) == ("pending", None, None, claim.claimed_at)
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.status, row.verdict, row.face_id, row.claimed_at) == (
+            "pending",
+            None,
+            None,
+            claim.claimed_at,
+        )
         assert ledger.claim(PHOTO, "ann", "run-2", lease_s=60).owner == "run-2"
         assert [row.user_id for row in ledger.unfinished(before=FAR)] == ["ann"]
 
@@ -270,14 +279,14 @@ class ProfilesContract:
         profiles.put(profile(), replacing=None)
 
         assert not profiles.put(profile(face_id="other"), replacing=None)
-        assert profiles.get("ann").face_id == "face"
+        assert present(profiles.get("ann")).face_id == "face"
 
     def test_a_write_replaces_only_the_revision_it_names(self, profiles: Profiles) -> None:
         profiles.put(profile(), replacing=None)
 
         assert profiles.put(profile(2, face_id="second"), replacing=profile())
         assert not profiles.put(profile(2, face_id="third"), replacing=profile())
-        assert profiles.get("ann").face_id == "second"
+        assert present(profiles.get("ann")).face_id == "second"
 
     def test_nothing_replaces_a_profile_that_is_gone(self, profiles: Profiles) -> None:
         assert not profiles.put(profile(2), replacing=profile())
@@ -330,7 +339,7 @@ class ErasuresContract:
         for user_id in ("ann", "bob"):
             erasures.put(Erasure(user_id=user_id, asked_at=1, run="run", photos=False), replacing=None)
         ann = erasures.get("ann")
-        done = ann.model_copy(update={"finished_at": 2, "revision": 2, "removed": {"face": 1}})
+        done = present(ann).model_copy(update={"finished_at": 2, "revision": 2, "removed": {"face": 1}})
         assert erasures.put(done, replacing=ann)
 
         assert [one.user_id for one in erasures.unfinished()] == ["bob"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -115,7 +116,7 @@ class TestFolderPhotos(PhotoStoreContract):
         return write
 
     @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "fifo"])
-    def test_only_files_are_photos(self, photos: PhotoStore, tmp_path: Path, make: object) -> None:
+    def test_only_files_are_photos(self, photos: PhotoStore, tmp_path: Path, make: Callable[[Path], None]) -> None:
         make(tmp_path / "thing")
 
         with pytest.raises(WrongInput, match="it is not a file"):

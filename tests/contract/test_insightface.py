@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
+import insightface
 import numpy as np
 import pytest
 from insightface.app import FaceAnalysis
 from PIL import Image, ImageDraw, ImageEnhance
 
-from selfiegate.backends.embedding import EmbeddingBackend
+from selfiegate.backends.embedding import Analyser, EmbeddingBackend
 from selfiegate.backends.insightface.detector import Detector
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.decoding.decode import Limits
@@ -23,17 +23,18 @@ from selfiegate.policy import Rules, judge
 from selfiegate.ports import FaceBackend, PhotoStore
 from selfiegate.stores.folder import FolderPhotos
 from tests.contract.faces import FaceBackendContract
+from tests.present import present
 from tests.runtimes import THRESHOLDS
 
 pytestmark = pytest.mark.weights
 
-IMAGES = Path(find_spec("insightface").origin).parent / "data" / "images"
+IMAGES = Path(insightface.__file__).parent / "data" / "images"
 
 Save = Callable[[str, Image.Image], PhotoRef]
 
 
 @pytest.fixture(scope="session")
-def analyser(pack: PackSettings) -> object:
+def analyser(pack: PackSettings) -> Analyser:
     from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 
     return InsightFaceAnalyser(pack)
@@ -59,7 +60,7 @@ def portrait() -> Image.Image:
 
 
 @pytest.fixture
-def faces_of_a_pack(analyser: object, tmp_path: Path, photos: PhotoStore) -> FaceBackend:
+def faces_of_a_pack(analyser: Analyser, tmp_path: Path, photos: PhotoStore) -> EmbeddingBackend:
     gallery = SqliteGallery(tmp_path / "gallery.db", analyser.model)
     return EmbeddingBackend(analyser, gallery, photos, Limits(), THRESHOLDS)
 
@@ -137,7 +138,7 @@ class TestInsightFace(FaceBackendContract):
 
         assert len(faces.detect(save("near.jpg", near.resize((900, 900)))).faces) == 1
 
-    def test_several_threads_see_the_same(self, ann: PhotoRef, group: PhotoRef, faces: FaceBackend) -> None:
+    def test_several_threads_see_the_same(self, ann: PhotoRef, group: PhotoRef, faces: EmbeddingBackend) -> None:
         expected = {photo.id: faces._look_at(photo)[0] for photo in (ann, group)}
         seen: list[bool] = []
 
@@ -145,8 +146,10 @@ class TestInsightFace(FaceBackendContract):
             seen.extend(faces._look_at(photo)[0] == expected[photo.id] for photo in (ann, group) for _ in range(3))
 
         threads = [threading.Thread(target=look) for _ in range(4)]
-        [thread.start() for thread in threads]
-        [thread.join() for thread in threads]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
         assert seen == [True] * 24
 
@@ -156,7 +159,7 @@ class TestInsightFace(FaceBackendContract):
     ) -> None:
         found = faces.detect(save("turned.jpg", portrait.rotate(turn, expand=True))).faces
 
-        assert all(np.isfinite(face.sharpness) for face in found)
+        assert all(np.isfinite(present(face.sharpness)) for face in found)
 
     @pytest.mark.parametrize(("turn", "roll"), [(0, None), (90, -90), (180, 180), (270, 90)])
     def test_a_photo_on_its_side_or_its_head_is_refused_as_rotated_alone(

@@ -9,7 +9,7 @@ from selfiegate.galleries.memory import MemoryGallery
 from selfiegate.model import PhotoRef
 from selfiegate.ports import FaceBackend, Gallery, PhotoStore, ThumbnailStore
 from selfiegate.records import Records
-from selfiegate.runtime import Runtime, memory_runtime
+from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime
 from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 from selfiegate.stores.memory_records import memory_records
 from tests.contract.faces import FaceBackendContract
@@ -48,7 +48,7 @@ class TestMemoryThumbnails(ThumbnailStoreContract):
 
 class TestScriptedFaces(FaceBackendContract):
     @pytest.fixture
-    def rt(self) -> Runtime:
+    def rt(self) -> MemoryRuntime:
         return memory_runtime()
 
     @pytest.fixture
@@ -56,25 +56,25 @@ class TestScriptedFaces(FaceBackendContract):
         return rt.faces
 
     @pytest.fixture
-    def ann(self, rt: Runtime) -> PhotoRef:
+    def ann(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("ann.png", scripted_photo("ann"))
 
     @pytest.fixture
-    def ann_again(self, rt: Runtime) -> PhotoRef:
+    def ann_again(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("ann2.png", scripted_photo("ann~"))
 
     @pytest.fixture
-    def bob(self, rt: Runtime) -> PhotoRef:
+    def bob(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("bob.png", scripted_photo("bob"))
 
     @pytest.fixture
-    def group(self, rt: Runtime) -> PhotoRef:
+    def group(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("group.png", scripted_photo("ann", "bob"))
 
     @pytest.fixture
-    def nobody(self, rt: Runtime) -> PhotoRef:
+    def nobody(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("nobody.png", scripted_photo())
 
     @pytest.fixture
-    def damaged(self, rt: Runtime) -> PhotoRef:
+    def damaged(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("damaged.png", b"no photo")

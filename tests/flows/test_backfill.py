@@ -21,13 +21,14 @@ from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import Runtime, using
 from tests.flowruns import LOOP
-from tests.runtimes import Failing, assert_consistent, scripted_runtime
+from tests.present import present
+from tests.runtimes import Failing, ScriptedRuntime, assert_consistent, replacing, scripted_runtime
 
 TEMPLATE = "*/{user_id}.png"
 
 
 @pytest.fixture
-def rt(tmp_path: Path) -> Runtime:
+def rt(tmp_path: Path) -> ScriptedRuntime:
     return scripted_runtime(tmp_path / "stores")
 
 
@@ -65,7 +66,9 @@ def accepted(rt: Runtime, source: Path) -> set[str]:
 
 @pytest.mark.usefixtures("prefect_api")
 @pytest.mark.parametrize("chunk", [1, 2, 3, 100])
-def test_of_two_photos_with_one_face_the_first_wins_whatever_the_chunks(rt: Runtime, source: Path, chunk: int) -> None:
+def test_of_two_photos_with_one_face_the_first_wins_whatever_the_chunks(
+    rt: ScriptedRuntime, source: Path, chunk: int
+) -> None:
     found = run(rt, source, chunk=chunk, workers=3)
 
     assert accepted(rt, source) == {"a1", "b1", "c1", "d1", "e1"}
@@ -77,7 +80,7 @@ def test_of_two_photos_with_one_face_the_first_wins_whatever_the_chunks(rt: Runt
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_the_order_may_be_that_of_the_files_times(rt: Runtime, source: Path) -> None:
+def test_the_order_may_be_that_of_the_files_times(rt: ScriptedRuntime, source: Path) -> None:
     for n, path in enumerate(sorted(source.glob("*/*.png"), reverse=True)):
         os.utime(path, (n, n))
     run(rt, source, order="modified", chunk=2)
@@ -87,7 +90,7 @@ def test_the_order_may_be_that_of_the_files_times(rt: Runtime, source: Path) -> 
 
 @pytest.mark.usefixtures("prefect_api")
 def test_a_second_backfill_skips_what_has_a_verdict_and_writes_a_report(
-    rt: Runtime, source: Path, tmp_path: Path
+    rt: ScriptedRuntime, source: Path, tmp_path: Path
 ) -> None:
     report, sheet = tmp_path / "report.jsonl", tmp_path / "sheet.html"
     run(rt, source, report=str(report), html=str(sheet))
@@ -100,7 +103,9 @@ def test_a_second_backfill_skips_what_has_a_verdict_and_writes_a_report(
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_a_dry_run_writes_nothing_and_tells_what_would_change(rt: Runtime, source: Path, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing_and_tells_what_would_change(
+    rt: ScriptedRuntime, source: Path, tmp_path: Path
+) -> None:
     run(rt, source)
     (source / "all" / "f1.png").write_bytes(scripted_photo("fay"))
     report, before = tmp_path / "report.jsonl", list(rt.faces.faces())
@@ -115,7 +120,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_change(rt: Runtime, sourc
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_too_many_failures_end_red_and_the_others_are_done(rt: Runtime, source: Path) -> None:
+def test_too_many_failures_end_red_and_the_others_are_done(rt: ScriptedRuntime, source: Path) -> None:
     class Breaking:
         def __getattr__(self, name: str) -> Any:
             return getattr(rt.faces, name)
@@ -131,7 +136,7 @@ def test_too_many_failures_end_red_and_the_others_are_done(rt: Runtime, source: 
 
 
 @pytest.mark.usefixtures("prefect_api")
-def test_a_store_that_does_not_answer_for_a_while_costs_no_photo(rt: Runtime, source: Path) -> None:
+def test_a_store_that_does_not_answer_for_a_while_costs_no_photo(rt: ScriptedRuntime, source: Path) -> None:
     broken = replace(rt, photos=Failing(rt.photos, "find", 3, after=False))
     found = run(broken, source)
 
@@ -147,14 +152,14 @@ def chunk(rt: Runtime, owner: str = "test", **more: Any) -> Chunk:
     return Chunk(rt, owner, ThreadPoolExecutor(2), ThreadPoolExecutor(4), **more)
 
 
-def test_a_users_second_photo_in_a_chunk_is_held_against_the_first(rt: Runtime, source: Path) -> None:
+def test_a_users_second_photo_in_a_chunk_is_held_against_the_first(rt: ScriptedRuntime, source: Path) -> None:
     files = [source / "all" / name for name in ("a1.png", "a2.png", "b1.png")]
     chunk(rt).run([Entry(uri=str(file), user_id="ann", modified=n) for n, file in enumerate(files, 1)])
-    rows = [rt.ledger.get(rt.photos.find(str(file)), "ann") for file in files]
+    rows = [present(rt.ledger.get(rt.photos.find(str(file)), "ann")) for file in files]
 
     assert [row.status for row in rows] == ["accepted", "accepted", "rejected"]
-    assert [reason.code for reason in rows[2].verdict.reasons] == ["different_person"]
-    assert rt.profiles.get("ann").photo.key == "a2.png"
+    assert [reason.code for reason in present(rows[2].verdict).reasons] == ["different_person"]
+    assert present(rt.profiles.get("ann")).photo.key == "a2.png"
     assert rt.faces.stats().faces == 1
 
 
@@ -163,9 +168,9 @@ def test_a_users_second_photo_in_a_chunk_is_held_against_the_first(rt: Runtime, 
     [("faces", "enrol"), ("faces", "rivals"), ("thumbnails", "put"), ("profiles", "put"), ("ledger", "accept")],
 )
 def test_a_step_that_fails_leaves_no_trace_and_the_photo_for_later(
-    rt: Runtime, source: Path, part: str, method: str
+    rt: ScriptedRuntime, source: Path, part: str, method: str
 ) -> None:
-    broken = replace(rt, **{part: Failing(getattr(rt, part), method, 1, after=True)})
+    broken = replacing(rt, part, Failing(getattr(rt, part), method, 1, after=True))
     outcomes, again = chunk(broken).run(entries(source))
     assert len(again) == 1
     assert len(outcomes) == 8
@@ -177,7 +182,7 @@ def test_a_step_that_fails_leaves_no_trace_and_the_photo_for_later(
     assert len(accepted(rt, source)) == 5
 
 
-def test_another_runs_photo_is_left_to_it(rt: Runtime, source: Path) -> None:
+def test_another_runs_photo_is_left_to_it(rt: ScriptedRuntime, source: Path) -> None:
     first = entries(source)[0]
     rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.2}))
     claim = claim_photo(rt, rt.photos.find(first.uri), first.user_id, "another run")
@@ -188,14 +193,14 @@ def test_another_runs_photo_is_left_to_it(rt: Runtime, source: Path) -> None:
     assert [why for _, why in again] == ["another run is working on a1.png of a1"]
 
 
-def test_users_are_told_where_that_is_asked(rt: Runtime, source: Path) -> None:
+def test_users_are_told_where_that_is_asked(rt: ScriptedRuntime, source: Path) -> None:
     chunk(rt, notify=True).run(entries(source))
 
     assert sorted(told.user_id for told in rt.notifier.sent) == ["a2", "b2", "broken", "nobody"]
     assert list(rt.ledger.unfinished(before=2**62)) == []
 
 
-def test_what_died_half_way_is_taken_to_the_same_end(rt: Runtime, source: Path) -> None:
+def test_what_died_half_way_is_taken_to_the_same_end(rt: ScriptedRuntime, source: Path) -> None:
     for entry in entries(source):
         claim = claim_photo(rt, rt.photos.find(entry.uri), entry.user_id, "a run that died")
         rt.ledger.renew(claim, -1)
@@ -206,7 +211,7 @@ def test_what_died_half_way_is_taken_to_the_same_end(rt: Runtime, source: Path) 
     assert accepted(rt, source) == {"a1", "b1", "c1", "d1", "e1"}
 
 
-def test_finishing_raises_and_takes_back_where_a_step_fails_for_good(rt: Runtime, source: Path) -> None:
+def test_finishing_raises_and_takes_back_where_a_step_fails_for_good(rt: ScriptedRuntime, source: Path) -> None:
     first = entries(source)[0]
     claim = claim_photo(rt, rt.photos.find(first.uri), first.user_id, "test")
     with pytest.raises(BackendUnavailable):
@@ -215,7 +220,7 @@ def test_finishing_raises_and_takes_back_where_a_step_fails_for_good(rt: Runtime
     assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
 
 
-def test_a_photo_of_a_run_that_just_died_keeps_its_place(rt: Runtime, source: Path) -> None:
+def test_a_photo_of_a_run_that_just_died_keeps_its_place(rt: ScriptedRuntime, source: Path) -> None:
     rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.4}))
     first, double, *_ = entries(source)
     claim_photo(rt, rt.photos.find(first.uri), first.user_id, "a run that died")  # its lease lasts a little longer

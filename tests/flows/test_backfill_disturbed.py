@@ -22,16 +22,17 @@ from selfiegate.settings import Settings
 from tasks import progress
 from tests.backfilling import PATIENCE_S, crowd, take, taking
 from tests.flowruns import LOOP
+from tests.present import present
 from tests.runtimes import assert_consistent, scripted_runtime
 
 
 def assert_each_person_once(rt: Runtime, files: Sequence[str]) -> None:
     """One of each person's two photos is accepted, every photo has a verdict, and the stores agree."""
     photos = [(rt.photos.find(file), Path(file).stem) for file in files]
-    accepted = [rt.ledger.get(*photo).status == "accepted" for photo in photos]
+    accepted = [present(rt.ledger.get(*photo)).status == "accepted" for photo in photos]
     people = len(files) // 2
 
-    assert all(rt.ledger.get(*photo).verdict for photo in photos)
+    assert all(present(rt.ledger.get(*photo)).verdict for photo in photos)
     assert [n for n in range(people) if accepted[n] + accepted[n + people] != 1] == []
     assert_consistent(rt, *photos)
 
@@ -44,7 +45,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path
     for _ in range(10):
         with taking(tmp_path / "home", files, 16) as process:
             time.sleep(draw.uniform(0.02, 0.25))
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(present(process.pid), signal.SIGKILL)
         half_done += bool(disturbed.ledger.unfinished(before=2**62))
     take(tmp_path / "home", files, 16)
     take(tmp_path / "calm", files, 16)
@@ -52,8 +53,8 @@ def test_killed_at_random_moments_and_resumed_it_ends_as_if_undisturbed(tmp_path
     assert half_done > 0
     for file in files:
         photo = disturbed.photos.find(file)
-        rows = [rt.ledger.get(photo, Path(file).stem) for rt in (disturbed, calm)]
-        assert rows[0].verdict.status == rows[1].verdict.status
+        verdicts = [present(rt.ledger.get(photo, Path(file).stem)).verdict for rt in (disturbed, calm)]
+        assert present(verdicts[0]).status == present(verdicts[1]).status
     assert_each_person_once(disturbed, files)
     assert_each_person_once(calm, files)
 
@@ -79,7 +80,7 @@ def test_beside_uploads_each_face_is_accepted_once_and_every_photo_has_a_verdict
 
     async def uploaded() -> list[str]:
         runs = (process_photo(rt.photos.find(file), Path(file).stem, return_state=True) for file in uploads)
-        return [state.name for state in await asyncio.gather(*runs)]
+        return [present(state.name) for state in await asyncio.gather(*runs)]
 
     with using(rt), taking(tmp_path / "home", files, 2) as process:
         names = LOOP.run(uploaded())
@@ -87,7 +88,7 @@ def test_beside_uploads_each_face_is_accepted_once_and_every_photo_has_a_verdict
         assert process.exitcode == 0
 
     assert set(names) <= {"Accepted", "Rejected", "InProgress"}
-    owners = {rt.ledger.get(rt.photos.find(file), Path(file).stem).owner for file in files}
+    owners = {present(rt.ledger.get(rt.photos.find(file), Path(file).stem)).owner for file in files}
     assert len(owners) > 2  # one of the backfill, one of each run
     assert_each_person_once(rt, files)
 
@@ -99,7 +100,11 @@ def test_a_cancelled_one_stops_after_the_chunks_under_way_and_is_resumed(tmp_pat
 
     async def cancelled_early() -> int:
         run = asyncio.ensure_future(backfill(str(tmp_path / "crowd"), "{user_id}.png", chunk=4))
-        progress.watchers.append(lambda done, total: run.cancel())
+
+        def cancel(done: int, total: int) -> None:
+            run.cancel()
+
+        progress.watchers.append(cancel)
         try:
             with pytest.raises(asyncio.CancelledError):
                 await run

@@ -19,6 +19,7 @@ from prefect_aws import AwsCredentials
 from selfiegate.aws import clients as aws_clients
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.model import ReasonCode
 from selfiegate.policy import reason
 from selfiegate.settings import Settings
 from tasks.blocks import BlockNotices, connect, open_with_blocks
@@ -27,7 +28,7 @@ from tests.contract.records import verdict
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
-REFUSED = verdict("rejected", None).model_copy(update={"reasons": (reason("sunglasses"),)})
+REFUSED = verdict("rejected", None).model_copy(update={"reasons": (reason(ReasonCode.SUNGLASSES),)})
 
 
 @pytest.fixture

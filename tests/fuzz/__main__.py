@@ -35,7 +35,7 @@ def kept(target: str) -> dict[str, bytes]:
 
 def run(target: str, seconds: int) -> None:
     """Fuzz for so long, or until a fault is found; it lies in `.fuzz` then."""
-    import atheris
+    import atheris  # type: ignore[import-untyped]  # `make fuzz` installs it
 
     with atheris.instrument_imports(include=["selfiegate", "PIL", "pillow_heif"]):
         module = importlib.import_module(f"tests.fuzz.{target}")
@@ -124,4 +124,4 @@ if __name__ == "__main__":
         case ["replay", name]:
             replay(name)
         case [name, *seconds]:
-            run(name, int(*seconds or [300]))
+            run(name, int(seconds[0]) if seconds else 300)

@@ -17,7 +17,7 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ class Hostile(NamedTuple):
 def corpus(kinds: Sequence[str] = (), seed: int = 7) -> Iterator[Hostile]:
     """Make all files, or those of some kinds, one after the other: together they would not fit into memory."""
     good = dict(goods())
-    makers = {
+    makers: dict[str, Callable[[], Iterable[tuple[str, bytes]]]] = {
         "good": lambda: good.items(),
         "mutated": lambda: _mutated(good, random.Random(seed)),  # noqa: S311  wants repeating, not secrecy
         "png": lambda: _pngs(good),
@@ -165,13 +165,13 @@ def png(
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
-def flat_png(size: tuple[int, int], bits: int, colour: int, **more: Iterable[bytes]) -> bytes:
+def flat_png(size: tuple[int, int], bits: int, colour: int, before: Iterable[bytes] = ()) -> bytes:
     """Return a PNG whose pixels are all zero: a few kilobytes for a thousand times as many."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     row = bytes((size[0] * bits * channels + 7) // 8 + 1)
     packer = zlib.compressobj(1)
     packed = b"".join(packer.compress(row) for _ in range(size[1])) + packer.flush()
-    return png(size, bits, colour, packed, **more)
+    return png(size, bits, colour, packed, before=before)
 
 
 def _adam7(side: int) -> bytes:
@@ -248,13 +248,13 @@ def _pngs(good: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
         yield f"IHDR of {length}", plain[:8] + lied + plain[12:]
         yield f"IDAT of {length}", plain[:33] + lied + plain[37:]
     for name, control in (("no", 0), ("2**31", 1 << 31), ("2", 2), ("1", 1)):
-        more = [chunk(b"acTL", struct.pack(">II", control, 0))]
-        yield f"an animation of {name} frames", png(small, 8, 2, pixels, before=more)
-        yield f"an animation of {name} frames, twice", png(small, 8, 2, pixels, before=more * 2)
-    control = struct.pack(">IIIIIHHBB", 0, 100, 100, 0, 0, 0, 0, 9, 9)
+        animated = [chunk(b"acTL", struct.pack(">II", control, 0))]
+        yield f"an animation of {name} frames", png(small, 8, 2, pixels, before=animated)
+        yield f"an animation of {name} frames, twice", png(small, 8, 2, pixels, before=animated * 2)
+    frame = struct.pack(">IIIIIHHBB", 0, 100, 100, 0, 0, 0, 0, 9, 9)
     yield (
         "a frame of no kind",
-        png(small, 8, 2, pixels, before=[chunk(b"acTL", bytes([0, 0, 0, 1] * 2)), chunk(b"fcTL", control)]),
+        png(small, 8, 2, pixels, before=[chunk(b"acTL", bytes([0, 0, 0, 1] * 2)), chunk(b"fcTL", frame)]),
     )
     yield "a palette of nothing", png(small, 8, 3, zlib.compress(bytes(100 * 101)), before=[chunk(b"PLTE")])
     yield "no palette", png(small, 8, 3, zlib.compress(bytes(100 * 101)))
@@ -282,8 +282,8 @@ def _jpegs(good: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
     for height, width in ((0, 0), (0, 200), (65535, 65535), (65535, 778), (1, 1), (7000, 7000)):
         lied = struct.pack(">HH", height, width)
         yield f"its frame says {width} x {height}", plain[: frame + 5] + lied + plain[frame + 9 :]
-    for parts in (0, 2, 5, 255):
-        yield f"{parts} components", plain[: frame + 9] + bytes([parts]) + plain[frame + 10 :]
+    for components in (0, 2, 5, 255):
+        yield f"{components} components", plain[: frame + 9] + bytes([components]) + plain[frame + 10 :]
     large = encoded(Image.new("RGB", _MEGAPIXELS), "JPEG", progressive=True)
     scan = large[large.rindex(b"\xff\xda") : -2]
     yield "50 megapixels, progressive", large
@@ -384,8 +384,8 @@ def _isos(good: dict[str, bytes]) -> Iterator[tuple[str, bytes]]:
             yield f"{kind}, {box.decode()} of ones", data[: at + 8] + b"\xff" * 8 + data[at + 16 :]
         for again in (30, 5000, 60_000):
             yield f"{kind}, EXIF of {again} overlapping parts", overlapping(data, again)
-        size = BIG - 500_000 if kind == "heif" else 400_000  # Pillow writes it anew, for an AVIF
-        exif = tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, (size - 1000) // 8, 500)], size)
+        length = BIG - 500_000 if kind == "heif" else 400_000  # Pillow writes it anew, for an AVIF
+        exif = tiff([(0x0112, 3, 1, 6 << 16), (0x9286, 5, (length - 1000) // 8, 500)], length)
         yield f"{kind}, EXIF of megabytes", encoded(_photo(), kind.upper(), exif=b"Exif\0\0" + exif, speed=10)
         tables = b"iloc\0\0\0\0\0\0\xff\xff" * 1_000_000
         head = data[: data.index(b"meta") - 4]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
@@ -128,11 +128,12 @@ class World:
         self._now += 0.001
         return self._now + (run.skew if run else 0)
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: SupportsIndex | float) -> None:
         run = self.current()
         if run is None:
-            return self._real[2](seconds)
-        return run.point("sleep", (), lambda: self.let_pass(seconds) if seconds > 1 else None)
+            self._real[2](seconds)
+            return
+        run.point("sleep", (), lambda: self.let_pass(float(seconds)) if float(seconds) > 1 else None)
 
     def _runtime(self) -> Runtime:
         """Build what one process has: caches of its own over the shared stores."""

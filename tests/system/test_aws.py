@@ -8,6 +8,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from moto.ses.models import ses_backends
 
@@ -22,6 +23,7 @@ from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.aws.proxy import Proxy
 from tests.chaos.racing import assert_one_is_accepted_in_every_round
 from tests.flowruns import run
+from tests.present import present
 from tests.runtimes import assert_consistent
 
 pytestmark = pytest.mark.system
@@ -53,13 +55,17 @@ def test_the_workshops_photos_get_the_workshops_verdicts(
             "email_template": "{user_id}@riders.example",
         }
         rt = runtime_on(aws.model_copy(update=changes), notices=("sns", "ses"))
-        rt.faces.create()
+        boto3.client("rekognition", endpoint_url=server.url).create_collection(CollectionId=aws.collection)
         found = {}
         files = ["1_happy_face.jpg", "2_sunglass_face.jpg", "3_multiple_faces.jpg", "4_no_face.jpg", "1_happy_face.jpg"]
         for file, letter in zip(files, "abcde", strict=True):
             photo = upload(rt, f"user_{letter}/{file}", (workshop / file).read_bytes())
             state = run(rt, photo, f"user_{letter}")
-            found[letter] = (state.name, [reason.code for reason in state.result().reasons], dict(server.calls))
+            found[letter] = (
+                state.name,
+                [reason.code for reason in present(state.result()).reasons],
+                dict(server.calls),
+            )
 
         assert {letter: found[letter][:2] for letter in found} == {
             "a": ("Accepted", []),
@@ -84,11 +90,11 @@ def assert_the_row_is_the_workshops(rt: Runtime) -> None:
     aws, key = rt.settings.aws, {"Username": {"S": "user_a"}}
     item = client("dynamodb", aws).get_item(TableName=aws.profiles_table, Key=key)["Item"]
     profile = rt.profiles.get("user_a")
-    small = profile.thumbnails["250x250"].removeprefix(f"s3://{THUMBNAILS}/")
+    small = present(profile).thumbnails["250x250"].removeprefix(f"s3://{THUMBNAILS}/")
 
     assert {name: item[name] for name in ("Username", "faceId", "s3bucket", "s3key", "thumbnail")} == {
         "Username": {"S": "user_a"},
-        "faceId": {"S": profile.face_id},
+        "faceId": {"S": present(profile).face_id},
         "s3bucket": {"S": PHOTOS},
         "s3key": {"S": "user_a/1_happy_face.jpg"},
         "thumbnail": {"M": {"s3bucket": {"S": THUMBNAILS}, "s3key": {"S": small}}},
@@ -171,7 +177,7 @@ def walk(rt: Runtime, fault: str, break_it: Any, mend_it: Any) -> None:
         rt.ledger.renew(claim, -1)  # time passes
 
     assert run(rt, newer, "user_a").name == "Accepted"
-    assert rt.profiles.get("user_a").photo == newer
+    assert present(rt.profiles.get("user_a")).photo == newer
     assert_consistent(rt, (older, "user_a"), (newer, "user_a"))
 
 

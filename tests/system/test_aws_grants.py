@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -21,6 +20,7 @@ from selfiegate.privacy import erasures
 from selfiegate.privacy.export import export_user
 from selfiegate.runtime import Runtime, open_runtime
 from tests.aws.stack import REGION, SENDER, Stack, deploy, worker_settings
+from tests.present import present
 
 pytestmark = pytest.mark.system
 
@@ -41,7 +41,7 @@ def stack(moto: str) -> Stack:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Call]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> set[Call]:
     """All calls of boto3's clients from now on."""
     made: set[Call] = set()
     real = BaseClient._make_api_call
@@ -51,7 +51,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[Call]]:
         return real(self, operation, arguments)
 
     monkeypatch.setattr(BaseClient, "_make_api_call", call)
-    return iter([made]).__next__()
+    return made
 
 
 def _granted_as(service: str, operation: str, arguments: dict[str, Any]) -> Call:
@@ -118,7 +118,7 @@ def test_all_that_workers_and_operators_do_is_granted(
     rt.ledger.renew(died, -1)
     rows = audit.unfinished(rt, 10)
     finish(rt, claim_photo(rt, rows[0].photo, rows[0].user_id, "another run"))
-    rt.faces.remove(replaced.face_id)
+    rt.faces.remove(present(replaced.face_id))
     orphans = audit.orphans(rt)
     reopened = [audit.reopen(rt, orphan) for orphan in orphans]
     calls -= {call for call in calls if call[0] == "s3:PutObject" and f"{bucket}/" in call[1]}  # the uploader's

@@ -18,7 +18,7 @@ from deployments.bridge.health import served
 from deployments.bridge.photo_events import PrefectEvents, event_of
 from deployments.bridge.serve import serve
 from selfiegate.aws.clients import AwsSettings, client
-from selfiegate.aws.sqs_queue import Queue
+from selfiegate.aws.sqs_queue import Message, Queue
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import Claim, PhotoRef
@@ -27,6 +27,7 @@ from selfiegate.runtime import open_photos, open_records
 from selfiegate.settings import BridgeSettings, Settings
 from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.aws.proxy import Proxy
+from tests.present import present
 
 pytestmark = pytest.mark.system
 
@@ -48,7 +49,7 @@ class Rig:
         self.emitted: list[PhotoRequest] = []
 
     def bridge(
-        self, emit: Callable[[PhotoRequest], Awaitable[None]] | None = None, ledger: Ledger | None = None, **pace: float
+        self, emit: Callable[[PhotoRequest], Awaitable[None]] | None = None, ledger: Ledger | None = None, **pace: Any
     ) -> Bridge:
         settings, photos = self.settings, open_photos(self.settings)
         changed = PACE._replace(**pace)
@@ -235,7 +236,7 @@ def test_without_a_queue_for_the_dead_a_wrong_message_stays(rig: Rig, caplog: py
 
 def test_a_message_stays_until_the_ledger_holds_its_photos(rig: Rig) -> None:
     rig.send({"Records": [record("1/a.jpg"), record("2/b.jpg")]})
-    seen = []
+    seen = list[tuple[int, int]]()
 
     async def claim_the_first(one: PhotoRequest) -> None:
         await (rig.claim if one.user_id == "1" else rig.lose)(one)
@@ -331,7 +332,7 @@ def test_a_message_comes_back_where_s3_does_not_answer(aws: AwsSettings, moto: s
 
 def test_a_message_in_flight_is_kept_from_others(rig: Rig) -> None:
     rig.send(upload_of("7/a.jpg"))
-    other, stolen, end = Queue(rig.settings.aws), [], time.monotonic() + 4
+    other, stolen, end = Queue(rig.settings.aws), list[Message](), time.monotonic() + 4
 
     def is_over() -> bool:
         if rig.emitted:
@@ -392,12 +393,12 @@ def test_no_more_than_a_window_is_in_flight(aws: AwsSettings) -> None:
 
 def test_health_and_metrics_are_served(rig: Rig) -> None:
     rig.send(upload_of("7/a.jpg"))
-    bridge, answers, ages = rig.bridge(rig.lose), [], []
+    bridge, answers, ages = rig.bridge(rig.lose), list[tuple[int, str]](), list[float]()
     time.sleep(0.3)  # it waits for its bridge
 
     def asked() -> bool:
         if rig.emitted:
-            ages.append(value_of(bridge, "oldest_unclaimed_seconds"))
+            ages.append(present(value_of(bridge, "oldest_unclaimed_seconds")))
             answers.extend(fetched(port, path) for path in ("health", "metrics", "else"))
         return bool(answers)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import Flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.flows import load_flow_from_entrypoint
@@ -23,6 +24,7 @@ from deployments.local.processes import Part, answers, free_port
 from selfiegate.decoding.decode import Limits
 from selfiegate.stores.folder import FolderPhotos
 from tests.hostile.faulty_decoder import slow_photo
+from tests.present import present
 
 pytestmark = [
     pytest.mark.system,
@@ -82,7 +84,7 @@ class World:
             time.sleep(0.2)
 
     def deploy(self, entrypoint: str) -> None:
-        flow = load_flow_from_entrypoint(str(ROOT / entrypoint))
+        flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / entrypoint))
 
         async def create(client: PrefectClient) -> None:
             flow_id = await client.create_flow(flow)
@@ -156,11 +158,8 @@ def test_photos_are_run_in_the_workers_own_process(world: World, worker: Part, w
     city = world.run("process-photo", photo=photo(workshop, "4_no_face.jpg"), user_id="user_c")
 
     assert worker.process
-    assert [world.ended(run_id).state.name for run_id in (happy, city)] == ["Accepted", "Rejected"]
-    pids = {
-        world.ask(lambda client, run_id=run_id: client.read_flow_run(run_id)).infrastructure_pid
-        for run_id in (happy, city)
-    }
+    assert [present(world.ended(run_id).state).name for run_id in (happy, city)] == ["Accepted", "Rejected"]
+    pids = {world.ended(run_id).infrastructure_pid for run_id in (happy, city)}
     assert pids == {str(worker.process.pid)}
 
 
@@ -172,8 +171,8 @@ def test_a_photo_that_holds_its_decoder_up_leaves_the_worker_alone(
     city = world.ended(world.run("process-photo", photo=photo(workshop, "4_no_face.jpg"), user_id="user_c2"))
 
     assert worker.process
-    assert (slow.state.name, slow.state.message) == ("Rejected", "unreadable_photo")
-    assert (city.state.name, city.state.message) == ("Rejected", "no_face")
+    assert (present(slow.state).name, present(slow.state).message) == ("Rejected", "unreadable_photo")
+    assert (present(city.state).name, present(city.state).message) == ("Rejected", "no_face")
     assert slow.infrastructure_pid == city.infrastructure_pid == str(worker.process.pid)
 
 
@@ -183,7 +182,7 @@ def test_a_run_that_is_cancelled_in_the_ui_ends_and_the_others_go_on(world: Worl
     world.ask(lambda client: client.set_flow_run_state(cancelled, Cancelling()))
 
     world.until(cancelled, lambda run: bool(run.state and run.state.is_cancelled()))  # Crashed, for a moment
-    assert world.ended(other).state.name == "Completed"
+    assert present(world.ended(other).state).name == "Completed"
 
 
 @pytest.mark.parametrize("how", ["blows-up", "cancels-itself"])
@@ -191,16 +190,16 @@ def test_a_run_that_blows_up_leaves_the_others_alone(world: World, worker: Part,
     other = world.run("slow", seconds=4)
     blown = world.run(how)
 
-    assert world.ended(blown).state.type in ("CRASHED", "FAILED")
-    assert world.ended(other).state.name == "Completed"
+    assert present(world.ended(blown).state).type in ("CRASHED", "FAILED")
+    assert present(world.ended(other).state).name == "Completed"
     assert worker.alive
 
 
 def test_a_flow_that_would_hold_up_all_others_is_refused(world: World, worker: Part) -> None:
     found = world.ended(world.run("blocking"))
 
-    assert found.state.name == "Crashed"
-    assert "is not async" in found.state.message
+    assert present(found.state).name == "Crashed"
+    assert "is not async" in present(present(found.state).message)
 
 
 def test_sigterm_lets_runs_end_and_takes_no_new_ones(world: World, worker: Part) -> None:
@@ -212,7 +211,7 @@ def test_sigterm_lets_runs_end_and_takes_no_new_ones(world: World, worker: Part)
     late = world.run("slow", seconds=0)
 
     assert worker.process.wait(30) == 0
-    assert world.ended(under_way).state.name == "Completed"
+    assert present(world.ended(under_way).state).name == "Completed"
     assert world.ask(lambda client: client.read_flow_run(late)).state.name in ("Scheduled", "Late")
 
 
@@ -224,16 +223,16 @@ def test_what_outlasts_the_patience_of_sigterm_is_stopped(world: World) -> None:
     terminate_elsewhere(worker.process.pid)
 
     assert worker.process.wait(30) == 0
-    assert world.ended(run_id).state.type == "CRASHED"
+    assert present(world.ended(run_id).state).type == "CRASHED"
 
 
 def test_no_more_runs_than_the_limit_at_once(world: World) -> None:
     worker = world.worker("--limit", "1")
     runs = [world.run("slow", seconds=2) for _ in range(2)]
-    first, second = sorted((world.ended(run_id) for run_id in runs), key=lambda run: run.start_time)
+    first, second = sorted((world.ended(run_id) for run_id in runs), key=lambda run: present(run.start_time))
     worker.kill()
 
-    assert second.start_time >= first.end_time
+    assert present(second.start_time) >= present(first.end_time)
 
 
 def test_prefects_own_process_worker_runs_the_same_deployment(world: World, workshop: Path) -> None:
@@ -244,5 +243,5 @@ def test_prefects_own_process_worker_runs_the_same_deployment(world: World, work
     found = world.ended(run_id)
     stock.stop()
 
-    assert found.state.name == "Rejected"
-    assert found.state.message == "multiple_faces"
+    assert present(found.state).name == "Rejected"
+    assert present(found.state).message == "multiple_faces"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import boto3
 import pytest
@@ -33,7 +33,7 @@ class World(NamedTuple):
         return self.stack.outputs["PhotoBucketName"]
 
     @property
-    def faces(self) -> object:
+    def faces(self) -> Any:
         """A client of Rekognition that may do everything."""
         return boto3.client("rekognition", endpoint_url=self.rekognition.url, region_name=self.settings.region)
 

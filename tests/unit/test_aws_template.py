@@ -38,7 +38,7 @@ def actions(statement: dict[str, Any]) -> list[str]:
 
 
 def test_cfn_lint_finds_nothing() -> None:
-    command = [Path(sys.executable).with_name("cfn-lint"), "--include-checks", "I", "--", TEMPLATE]
+    command: list[str | Path] = [Path(sys.executable).with_name("cfn-lint"), "--include-checks", "I", "--", TEMPLATE]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert found.stdout == ""
@@ -190,7 +190,7 @@ def test_the_workshops_bucket_collection_and_table_can_be_kept(moto: str) -> Non
 def test_uploads_below_the_prefix_reach_the_queue(moto: str, prefix: str, keys: list[str]) -> None:
     uploads = deploy(moto, PhotoPrefix=prefix)
     s3, bucket = uploads.client("s3"), uploads.outputs["PhotoBucketName"]
-    switch = {"EventBridgeConfiguration": {}}  # moto's CloudFormation leaves it out
+    switch: dict[str, Any] = {"EventBridgeConfiguration": {}}  # moto's CloudFormation leaves it out
     s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=switch)
     for key in ("readme.txt", "selfies/ann.jpg"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"photo")

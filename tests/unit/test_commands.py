@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
-from typer.main import get_command
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 from typer.testing import CliRunner
 
 from deployments.cli.app import app
@@ -64,7 +64,7 @@ def in_the_wheel(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_the_wheel_lacks_says_where_it_is_to_be_had() -> None:
     wheel = in_the_wheel("import typer.main, selfiegate.cli.app as a; print(*typer.main.get_command(a.app).commands)")
-    missing = get_command(app).commands.keys() - wheel.stdout.split()
+    missing = get_group(app).commands.keys() - wheel.stdout.split()
     run = in_the_wheel("import sys; sys.argv[1:] = 'worker --pool p'.split(); import selfiegate.cli.app as a; a.main()")
 
     assert missing == checkout.STAND_INS.keys()
@@ -84,15 +84,16 @@ def test_the_wheel_refuses_what_it_cannot_do(setting: str, arguments: str, monke
     assert "not in the wheel" in run.stderr
 
 
-def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+def _commands(group: TyperGroup, path: tuple[str, ...] = ()) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
     for name, command in group.commands.items():
+        assert isinstance(command, TyperCommand | TyperGroup)
         yield " ".join((*path, name)), command
-        if isinstance(command, click.Group):
+        if isinstance(command, TyperGroup):
             yield from _commands(command, (*path, name))
 
 
 def test_every_command_and_option_has_a_help_text() -> None:
-    commands = dict(_commands(get_command(app)))
+    commands = dict(_commands(get_group(app)))
     silent = [
         (name, parameter.name)
         for name, command in commands.items()

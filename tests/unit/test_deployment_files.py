@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect import Flow
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "deployments" / "compose.yaml").read_text()
@@ -75,7 +76,7 @@ def test_every_deployment_names_a_flow_and_parameters_that_it_takes() -> None:
     assert [one["name"] for one in found] == names
     for one in found:
         path, name = one["entrypoint"].split(":")
-        flow = load_flow_from_entrypoint(f"{ROOT / path}:{name}")
+        flow: Flow[..., Any] = load_flow_from_entrypoint(f"{ROOT / path}:{name}")
         given = [one.get("parameters", {}), *(each.get("parameters", {}) for each in one.get("schedules", []))]
         given += [each["parameters"] for each in one.get("triggers", [])]
         assert {parameter for each in given for parameter in each} <= flow.parameters.properties.keys()

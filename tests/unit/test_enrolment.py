@@ -13,14 +13,15 @@ from selfiegate.enrolment import profiles, protocol, verdicts
 from selfiegate.enrolment.protocol import SearchResult
 from selfiegate.errors import ClaimLost, PhotoInProgress
 from selfiegate.model import Claim, Match
-from selfiegate.runtime import Runtime
+from selfiegate.runtime import MemoryRuntime, Runtime
+from tests.present import present
 
 
 def refused(rt: Runtime, claim: Claim) -> Claim:
     return verdicts.refuse(rt, claim, (), (), SearchResult())
 
 
-def claimed(rt: Runtime, user_id: str, person: str = "ann") -> Claim:
+def claimed(rt: MemoryRuntime, user_id: str, person: str = "ann") -> Claim:
     photo = rt.photos.add(f"{user_id}.png", scripted_photo(person, size=(320, 240 + len(user_id))))
     return protocol.claim_photo(rt, photo, user_id, f"run of {user_id}")
 
@@ -45,38 +46,38 @@ class Interleaved:
         return found
 
 
-def test_a_face_that_nobody_else_has_is_won(rt: Runtime) -> None:
+def test_a_face_that_nobody_else_has_is_won(rt: MemoryRuntime) -> None:
     claim = claimed(rt, "user_a")
 
     assert confirmed(rt, claim) is None
-    assert rt.ledger.get(claim.photo, "user_a").status == "accepting"
+    assert present(rt.ledger.get(claim.photo, "user_a")).status == "accepting"
 
 
-def test_an_older_claim_wins_though_it_confirms_later(rt: Runtime) -> None:
+def test_an_older_claim_wins_though_it_confirms_later(rt: MemoryRuntime) -> None:
     older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
     protocol.enrol_face(rt, older)
 
-    assert confirmed(rt, younger).user_id == "user_a"
+    assert present(confirmed(rt, younger)).user_id == "user_a"
     assert confirmed(rt, older) is None
 
 
-def test_an_older_claim_that_enrols_after_the_younger_was_accepted_loses(rt: Runtime) -> None:
+def test_an_older_claim_that_enrols_after_the_younger_was_accepted_loses(rt: MemoryRuntime) -> None:
     older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
 
     assert confirmed(rt, younger) is None
-    assert confirmed(rt, older).user_id == "user_b"
+    assert present(confirmed(rt, older)).user_id == "user_b"
 
 
-def test_a_younger_claim_that_looked_too_early_is_contested_and_loses(rt: Runtime) -> None:
+def test_a_younger_claim_that_looked_too_early_is_contested_and_loses(rt: MemoryRuntime) -> None:
     older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
     # The older one enrols and confirms between the younger one's search and its accept.
     racing = replace(rt, faces=Interleaved(rt.faces, lambda: confirmed(rt, older)))
 
-    assert confirmed(racing, younger).user_id == "user_a"
-    assert rt.ledger.get(older.photo, "user_a").status == "accepting"
+    assert present(confirmed(racing, younger)).user_id == "user_a"
+    assert present(rt.ledger.get(older.photo, "user_a")).status == "accepting"
 
 
-def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: Runtime) -> None:
+def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: MemoryRuntime) -> None:
     winner, loser = claimed(rt, "user_a"), claimed(rt, "user_b")
     protocol.enrol_face(rt, loser)
 
@@ -90,15 +91,15 @@ def test_a_face_that_is_just_being_withdrawn_does_not_count(rt: Runtime) -> None
     assert confirmed(racing, winner) is None
 
 
-def test_a_face_that_no_row_explains_is_held_in_the_end(rt: Runtime) -> None:
+def test_a_face_that_no_row_explains_is_held_in_the_end(rt: MemoryRuntime) -> None:
     claim, other = claimed(rt, "user_a"), claimed(rt, "user_b")
     protocol.enrol_face(rt, other)
     refused(rt, other)  # rejected, and yet its face stays
 
-    assert confirmed(rt, claim).user_id == "user_b"
+    assert present(confirmed(rt, claim)).user_id == "user_b"
 
 
-def test_a_removed_face_that_searches_still_show_does_not_count(rt: Runtime) -> None:
+def test_a_removed_face_that_searches_still_show_does_not_count(rt: MemoryRuntime) -> None:
     class Lagging(Interleaved):
         def rivals(self, face_id: str, user_id: str) -> Any:
             return [Match(face_id="removed long ago", user_id="user_b", score=0.9)]
@@ -109,7 +110,7 @@ def test_a_removed_face_that_searches_still_show_does_not_count(rt: Runtime) -> 
     assert confirmed(replace(rt, faces=Lagging(rt.faces)), claimed(rt, "user_a")) is None
 
 
-def test_the_noted_face_is_withdrawn_though_the_photo_is_gone(rt: Runtime) -> None:
+def test_the_noted_face_is_withdrawn_though_the_photo_is_gone(rt: MemoryRuntime) -> None:
     claim = claimed(rt, "user_a")
     protocol.enrol_face(rt, claim)
     rt.photos.add("user_a.png", b"overwritten")
@@ -118,22 +119,22 @@ def test_the_noted_face_is_withdrawn_though_the_photo_is_gone(rt: Runtime) -> No
     assert rt.faces.stats().faces == 0
 
 
-def test_a_face_of_an_older_system_is_held(rt: Runtime) -> None:
+def test_a_face_of_an_older_system_is_held(rt: MemoryRuntime) -> None:
     photo = rt.photos.add("old.png", scripted_photo("ann", size=(400, 300)))
     rt.faces.enrol(photo, "somebody of before")
     claim = claimed(rt, "user_a")
 
     assert protocol.search_gallery(rt, claim).reasons[0].code == "face_already_enrolled"
-    assert confirmed(rt, claim).user_id == "somebody of before"
+    assert present(confirmed(rt, claim)).user_id == "somebody of before"
 
 
-def test_a_pending_claim_of_another_user_is_no_reason_to_refuse_early(rt: Runtime) -> None:
+def test_a_pending_claim_of_another_user_is_no_reason_to_refuse_early(rt: MemoryRuntime) -> None:
     protocol.enrol_face(rt, claimed(rt, "user_a"))
 
     assert protocol.search_gallery(rt, claimed(rt, "user_b")).reasons == ()
 
 
-def test_a_photo_that_another_run_holds_is_in_progress(rt: Runtime) -> None:
+def test_a_photo_that_another_run_holds_is_in_progress(rt: MemoryRuntime) -> None:
     claim = claimed(rt, "user_a")
 
     with pytest.raises(PhotoInProgress):
@@ -141,7 +142,7 @@ def test_a_photo_that_another_run_holds_is_in_progress(rt: Runtime) -> None:
 
 
 @pytest.mark.parametrize("step", [confirmed, protocol.withdraw, refused])
-def test_a_run_that_lost_its_claim_stops(rt: Runtime, step: Callable[[Runtime, Claim], object]) -> None:
+def test_a_run_that_lost_its_claim_stops(rt: MemoryRuntime, step: Callable[[Runtime, Claim], object]) -> None:
     claim = claimed(rt, "user_a")
     rt.ledger.renew(claim, -1)
     protocol.claim_photo(rt, claim.photo, "user_a", "another run")
@@ -150,7 +151,7 @@ def test_a_run_that_lost_its_claim_stops(rt: Runtime, step: Callable[[Runtime, C
         step(rt, claim)
 
 
-def test_withdrawing_leaves_a_saved_profile_alone(rt: Runtime) -> None:
+def test_withdrawing_leaves_a_saved_profile_alone(rt: MemoryRuntime) -> None:
     claim = claimed(rt, "user_a")
     face_id = protocol.enrol_face(rt, claim)
     protocol.confirm_enrolment(rt, claim, face_id)
@@ -160,7 +161,7 @@ def test_withdrawing_leaves_a_saved_profile_alone(rt: Runtime) -> None:
     assert rt.faces.stats().faces == 1
 
 
-def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: Runtime) -> None:
+def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: MemoryRuntime) -> None:
     first = claimed(rt, "user_a")
     second = protocol.claim_photo(rt, rt.photos.add("b.png", scripted_photo("ann~")), "user_a", "run 2")
     for claim in (second, first):
@@ -169,11 +170,11 @@ def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: Runtime) 
         if profiles.save_profile(rt, claim, face_id, {}):
             profiles.remove_older_photo(rt, claim, face_id)
 
-    assert rt.profiles.get("user_a").photo == second.photo
+    assert present(rt.profiles.get("user_a")).photo == second.photo
     assert rt.faces.stats().faces == 1
 
 
-def test_another_older_claim_of_a_rival_user_does_not_decide_for_its_face(rt: Runtime) -> None:
+def test_another_older_claim_of_a_rival_user_does_not_decide_for_its_face(rt: MemoryRuntime) -> None:
     claimed(rt, "user_v", "somebody else")  # stuck, older than all, and of another face
     ours = claimed(rt, "user_u")
     photo = rt.photos.add("v2.png", scripted_photo("ann", size=(330, 250)))
@@ -181,10 +182,10 @@ def test_another_older_claim_of_a_rival_user_does_not_decide_for_its_face(rt: Ru
     protocol.enrol_face(rt, theirs)
 
     assert confirmed(rt, ours) is None
-    assert confirmed(rt, theirs).user_id == "user_u"
+    assert present(confirmed(rt, theirs)).user_id == "user_u"
 
 
-def test_it_is_enough_if_one_of_two_rivals_sees_the_other(rt: Runtime) -> None:
+def test_it_is_enough_if_one_of_two_rivals_sees_the_other(rt: MemoryRuntime) -> None:
     class Blind:
         """Finds no rivals: an approximate search may miss what the other side finds."""
 
@@ -198,10 +199,10 @@ def test_it_is_enough_if_one_of_two_rivals_sees_the_other(rt: Runtime) -> None:
 
     older, younger = claimed(rt, "user_a"), claimed(rt, "user_b")
 
-    assert confirmed(replace(rt, faces=Blind()), younger).user_id == "user_a"
+    assert present(confirmed(replace(rt, faces=Blind()), younger)).user_id == "user_a"
 
 
-def test_a_run_that_lost_its_claim_to_a_refusal_leaves_nothing(rt: Runtime) -> None:
+def test_a_run_that_lost_its_claim_to_a_refusal_leaves_nothing(rt: MemoryRuntime) -> None:
     claim = claimed(rt, "user_a")
     rt.faces.enrol(claim.photo, "user_a")  # it slept here, while another run refused the photo
     rt.ledger.renew(claim, -1)
@@ -212,7 +213,7 @@ def test_a_run_that_lost_its_claim_to_a_refusal_leaves_nothing(rt: Runtime) -> N
     assert rt.faces.stats().faces == 0
 
 
-def test_a_face_that_did_not_win_gets_no_profile(rt: Runtime) -> None:
+def test_a_face_that_did_not_win_gets_no_profile(rt: MemoryRuntime) -> None:
     claim = claimed(rt, "user_a")
     face_id = protocol.enrol_face(rt, claim)
 

@@ -25,7 +25,7 @@ from selfiegate.backfill.files import JsonLines
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 from selfiegate.ingestion.messages import uploads
-from selfiegate.model import PhotoRef, Profile
+from selfiegate.model import PhotoRef, Profile, ReasonCode
 from selfiegate.policy import reason
 from selfiegate.report import code, markdown
 from selfiegate.runtime import memory_runtime, using
@@ -100,7 +100,7 @@ class Deaf:
 def test_a_webhooks_address_stays_out_of_errors_and_a_name_mentions_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     block = Deaf()
     monkeypatch.setattr(tasks.blocks, "load", lambda name, setting: block)
-    told = {"user_id": "<!channel>", "photo": PHOTO, "reasons": (reason("sunglasses"),)}
+    told = {"user_id": "<!channel>", "photo": PHOTO, "reasons": (reason(ReasonCode.SUNGLASSES),)}
     refused = verdict("rejected", None).model_copy(update=told)
 
     with pytest.raises(BackendUnavailable) as error:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def listed(source: str | Path) -> list[Entry | Fault]:
     return list(entries(str(source), Settings()))
 
 
-def of_csv(folder: Path, *rows: Row, columns: list[str] = COLUMNS, **changes: object) -> str:
+def of_csv(folder: Path, *rows: Row, columns: list[str] = COLUMNS, **changes: Any) -> str:
     files = {NAME: csv_file(rows, columns)}
     return write(folder, manifest(files, columns=columns, **changes), files)
 
@@ -181,7 +182,7 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
         ({"sourceBucket": "thumbnails"}, "our own thumbnails"),
     ],
 )
-def test_a_malformed_manifest_is_wrong_input(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+def test_a_malformed_manifest_is_wrong_input(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     settings = Settings.model_validate({"aws": {"thumbnail_bucket": "thumbnails"}})
 
     with pytest.raises(WrongInput, match=words):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
+import insightface
 import numpy as np
 import pytest
 from insightface.app import FaceAnalysis
@@ -143,7 +143,7 @@ def test_a_download_says_nothing_on_stdout(
 def test_insightface_itself_loads_the_pack_and_finds_a_close_up_at_one_size(share: float) -> None:
     app = FaceAnalysis(name=str(pack_folder(PackSettings(pack=TINY))), providers=["CPUExecutionProvider"])
     app.prepare(ctx_id=-1, det_size=(640, 640))
-    portrait = Path(find_spec("insightface").origin).parent / "data/images/Tom_Hanks_54745.png"
+    portrait = Path(insightface.__file__).parent / "data/images/Tom_Hanks_54745.png"
     framed = Image.new("RGB", (320, 320), "grey")
     framed.paste(Image.open(portrait).convert("RGB"), (80, 80))
     [face] = app.get(np.asarray(framed)[..., ::-1])

@@ -144,16 +144,16 @@ class Schedules(RuleBasedStateMachine):
             note("\n".join(self.world.journal))
 
 
-class TestSchedules(Schedules.TestCase):
-    settings = hypothesis.settings(
-        max_examples=6000 if LONG else 250,
-        stateful_step_count=50 if LONG else 25,
-        deadline=None,
-        derandomize=not LONG,
-        database=None,
-        print_blob=False,
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
+TestSchedules = Schedules.TestCase
+TestSchedules.settings = hypothesis.settings(
+    max_examples=6000 if LONG else 250,
+    stateful_step_count=50 if LONG else 25,
+    deadline=None,
+    derandomize=not LONG,
+    database=None,
+    print_blob=False,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
 
 
 Fate = Callable[[World, Run], None]

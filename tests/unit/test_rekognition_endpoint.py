@@ -27,6 +27,7 @@ from PIL import Image
 
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.model import Box, Face
+from tests.present import present
 from tests.rekognition import OPERATIONS, RekognitionServer
 from tests.rekognition.details import quality_reasons
 
@@ -66,7 +67,7 @@ def server(running: RekognitionServer, client: Any) -> Iterator[RekognitionServe
     assert running.violations == []
 
 
-def shows(*people: str, **attributes: float) -> dict[str, bytes]:
+def shows(*people: str, **attributes: Any) -> dict[str, bytes]:
     return {"Bytes": scripted_photo(*people, **attributes)}
 
 
@@ -691,7 +692,9 @@ def test_it_runs_as_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "tests.rekognition", "--scripted"]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         try:
-            client = boto3.client("rekognition", endpoint_url=process.stdout.readline().strip(), config=ONCE, **KEYS)
+            client = boto3.client(
+                "rekognition", endpoint_url=present(process.stdout).readline().strip(), config=ONCE, **KEYS
+            )
             assert len(client.detect_faces(Image=shows("ann"))["FaceDetails"]) == 1
         finally:
             process.terminate()

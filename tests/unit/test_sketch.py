@@ -64,7 +64,7 @@ def test_only_rows_above_a_mark_are_found_where_one_is_given() -> None:
 
 def test_a_search_and_a_change_at_the_same_time_lose_no_row() -> None:
     index, vectors = filled(70_000)
-    probe, found = vectors[69_999], []
+    probe, found = vectors[69_999], list[bool]()
 
     def search() -> None:
         while not stop.is_set():
