@@ -24,7 +24,17 @@ from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.untrusted_text import plain
 
-__all__ = ["AwsSettings", "client", "code_of", "take_sessions_from", "throttle", "throttle_with", "translated"]
+__all__ = [
+    "AwsSettings",
+    "client",
+    "code_of",
+    "session_of_environment",
+    "take_sessions_from",
+    "throttle",
+    "throttle_with",
+    "translated",
+    "wait_for_nothing",
+]
 
 _UNAVAILABLE = {
     "InternalError",
@@ -40,9 +50,20 @@ _UNAVAILABLE = {
     "TransactionConflictException",
 }
 
-_session_of: Callable[[AwsSettings], boto3.Session] = lambda settings: boto3.Session(region_name=settings.region)  # noqa: E731
-_wait: Callable[[str], None] = lambda action: None  # noqa: E731
 _lock = threading.Lock()
+
+
+def session_of_environment(settings: AwsSettings) -> boto3.Session:
+    """Return a session with the credentials that boto3 finds by itself."""
+    return boto3.Session(region_name=settings.region)
+
+
+def wait_for_nothing(action: str) -> None:
+    """Let a call be made at once."""
+
+
+_session_of: Callable[[AwsSettings], boto3.Session] = session_of_environment
+_wait: Callable[[str], None] = wait_for_nothing
 
 
 def take_sessions_from(source: Callable[[AwsSettings], boto3.Session]) -> None:

@@ -38,7 +38,7 @@ def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
+            self.send_response(404 if self.path.endswith("/secret") else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -73,6 +73,21 @@ def test_a_block_that_does_not_answer_is_tried_again() -> None:
         BlockNotices("custom-webhook/riders").notify(REFUSED)
 
 
+def test_a_webhooks_address_stays_out_of_errors_and_a_name_mentions_nobody(
+    webhook: tuple[str, list[dict[str, str]]],
+) -> None:
+    save_webhook(f"{webhook[0]}services/T0/B0/secret")
+    told = REFUSED.model_copy(update={"user_id": "<!channel>"})
+
+    with pytest.raises(BackendUnavailable) as error:
+        BlockNotices("custom-webhook/riders").notify(told)
+    assert "404" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert error.value.__suppress_context__  # a traceback would show it
+    assert "channel" in webhook[1][0]["text"]
+    assert "<" not in webhook[1][0]["text"]
+
+
 def test_a_block_that_is_not_there_is_named_with_its_setting() -> None:
     with pytest.raises(BackendMisconfigured, match=r"slack-webhook/nobody.*SELFIEGATE_NOTIFICATION_BLOCK"):
         BlockNotices("slack-webhook/nobody").notify(REFUSED)
@@ -82,13 +97,12 @@ def test_aws_credentials_come_from_the_block_that_is_named(pack: object) -> None
     keys = {"aws_access_key_id": "from-block", "aws_secret_access_key": "x"}
     AwsCredentials(**keys, region_name="eu-north-1").save("uploads", overwrite=True)
     settings = AwsSettings(credentials_block="uploads")
-    before = aws_clients._session_of
     try:
         open_with_blocks(Settings(aws=settings))
         s3 = aws_clients.client("s3", settings)
         moved = aws_clients.client("s3", settings.model_copy(update={"region": "us-west-2"}))
     finally:
-        aws_clients.take_sessions_from(before)
+        aws_clients.take_sessions_from(aws_clients.session_of_environment)
 
     assert s3._request_signer._credentials.access_key == "from-block"
     assert (s3.meta.region_name, moved.meta.region_name) == ("eu-north-1", "us-west-2")
@@ -110,7 +124,7 @@ def test_blocks_work_inside_a_flow_too(webhook: tuple[str, list[dict[str, str]]]
     assert len(webhook[1]) == 1
 
 
-def test_calls_wait_for_the_slots_of_a_limit_that_workers_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_wait_for_the_slots_of_a_limit_that_workers_share() -> None:
     async def limited() -> float:
         async with get_client() as client:
             limit = GlobalConcurrencyLimitCreate(name="rekognition-DetectFaces", limit=2, slot_decay_per_second=2)
@@ -122,8 +136,9 @@ def test_calls_wait_for_the_slots_of_a_limit_that_workers_share(monkeypatch: pyt
     async def unlimited() -> None:
         await asyncio.to_thread(aws_clients.throttle, "SearchFaces")  # there is no such limit
 
-    monkeypatch.setattr(aws_clients, "_wait", aws_clients._wait)
     connect(Settings(aws=AwsSettings(rate_limits=True)))
-
-    assert asyncio.run(limited()) >= 1.5  # two at once, then two a second
-    asyncio.run(unlimited())
+    try:
+        assert asyncio.run(limited()) >= 1.5  # two at once, then two a second
+        asyncio.run(unlimited())
+    finally:
+        aws_clients.throttle_with(aws_clients.wait_for_nothing)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from prefect import State
+from prefect.client.orchestration import PrefectClient
 
 from flows.process_photo import process_photo
 from selfiegate.backends.scripted import scripted_photo
@@ -335,7 +336,7 @@ def test_a_photo_that_another_run_holds_ends_in_progress(rt: MemoryRuntime, ann:
 def test_a_page_that_cannot_be_attached_does_not_change_the_verdict(
     rt: MemoryRuntime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.notices.acreate_markdown_artifact", unreachable)
+    monkeypatch.setattr(PrefectClient, "create_artifact", unreachable)
 
     assert run(rt, ann, "user_a").name == "Accepted"
 

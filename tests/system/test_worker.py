@@ -7,6 +7,7 @@ import ctypes
 import os
 import platform
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -183,6 +184,27 @@ def test_a_run_that_is_cancelled_in_the_ui_ends_and_the_others_go_on(world: Worl
 
     world.until(cancelled, lambda run: bool(run.state and run.state.is_cancelled()))  # Crashed, for a moment
     assert present(world.ended(other).state).name == "Completed"
+
+
+def addresses_listened_on(port: int) -> set[str]:
+    """Return the IPv4 addresses at which somebody on this machine answers on a port; as Linux lists them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    places = [local.split(":") for _, local, _, state, *_ in rows if state == "0A"]
+    return {socket.inet_ntoa(bytes.fromhex(host)[::-1]) for host, at in places if int(at, 16) == port}
+
+
+def test_a_worker_answers_to_this_machine_alone_unless_told_otherwise(
+    world: World, worker: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_default = addresses_listened_on(world.health)
+    worker.kill()
+    monkeypatch.setitem(world.env, "PREFECT_WORKER_WEBSERVER_HOST", "0.0.0.0")  # noqa: S104  what a container sets
+    told = world.worker()
+    when_told = addresses_listened_on(world.health)
+    told.kill()
+
+    assert by_default == {"127.0.0.1"}
+    assert when_told == {"0.0.0.0"}  # noqa: S104
 
 
 @pytest.mark.parametrize("how", ["blows-up", "cancels-itself"])

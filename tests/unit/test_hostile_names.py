@@ -15,8 +15,6 @@ import pytest
 from prefect import Flow, Task
 from typer.testing import CliRunner
 
-import tasks.blocks
-from deployments import worker
 from deployments.cli import app
 from deployments.local.processes import Part
 from selfiegate.aws.clients import translated
@@ -25,8 +23,7 @@ from selfiegate.backfill.files import JsonLines
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 from selfiegate.ingestion.messages import uploads
-from selfiegate.model import PhotoRef, Profile, ReasonCode
-from selfiegate.policy import reason
+from selfiegate.model import PhotoRef, Profile
 from selfiegate.report import code, markdown
 from selfiegate.runtime import memory_runtime, using
 from selfiegate.settings import Settings
@@ -86,31 +83,6 @@ def test_a_profile_on_the_terminal_is_ascii(options: list[str]) -> None:
         assert json.loads(ended.output)["photo"]["key"] == PHOTO.key
 
 
-class Deaf:
-    """A webhook that does not take its message, and says so with its address, as httpx does."""
-
-    def __init__(self) -> None:
-        self.bodies: list[str] = []
-
-    def notify(self, body: str, subject: str) -> None:
-        self.bodies.append(body)
-        raise RuntimeError("Client error '404 Not Found' for url 'https://hooks.slack.com/services/T0/B0/secret'")
-
-
-def test_a_webhooks_address_stays_out_of_errors_and_a_name_mentions_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    block = Deaf()
-    monkeypatch.setattr(tasks.blocks, "load", lambda name, setting: block)
-    told = {"user_id": "<!channel>", "photo": PHOTO, "reasons": (reason(ReasonCode.SUNGLASSES),)}
-    refused = verdict("rejected", None).model_copy(update=told)
-
-    with pytest.raises(BackendUnavailable) as error:
-        tasks.blocks.BlockNotices("slack-webhook/riders").notify(refused)
-    assert "404" in str(error.value)
-    assert "secret" not in str(error.value)
-    assert error.value.__suppress_context__  # a traceback would show it
-    assert "<" not in block.bodies[0]
-
-
 @pytest.mark.parametrize("user_id", ["../../etc", "..", "/", "a/../../b", "\\..\\", ".", "~root", "%2e%2e", "x" * 255])
 def test_a_user_id_is_one_folder_of_its_own(user_id: str) -> None:
     parts = key(PHOTO, user_id, "250x250", ThumbnailSettings()).split("/")
@@ -146,17 +118,7 @@ def test_a_report_is_for_its_owner_alone_also_where_it_was_not(tmp_path: Path) -
     assert path.read_text() == ""
 
 
-def test_a_worker_answers_to_this_machine_alone_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[str] = []
-    monkeypatch.setattr(worker, "serve", lambda *_: found.append(os.environ["PREFECT_WORKER_WEBSERVER_HOST"]))
-    monkeypatch.setattr("deployments.logs.log_to_stderr", lambda: None)
-    for host in ("0.0.0.0", None):  # noqa: S104  what a container sets
-        monkeypatch.setenv("PREFECT_WORKER_WEBSERVER_HOST", str(host))  # whatever it is then, goes with the test
-        if host is None:
-            monkeypatch.delenv("PREFECT_WORKER_WEBSERVER_HOST")
-        assert CliRunner().invoke(app.app, ["worker"]).exit_code == 0
-
-    assert found == ["0.0.0.0", "127.0.0.1"]  # noqa: S104
+def test_the_bridge_answers_to_this_machine_alone_unless_told_otherwise() -> None:
     assert Settings().bridge.host == "127.0.0.1"
 
 
