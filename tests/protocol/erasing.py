@@ -1,4 +1,7 @@
-"""Users who ask to be forgotten, in a `World`: erasures as runs, and what must hold after them."""
+"""Users who ask to be forgotten, in a `World`: erasures as runs, and what must hold after them.
+
+A run takes `selfiegate.privacy.sequence.forget_user`, the order of steps that the flow runs too.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What `tests.protocol.scheduler` advances: a run, which waits for its turn before each call to a store."""
+"""What `tests.protocol.scheduler` advances: a run, which waits for its turn before each call to a store.
+
+A run of a photo takes `selfiegate.enrolment.sequence.process_photo`, the order of steps that the flow runs too.
+"""
 
 from __future__ import annotations
 

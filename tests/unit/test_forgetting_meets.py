@@ -1,4 +1,8 @@
-"""An erasure meets a run of its user's photo after any number of calls of both, whatever becomes of either."""
+"""An erasure meets a run of its user's photo after any number of calls of both, whatever becomes of either.
+
+The runs take `selfiegate.enrolment.sequence.process_photo` and `selfiegate.privacy.sequence.forget_user`, the orders of
+steps that the flows run too.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,7 @@ def the_photo_outlasts_it(world: World, run: Run, erasing: Erasing) -> None:
 
 
 def the_photo_outlasts_it_and_dies(world: World, run: Run, erasing: Erasing) -> None:
+    """Sleep through all of the erasure, make one more call, and die."""
     erasing.end()
     run.step()
     run.kill()
@@ -53,6 +58,7 @@ def the_user_uploads_meanwhile(world: World, run: Run, erasing: Erasing) -> None
 
 
 def the_erasure_dies(world: World, run: Run, erasing: Erasing) -> None:
+    """Be killed before the next call, and carried on by another run up to the wait between the sweeps."""
     erasing.kill()
     if carried := carry_on(world, run.user_id):
         carried.to("sleep")
@@ -75,11 +81,13 @@ def the_erasure_is_taken_over(world: World, run: Run, erasing: Erasing) -> None:
 
 
 def the_erasure_fails(world: World, run: Run, erasing: Erasing) -> None:
+    """Get no answer to the next store call, which did nothing."""
     if erasing.next != "sleep":
         erasing.step("fail")
 
 
 def the_erasure_loses_a_reply(world: World, run: Run, erasing: Erasing) -> None:
+    """Get no answer to the next store call, which did its work."""
     if erasing.next != "sleep":
         erasing.step("lose")
 
@@ -102,7 +110,11 @@ FATES = (
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("lagging", [False, True])
 def test_an_erasure_may_meet_a_photo_anywhere(lagging: bool, fate: Fate) -> None:
-    """The photo goes any number of calls, then the erasure; one meets its fate, then a rival wants the face."""
+    """Show that an erasure leaves nothing of its user, wherever it meets a run of the user's photo.
+
+    The photo's run makes `first` store calls, then the erasure `second` calls. Then the fate decides what becomes of
+    either. In the end another user brings the same face, and the forgotten user comes back with another photo.
+    """
     step, stride = (1, 1) if LONG else (2, 9)
     for first in itertools.count(step=step):
         for second in itertools.count(first // step % stride, stride):

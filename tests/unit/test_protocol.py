@@ -1,7 +1,10 @@
 """The enrolment protocol under all kinds of schedules: races, deaths, sleepers, faults, lagging searches, erasures.
 
-`tests.protocol.scheduler` advances runs one store call at a time, `tests.protocol.lagging` says what is assumed of
-searches. Hypothesis looks for a schedule that breaks a promise and prints the shortest it finds, call by call. With
+The runs take `selfiegate.enrolment.sequence.process_photo` and `selfiegate.privacy.sequence.forget_user`, the orders of
+steps that the flows run too. `tests.protocol.scheduler` advances the runs one store call at a time,
+`tests.protocol.lagging` says what is assumed of searches, `tests.protocol.promises` what must hold.
+
+Hypothesis looks for a schedule that breaks a promise and prints the shortest it finds, call by call. With
 SELFIEGATE_CHAOS=1 (`make chaos`) it looks for longer, elsewhere each time.
 """
 
@@ -46,12 +49,18 @@ some_run_is_live = precondition(lambda machine: machine.world.live)
 
 
 class Schedules(RuleBasedStateMachine):
-    """What a scheduler may do, and what must hold after each of it."""
+    """Show that no schedule of runs breaks a promise.
+
+    The rules are what may happen: photos and erasures start, runs go on, die, sleep past their lease, or lose a call or
+    its reply. After each rule the promises for that moment must hold, and after the last, with all runs ended and
+    audited, the final promises.
+    """
 
     world: World
 
     @initialize(lagging=st.booleans(), one_sided=st.booleans(), flow=st.booleans(), dated=st.booleans())
     def two_begin(self, lagging: bool, one_sided: bool, flow: bool, dated: bool) -> None:
+        """Begin with two users who claim photos of the same person."""
         self.world = World(lagging, one_sided, dated).__enter__()
         self.world.start("user_a", "ann-0", flow=flow).to("ledger.claim")
         self.world.start("user_b", "ann-0", process=1, flow=flow).to("ledger.claim")
@@ -67,6 +76,7 @@ class Schedules(RuleBasedStateMachine):
         skew=st.sampled_from([0, -3, 3]),
     )
     def start(self, user_id: str, photo: str, process: int, flow: bool, skew: int) -> None:
+        """Start a run of a photo; its process's clock may be 3 s wrong."""
         self.world.start(user_id, photo, process, flow=flow, skew=skew)
 
     @precondition(lambda self: self.world.runs)
@@ -83,6 +93,7 @@ class Schedules(RuleBasedStateMachine):
     @precondition(lambda self: self.world.dated and len(self.world.live) < 5)
     @rule(user_id=somebody_known, process=st.integers(0, 1))
     def forget(self, user_id: str, process: int) -> None:
+        """Let a user ask to be forgotten."""
         forget(self.world, user_id, process=process)
 
     @precondition(lambda self: self.world.watch.wishes and len(self.world.live) < 5)
@@ -95,46 +106,55 @@ class Schedules(RuleBasedStateMachine):
     @some_run_is_live
     @rule(run=a_live_run, calls=st.integers(1, 12))
     def advance(self, run: Run, calls: int) -> None:
+        """Let a run make some store calls."""
         for _ in range(calls):
             run.step()
 
     @some_run_is_live
     @rule(run=a_live_run, call=st.sampled_from(TURNS))
     def advance_to(self, run: Run, call: str) -> None:
+        """Let a run go on until it is about to make one of the calls that decide."""
         run.step()
         run.to(call if self.world.lagging else EMBEDDED.get(call, call))
 
     @some_run_is_live
     @rule(run=a_live_run)
     def end(self, run: Run) -> None:
+        """Let a run go on to its end."""
         run.end()
 
     @some_run_is_live
     @rule(run=a_live_run)
     def kill(self, run: Run) -> None:
+        """Kill a run's process."""
         run.kill()
 
     @some_run_is_live
     @rule(run=a_live_run, how=st.sampled_from(["fail", "lose"]))
     def fault(self, run: Run, how: str) -> None:
+        """Let a store call fail before its work, or lose the reply to it."""
         if run.next != "sleep":
             run.step(how)
 
     @some_run_is_live
     @rule(run=a_live_run)
     def sleep_through_the_lease(self, run: Run) -> None:
+        """Let a run's lease end while the run stands still."""
         self.world.expire(run)
 
     @precondition(lambda self: self.world.lagging)
     @rule()
     def searches_catch_up(self) -> None:
+        """Let searches show all that was indexed and removed."""
         self.world.gallery.catch_up()
 
     @invariant()
     def promises_are_kept(self) -> None:
+        """Hold what must hold at every moment."""
         assert_kept_for_now(self.world)
 
     def teardown(self) -> None:
+        """Hold what must hold when all is done, and print the calls where it does not."""
         if not hasattr(self, "world"):
             return
         try:
@@ -164,14 +184,17 @@ def lives(world: World, run: Run) -> None:
 
 
 def dies(world: World, run: Run) -> None:
+    """Be killed before the next store call."""
     run.kill()
 
 
 def fails(world: World, run: Run) -> None:
+    """Get no answer to the next store call, which did nothing."""
     run.step("fail")
 
 
 def loses_a_reply(world: World, run: Run) -> None:
+    """Get no answer to the next store call, which did its work."""
     run.step("lose")
 
 
@@ -196,7 +219,11 @@ WHOLE = [pytest.param(fate, 1 if fate is lives else 5, marks=pytest.mark.slow) f
 @pytest.mark.parametrize("lagging", [False, True])
 @pytest.mark.parametrize("flow", [False, True])
 def test_two_may_meet_anywhere(lagging: bool, flow: bool, fate: Fate, stride: int) -> None:
-    """One goes any number of calls, then the other; the first meets its fate and goes on to its end, then the other."""
+    """Show that two users with one face never both keep it, and no other promise breaks, wherever their runs meet.
+
+    The first run makes `first` store calls, then the other `second` calls. Then the first meets its fate and goes on to
+    its end, and after it the other. All pairs of numbers are tried where `stride` is 1, for both orders of the claims.
+    """
     stride = 1 if LONG else stride
     for older_is_first in (True, False):
         for first in itertools.count(0 if older_is_first else 1):
