@@ -82,7 +82,7 @@ def open_detector(settings: Settings, photos: PhotoStore) -> FaceBackend:
 def _sqlite_gallery(settings: Settings, model: str) -> Gallery:
     from selfiegate.galleries.sqlite import SqliteGallery
 
-    return SqliteGallery(settings.folder / "gallery.db", model)
+    return SqliteGallery(settings.folder / "gallery.db", model, patience_s=settings.sqlite_patience_s)
 
 
 def _face_backend(settings: Settings, photos: PhotoStore, open_gallery: Callable[[str], Gallery]) -> FaceBackend:
@@ -107,7 +107,7 @@ def open_records(settings: Settings) -> Records:
         case "sqlite":
             from selfiegate.stores.sqlite_records import sqlite_records
 
-            return sqlite_records(settings.folder / "records.db")
+            return sqlite_records(settings.folder / "records.db", settings.sqlite_patience_s)
         case "dynamodb":
             from selfiegate.stores.dynamodb_erasures import DynamoErasures
             from selfiegate.stores.dynamodb_ledger import DynamoLedger

@@ -33,6 +33,7 @@ from selfiegate.errors import WrongSetting
 from selfiegate.model import Value
 from selfiegate.policy import Rules
 from selfiegate.setting_types import COMMAS, Folder
+from selfiegate.sqlite_database import PATIENCE_S
 from selfiegate.thumbnails import ThumbnailSettings
 
 PREFIX = "SELFIEGATE_"
@@ -113,6 +114,14 @@ class Settings(BaseSettings):
     )
     erasure_patience_s: float = Field(
         300.0, ge=0, description="After which an unfinished erasure is presumed dead; it takes a lease and two sweeps"
+    )
+    silent_run_s: float = Field(
+        900.0,
+        ge=0,
+        description="Seconds after which a run without a claim is presumed dead; all attempts at a step take less",
+    )
+    sqlite_patience_s: float = Field(
+        PATIENCE_S, gt=0, description="Seconds that a call to the embedded stores waits for another process's write"
     )
     lease_s: float = Field(
         60.0,

@@ -12,7 +12,7 @@ from typing import Any
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 
-_PATIENCE_S = 30.0
+PATIENCE_S = 30.0
 """How long a call waits for another process's write; far above a commit (about 5 ms on an SSD)."""
 
 _WRONG_FOLDER = (PermissionError, FileExistsError, NotADirectoryError)
@@ -22,8 +22,8 @@ _NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 class Database:
     """One SQLite file; a connection per thread. A commit is on disk when `write` returns."""
 
-    def __init__(self, path: Path, schema: str) -> None:
-        self._path = path
+    def __init__(self, path: Path, schema: str, patience_s: float = PATIENCE_S) -> None:
+        self._path, self._patience_s = path, patience_s
         self._local = threading.local()
         with self._translated():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self._path, timeout=_PATIENCE_S, isolation_level=None)
+            connection = sqlite3.connect(self._path, timeout=self._patience_s, isolation_level=None)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")  # a removed embedding is overwritten, not only unlinked
@@ -71,7 +71,7 @@ class Database:
         return connection
 
     def _create(self, schema: str) -> None:
-        give_up = time.monotonic() + _PATIENCE_S
+        give_up = time.monotonic() + self._patience_s
         while True:
             try:
                 # SQLite does not wait for the lock when it turns a new file into WAL.

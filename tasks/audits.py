@@ -22,8 +22,6 @@ from selfiegate.steps import in_thread
 from tasks.artifacts import attached
 from tasks.steps import task_of
 
-_SILENT_S = 900.0
-"""A run that holds no claim may be waiting for another's: all attempts at a step take less."""
 _AT_ONCE = 200
 
 
@@ -81,7 +79,9 @@ def _end_of(run: FlowRun) -> State[None] | None:
     if row is not None and row.owner == str(run.id):
         is_dead = seconds_until(row.lease_until) + runtime().settings.lease_s < 0
     else:
-        is_dead = run.state is None or run.state.timestamp.timestamp() + _SILENT_S < time.time()
+        # It may be waiting for another run's claim, for as long as all attempts at a step take.
+        silent_s = runtime().settings.silent_run_s
+        is_dead = run.state is None or run.state.timestamp.timestamp() + silent_s < time.time()
     if not is_dead:
         return None
     if row is None and run.deployment_id is not None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.sketch import SketchIndex, dots, sketch
 from selfiegate.model import EnrolledFace, GalleryStats, Match
-from selfiegate.sqlite_database import Database
+from selfiegate.sqlite_database import PATIENCE_S, Database
 
 CANDIDATES = 64
 """Faces scored exactly, at least."""
@@ -52,10 +52,10 @@ _NAMES = "SELECT id, face_id, user_id FROM faces WHERE id IN (SELECT value FROM 
 class SqliteGallery:
     """A gallery in one file, shared by any number of processes."""
 
-    def __init__(self, path: Path, model: str, dimensions: int = 512) -> None:
+    def __init__(self, path: Path, model: str, dimensions: int = 512, patience_s: float = PATIENCE_S) -> None:
         """Open or create the gallery; raises `BackendMisconfigured` where it holds another model's faces."""
         self.model = model
-        self._db = Database(path, _SCHEMA)
+        self._db = Database(path, _SCHEMA, patience_s)
         self._index = SketchIndex(dimensions // 8)
         self._highest = 0
         self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])

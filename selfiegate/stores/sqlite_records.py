@@ -7,7 +7,7 @@ from pathlib import Path
 
 from selfiegate.model import Profile
 from selfiegate.records import Erasure, Records
-from selfiegate.sqlite_database import Database
+from selfiegate.sqlite_database import PATIENCE_S, Database
 from selfiegate.stores.sqlite_ledger import CLAIMS, SqliteLedger
 
 _PROFILES = """
@@ -23,9 +23,9 @@ CREATE INDEX IF NOT EXISTS erasing ON erasures (user_id) WHERE NOT finished
 """
 
 
-def sqlite_records(path: Path) -> Records:
+def sqlite_records(path: Path, patience_s: float = PATIENCE_S) -> Records:
     """Open or create the file that holds all three."""
-    database = Database(path, ";\n".join(sql.strip() for sql in (CLAIMS, _PROFILES, _ERASURES)))
+    database = Database(path, ";\n".join(sql.strip() for sql in (CLAIMS, _PROFILES, _ERASURES)), patience_s)
     return Records(SqliteLedger(database), SqliteProfiles(database), SqliteErasures(database))
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from selfiegate import audit, sqlite_database
+from selfiegate import audit
 from selfiegate.audit import Kind
 from selfiegate.aws import clients
 from selfiegate.enrolment.sequence import process_photo
@@ -40,11 +40,13 @@ class Where:
     aws: Any = None
     people: dict[tuple[str, str], str] = field(default_factory=dict)
     """Whom each (user, photo's key) shows that was ever handed in."""
+    sqlite_patience_s: float = 30
 
     def open(self) -> Runtime:
         """Open the product's stores."""
         if self.aws is None:
-            return scripted_runtime(self.home, Settings(home=self.home, thumbnails=SMALL))
+            settings = Settings(home=self.home, thumbnails=SMALL, sqlite_patience_s=self.sqlite_patience_s)
+            return scripted_runtime(self.home, settings)
         clients.take_sessions_from(lambda _: shared_session())
         return open_runtime(
             Settings(home=self.home, backend="rekognition", records="dynamodb", aws=self.aws, thumbnails=SMALL)
@@ -139,7 +141,7 @@ def struck(rt: Runtime, strike: Strike | None, home: Path, count: list[int]) -> 
 def work(where: Where, photos: Sequence[Photo], strike: Strike | None = None) -> None:
     """Take photos to their verdicts, one after the other, as far as fate allows."""
     if strike and strike.fate == "busy":
-        sqlite_database._PATIENCE_S = 0.1  # so the others' writes may be too much already, from the opening on
+        where = replace(where, sqlite_patience_s=0.1)  # so the others' writes may be too much already
     count = [0]
     for photo in photos:
         with contextlib.suppress(BackendUnavailable, ClaimLost):

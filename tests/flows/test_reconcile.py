@@ -18,10 +18,9 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment import protocol
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable
-from selfiegate.model import PhotoRef
+from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime, using
 from selfiegate.settings import Settings
-from tasks import audits
 from tests.flowruns import LOOP, run
 from tests.present import present
 from tests.runtimes import Failing, assert_consistent, replacing
@@ -47,6 +46,13 @@ def reconciled(rt: Runtime, **parameters: Any) -> dict[str, int]:
 def died(rt: MemoryRuntime, photo: PhotoRef, user_id: str) -> None:
     """Leave a row as a run that was killed leaves it."""
     rt.ledger.renew(rt.ledger.claim(photo, user_id, "a run that died", 60), -1)
+
+
+async def started_run(photo: PhotoRef, user_id: str) -> Any:
+    """Leave a flow run that Prefect takes for running, and return its id."""
+    async with get_client() as client:
+        parameters = {"photo": photo.model_dump(), "user_id": user_id}
+        return (await client.create_flow_run(process_photo, parameters=parameters, state=Running())).id
 
 
 def test_where_all_is_well_nothing_is_done(rt: MemoryRuntime, ann: PhotoRef) -> None:
@@ -178,12 +184,9 @@ def test_a_repair_that_stopped_half_way_is_finished_by_the_next(rt: MemoryRuntim
 
 def test_runs_of_a_process_that_died_show_as_crashed(rt: MemoryRuntime, ann: PhotoRef) -> None:
     async def started(minutes_ago: int, photo: PhotoRef) -> Any:
-        async with get_client() as client:
-            made = await client.create_flow_run(
-                process_photo, parameters={"photo": photo.model_dump(), "user_id": "user_a"}, state=Running()
-            )
-            rt.ledger.claim(photo, "user_a", str(made.id), lease_s=-120 * minutes_ago)
-            return made.id
+        run_id = await started_run(photo, "user_a")
+        rt.ledger.claim(photo, "user_a", str(run_id), lease_s=-120 * minutes_ago)
+        return run_id
 
     async def state_of(run_id: Any) -> str | None:
         async with get_client() as client:
@@ -280,19 +283,29 @@ def test_a_run_that_died_before_it_claimed_its_photo_is_started_again(rt: Memory
     reconciled(rt)
     assert LOOP.run(state_of(run_id)) == "Pending"  # it may be waiting for somebody else's claim
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audits, "_SILENT_S", 0)
-        assert reconciled(rt)["runs of dead processes"] >= 1
+    rt = replace(rt, settings=rt.settings.model_copy(update={"silent_run_s": 0}))
+    assert reconciled(rt)["runs of dead processes"] >= 1
     assert LOOP.run(state_of(run_id)) == "Scheduled"
 
 
 def test_a_ledger_that_does_not_answer_for_a_run_does_not_keep_photos_from_being_run(
-    rt: MemoryRuntime, ann: PhotoRef, monkeypatch: pytest.MonkeyPatch
+    rt: MemoryRuntime, ann: PhotoRef
 ) -> None:
-    async def fails() -> int:
-        raise BackendUnavailable("no")
+    class Silent(Failing):
+        def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+            if user_id != "user_b":
+                return rt.ledger.get(photo, user_id)
+            self.left -= 1
+            raise BackendUnavailable("no")
 
+    bob = rt.photos.add("bob.png", scripted_photo("bob"))
+    LOOP.run(started_run(bob, "user_b"))
     died(rt, ann, "user_a")
-    monkeypatch.setattr(audits, "_close_dead_runs", fails)
+    LOOP.run(asyncio.sleep(0.3))
+    ledger = Silent(rt.ledger, "", 1, after=False)
+    hasty = replacing(rt, "ledger", ledger)
 
-    assert reconciled(rt) == {"unfinished photo": 1}
+    assert reconciled(replace(hasty, settings=rt.settings.model_copy(update={"lease_s": 0.01}))) == {
+        "unfinished photo": 1
+    }
+    assert ledger.left == 0
