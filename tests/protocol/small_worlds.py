@@ -154,7 +154,8 @@ class Tapped:
 
 def tapped(rt: Runtime, tap: Tap) -> Runtime:
     """Return a runtime with a tap before each of its stores."""
-    return replace(rt, **{name: Tapped(getattr(rt, name), name, tap) for name in STORES})
+    taps: dict[str, Any] = {name: Tapped(getattr(rt, name), name, tap) for name in STORES}
+    return replace(rt, **taps)
 
 
 class Killed(BaseException):
@@ -190,7 +191,7 @@ def _add(rt: Runtime, uri: str, data: bytes) -> PhotoRef:
         ref: PhotoRef = photos.add(uri, data)
         return ref
     Path(uri).write_bytes(data)
-    return photos.find(uri)
+    return rt.photos.find(uri)
 
 
 @lru_cache

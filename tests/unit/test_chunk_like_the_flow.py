@@ -189,7 +189,7 @@ def by_a_chunk(rt: Runtime, entries: Sequence[Entry]) -> dict[str, str]:
         outcomes, again = Chunk(rt, "test", POOL, POOL, notify=True, local=True).run(entries)
     except BackendUnavailable:
         outcomes, again = [], [(entry, "") for entry in entries]
-    ended = {one.uri: one.status for one in outcomes}
+    ended: dict[str, str] = {one.uri: one.status for one in outcomes}
     for one in outcomes:
         if one.status == "skipped":
             row = one.photo and rt.ledger.get(one.photo, one.user_id)
