@@ -87,8 +87,7 @@ class Chunk:
         return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in to_retry]
 
     def _reach_verdicts(self, work: Sequence[PhotoWork], turn: Turn | None, lease: Lease) -> None:
-        self._wait_for_others(work)
-        lease.claims = undecided(work)
+        self._wait_for_others(work, lease)
         for one in work:
             if one.open and one.claim.attempt > 1:
                 self._guarded(self._take_over, one)
@@ -144,7 +143,7 @@ class Chunk:
         if one.row.verdict:
             one.ended = outcome(one, "skipped")
 
-    def _wait_for_others(self, work: Sequence[PhotoWork]) -> None:
+    def _wait_for_others(self, work: Sequence[PhotoWork], lease: Lease) -> None:
         """Wait for photos that other runs hold: if these died, for as long as their leases last.
 
         Were such photos left for later, those after them would win their faces.
@@ -159,6 +158,7 @@ class Chunk:
                 for one in busy:
                     one.retry_reason = None
                 self._together(self._claim, busy)
+                lease.claims = undecided(work)  # what was claimed first is kept while the rest is waited for
 
     def _take_over(self, one: PhotoWork) -> None:
         """Take back what a run that died left half done; where it had won its face, go on from there."""
