@@ -94,8 +94,12 @@ def reason(code: ReasonCode, **values: object) -> Reason:
 
 
 def _rotated(face: Face, rules: Rules) -> Reason | None:
-    """Return the one reason of a face that is further from upright than any head: what else is seen means nothing."""
-    if face.roll is None or abs(face.roll) <= max(_ROTATED_FROM, rules.max_roll):
+    """Return the one reason of a face that is further from upright than any head: what else is seen means nothing.
+
+    `max_roll` allows such faces only where the backend measures them as it does upright ones.
+    """
+    allowed = rules.max_roll if face.yaw is not None else 0.0
+    if face.roll is None or abs(face.roll) <= max(_ROTATED_FROM, allowed):
         return None
     how = "is upside down" if abs(face.roll) > 135 else "lies on its side"
     return Reason(code=ReasonCode.TURNED_AWAY, message=_ROTATED.format(how=how))
@@ -157,7 +161,8 @@ def judge(detection: Detection, rules: Rules) -> Judgement:
     face = faces[0]
     if rotated := _rotated(face, rules):
         roll = next(rule for rule in _table(rules) if rule.name == "roll")
-        return Judgement((counted, roll.check(face, rules.unknown)), (rotated,), face)
+        failed_roll = roll.check(face, rules.unknown).model_copy(update={"passed": False})
+        return Judgement((counted, failed_roll), (rotated,), face)
     table = [(rule.code, rule.check(face, rules.unknown)) for rule in _table(rules)]
     failed = dict.fromkeys(code for code, check in table if not check.passed)
     return Judgement((counted, *(check for _, check in table)), tuple(map(reason, failed)), face)

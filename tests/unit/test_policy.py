@@ -126,6 +126,16 @@ def test_a_rotated_face_passes_where_the_rules_allow_it() -> None:
     assert codes(face(roll=170.0), rules=Rules(max_roll=100)) == ["turned_away"]
 
 
+def test_a_rotated_face_of_which_nothing_else_is_known_never_passes() -> None:
+    """Else sunglasses would pass in a rotated photo, and an embedding that matches nobody."""
+    bare = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.6), confidence=0.7, roll=90.0)
+
+    judgement = judge(Detection(faces=(bare,)), Rules(max_roll=180))
+
+    assert [reason.code for reason in judgement.reasons] == ["turned_away"]
+    assert not judgement.checks[-1].passed
+
+
 def test_every_code_has_a_sentence() -> None:
     assert set(ADVICE) == set(ReasonCode)
 
