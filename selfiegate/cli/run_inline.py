@@ -14,7 +14,7 @@ from selfiegate.backfill.processor import CHUNK, BackfillOptions, processor_here
 from selfiegate.backfill.progress import BackfillProgress
 from selfiegate.backfill.rounds import take_all
 from selfiegate.backfill.sources import entries
-from selfiegate.cli.console import err
+from selfiegate.cli.console import err, shown
 from selfiegate.cli.runner import BackfillAsked
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, SelfiegateError, UserForgotten
@@ -50,11 +50,7 @@ def forgotten(user_id: str, photos: bool) -> Erasure:
 
     Runs that a Prefect server recorded of the user's photos are out of reach; stderr says so.
     """
-    err.print(
-        "[dim]Runs that a Prefect server recorded of this user stay; set PREFECT_API_URL, in a checkout or the image, "
-        "to have them removed.[/]",
-        soft_wrap=True,
-    )
+    _say_that_runs_stay(user_id)
     try:
         return asyncio.run(forget_user(inline(runtime()), user_id, _owner(), photos))
     except ClaimLost:
@@ -109,6 +105,16 @@ async def _carry_on(erasure: Erasure) -> None:
         await forget_user(inline(runtime()), erasure.user_id, _owner(), erasure.photos, erasure.asked_at)
     except SelfiegateError as error:
         _log.error("forgetting %s failed: %s", erasure.user_id, error)
+    else:
+        _say_that_runs_stay(erasure.user_id)
+
+
+def _say_that_runs_stay(user_id: str) -> None:
+    err.print(
+        f"[dim]Runs that a Prefect server recorded of {shown(user_id)} stay; set PREFECT_API_URL, in a checkout or the "
+        "image, and run `selfiegate forget` to have them removed.[/]",
+        soft_wrap=True,
+    )
 
 
 async def _no_runs() -> int:
