@@ -17,7 +17,7 @@ from selfiegate.backfill.sources import entries
 from selfiegate.cli.console import err, shown
 from selfiegate.cli.runner import BackfillAsked
 from selfiegate.enrolment.sequence import process_photo
-from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, SelfiegateError, UserForgotten
+from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress, UserForgotten
 from selfiegate.model import Claim, PhotoRef, Verdict
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.reconciliation import Restarts
@@ -94,8 +94,8 @@ async def _photo_again(row: Claim) -> str:
         return "InProgress"
     except UserForgotten:
         return "Forgotten"
-    except SelfiegateError as error:
-        _log.error("%s of %s failed: %s", row.photo.name, row.user_id, error)
+    except Exception as error:  # whatever a library raises about one photo: the others go on
+        _log.error("%s of %s failed: %s: %s", row.photo.name, row.user_id, type(error).__name__, error)
         return "Failed"
     return claim.verdict.outcome if claim.verdict else "InProgress"
 
@@ -103,8 +103,8 @@ async def _photo_again(row: Claim) -> str:
 async def _carry_on(erasure: Erasure) -> None:
     try:
         await forget_user(inline(runtime()), erasure.user_id, _owner(), erasure.photos, erasure.asked_at)
-    except SelfiegateError as error:
-        _log.error("forgetting %s failed: %s", erasure.user_id, error)
+    except Exception as error:  # whatever a store raises: the others go on
+        _log.error("forgetting %s failed: %s: %s", erasure.user_id, type(error).__name__, error)
     else:
         _say_that_runs_stay(erasure.user_id)
 

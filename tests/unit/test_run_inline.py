@@ -1,15 +1,19 @@
-"""Commands without a Prefect server: what they say."""
+"""Commands without a Prefect server: what they say, and what one bad photo leaves of a reconcile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from selfiegate.backends.scripted import scripted_photo
 from selfiegate.cli import run_inline
+from selfiegate.model import PhotoRef
 from selfiegate.privacy.erasures import request_erasure
 from selfiegate.runtime import Runtime, memory_runtime, using
 from selfiegate.settings import Settings
+from tests.runtimes import Failing
 
 
 @pytest.fixture
@@ -18,7 +22,7 @@ def rt() -> Iterator[Runtime]:
         yield runtime
 
 
-def test_forget_says_that_recorded_runs_are_left(rt: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forget_says_that_recorded_runs_stay(rt: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
     receipt = run_inline.forgotten("ann", photos=False)
     said = " ".join(capsys.readouterr().err.split())
 
@@ -36,3 +40,18 @@ def test_reconcile_says_so_too_of_an_erasure_that_it_carries_on(
     assert found == {"interrupted erasures": 1}
     assert rt.erasures.get("ann").finished_at
     assert "recorded of ann stay" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_photo_that_makes_a_library_fail_does_not_end_a_reconcile(rt: Runtime, ann: PhotoRef) -> None:
+    ben = rt.photos.add("ben.png", scripted_photo("ben"))
+    rt.ledger.claim(ann, "ann", "a dead run", 0)
+    rt.ledger.claim(ben, "ben", "a dead run", 0)
+    detect = Failing(rt.faces, "detect", 1, after=False, error=ValueError("a library's"))
+    with using(replace(rt, faces=detect)):
+        found = run_inline.reconciled(limit=10, audit=False, repair=False)
+
+    assert found == {"unfinished photo": 2}
+    assert [rt.ledger.get(photo, user).status for photo, user in ((ann, "ann"), (ben, "ben"))] == [
+        "pending",
+        "accepted",
+    ]
