@@ -13,10 +13,9 @@ from selfiegate.backfill.listing import Listing
 from selfiegate.backfill.processor import CHUNK, BackfillOptions, side_by_side
 from selfiegate.backfill.progress import BackfillProgress
 from selfiegate.backfill.rounds import take_all
-from selfiegate.runtime import runtime
-from selfiegate.steps import in_thread
 from tasks.chunks import list_photos, processor
 from tasks.progress import ProgressArtifact, show_summary
+from tasks.steps import opened
 
 
 @flow(name="backfill", flow_run_name="backfill {source}", persist_result=False, result_serializer="json")
@@ -46,7 +45,7 @@ async def backfill(
     the same moment, the one that was claimed first wins. Stopped at any moment, it may be run again. Ends
     Completed, named Backfilled, or Failed where more photos failed than are tolerated.
     """
-    rt = await in_thread(runtime)
+    rt = await opened()
     options = BackfillOptions(str(flow_run.id), workers or side_by_side(rt), notify, dry_run)
     with Listing(order) as listing:
         total = await list_photos(source, key_template, listing)

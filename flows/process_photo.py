@@ -12,12 +12,10 @@ from pydantic import Field
 from selfiegate.enrolment import sequence
 from selfiegate.errors import PhotoInProgress, UserForgotten
 from selfiegate.model import PhotoRef, Verdict
-from selfiegate.runtime import runtime
-from selfiegate.steps import in_thread
 from selfiegate.user_ids import UserId
 from tasks import photo_steps  # noqa: F401  the tasks that `as_task` takes
 from tasks.notices import show_verdict
-from tasks.steps import as_task
+from tasks.steps import as_task, opened
 
 
 # Prefect writes the error of a flow that fails to its result storage whatever is set: as JSON, its message alone.
@@ -34,7 +32,7 @@ async def process_photo(
     still, it ends InProgress, and where its user asked to be forgotten, Forgotten, both without a verdict.
     The order of its steps stands in `selfiegate.enrolment.sequence`; each is a task here.
     """
-    rt = await in_thread(runtime)
+    rt = await opened()
     try:
         claim = await sequence.process_photo(rt, as_task, photo, user_id, str(flow_run.id), upload_order)
     except PhotoInProgress as elsewhere:

@@ -14,10 +14,8 @@ from selfiegate import reconciliation
 from selfiegate.model import Claim
 from selfiegate.reconciliation import Restarts
 from selfiegate.records import Erasure
-from selfiegate.runtime import runtime
-from selfiegate.steps import in_thread
 from tasks.audits import close_dead_runs, show_findings
-from tasks.steps import as_task
+from tasks.steps import as_task, opened
 
 
 @flow(name="reconcile", persist_result=False, result_serializer="json")
@@ -35,7 +33,7 @@ async def reconcile(
     """
     restarts = Restarts(run_photo_again, carry_on_erasure, close_dead_runs)
     done = await reconciliation.reconcile(
-        await in_thread(runtime), as_task, restarts, limit=limit, at_once=at_once, audit=audit, repair=repair
+        await opened(), as_task, restarts, limit=limit, at_once=at_once, audit=audit, repair=repair
     )
     await show_findings([line._asdict() for line in done.lines])
     message = ", ".join(f"{count} {kind}" for kind, count in done.counts.items()) or "nothing to do"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import logging
@@ -28,6 +29,17 @@ open_with(open_with_blocks)
 
 _retries = load_settings().retries
 _log = logging.getLogger(__name__)
+
+
+async def opened() -> Runtime:
+    """Return this process's runtime; the first call opens it, and again where a store does not answer, as in a step."""
+    for attempt in range(_retries.attempts - 1):
+        try:
+            return await in_thread(runtime)
+        except (BackendUnavailable, TimeoutError) as error:
+            _log.warning("the runtime could not be opened: %s", error)
+        await asyncio.sleep(_retries.first_delay_s * 2**attempt)
+    return await in_thread(runtime)
 
 
 async def may_help(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

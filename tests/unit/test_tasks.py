@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import typing
@@ -12,6 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from prefect import Task
+
+from selfiegate.errors import BackendUnavailable
+from selfiegate.runtime import Runtime, open_with, using
+from selfiegate.settings import Settings
+from tasks.blocks import open_with_blocks
+from tasks.steps import opened
 
 BIOMETRIC = (bytes, bytearray, memoryview, np.ndarray, np.generic, Image.Image)
 MODULES = [path.stem for path in Path(__file__).parents[2].glob("tasks/*.py") if path.stem != "__init__"]
@@ -44,3 +51,19 @@ def test_every_step_is_looked_at() -> None:
         "save_profile",
         "accept",
     }
+
+
+def test_opening_the_runtime_is_tried_again_where_a_store_does_not_answer(rt: Runtime) -> None:
+    faults = [BackendUnavailable("a block is not given"), BackendUnavailable("nor now")]
+
+    def opener(settings: Settings) -> Runtime:
+        if faults:
+            raise faults.pop()
+        return rt
+
+    open_with(opener)
+    try:
+        with using(None):  # none is open
+            assert asyncio.run(opened()) is rt
+    finally:
+        open_with(open_with_blocks)
