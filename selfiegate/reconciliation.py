@@ -23,6 +23,8 @@ _SUSPECT = 4
 """Attempts from which on a photo is run by itself."""
 _FEW, _SMALL_SHARE = 20, 0.05
 """More findings than this, and than this share of the faces, are no leftovers: a store is missing, say."""
+_TOO_MANY = "too many to repair: see what happened to the stores"
+"""Said in the table as well: Prefect keeps that, but not our log."""
 
 _log = logging.getLogger(__name__)
 
@@ -112,8 +114,9 @@ async def audit_stores(take: Take, restarts: Restarts, repair: bool, pause_s: fl
         found = [orphan for orphan in found if orphan in again]
     few = len(found) <= max(_FEW, _SMALL_SHARE * await take(count_faces))
     if repair and not few:
-        _log.error("%d findings are too many to repair: see what happened to the stores", len(found))
-    return [await look_after(orphan, take, restarts, repair and few) for orphan in found]
+        _log.error("%d findings are %s", len(found), _TOO_MANY)
+        return [_line(orphan, f"listed: {_TOO_MANY}") for orphan in found]
+    return [await look_after(orphan, take, restarts, repair) for orphan in found]
 
 
 async def look_after(orphan: Orphan, take: Take, restarts: Restarts, repair: bool) -> Line:
@@ -123,7 +126,7 @@ async def look_after(orphan: Orphan, take: Take, restarts: Restarts, repair: boo
         done = await enrol_again(orphan, take, restarts)
     elif repair and await take(remove, orphan):
         done = "removed"
-    return Line(str(orphan.kind), orphan.user_id or "", orphan.name, done)
+    return _line(orphan, done)
 
 
 async def enrol_again(orphan: Orphan, take: Take, restarts: Restarts) -> str:
@@ -132,3 +135,7 @@ async def enrol_again(orphan: Orphan, take: Take, restarts: Restarts) -> str:
     if row := await take(reopen, orphan):
         done = f"run again: {await restarts.photo(row)}"
     return f"{done}; removed" if await take(drop, orphan) else done
+
+
+def _line(orphan: Orphan, done: str) -> Line:
+    return Line(str(orphan.kind), orphan.user_id or "", orphan.name, done)
