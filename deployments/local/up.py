@@ -119,6 +119,8 @@ def taken(folder: Path) -> Iterator[int]:
     Every part holds the lock, too: what a killed `up` leaves running keeps the folder.
     """
     lock = folder / _LOCK
+    if folder.exists() and not folder.is_dir():
+        raise WrongInput(f"{str(folder)!r} is no folder: name another --folder")
     if folder.exists() and any(folder.iterdir()) and not lock.exists():
         raise WrongInput(f"{str(folder)!r} is not empty, and `selfiegate up` did not make it: name another --folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -132,7 +134,7 @@ def taken(folder: Path) -> Iterator[int]:
                 "end it with Ctrl-C, or name another --folder"
             ) from None
         for entry in folder.iterdir():  # AWS's part kept nothing, so what the last one left is of no use
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             elif entry != lock:
                 entry.unlink()

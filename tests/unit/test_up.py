@@ -41,6 +41,21 @@ def test_a_folder_of_something_else_is_never_cleared(tmp_path: Path) -> None:
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(WrongInput, match="is no folder"), taken(tmp_path / "file"):
+        pass
+
+
+def test_a_link_is_cleared_and_what_it_leads_to_is_left(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with taken(tmp_path / "up"):
+        (tmp_path / "up" / "link").symlink_to(tmp_path / "mine")
+    with taken(tmp_path / "up"):
+        assert not (tmp_path / "up" / "link").is_symlink()
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_the_instructions_name_endpoint_bucket_and_a_copy_that_works(tmp_path: Path) -> None:
     env = {
         "PREFECT_API_URL": "http://127.0.0.1:4200/api",
