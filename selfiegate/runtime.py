@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
 from selfiegate.extras import named_when_missing
@@ -198,9 +198,12 @@ def open_with(opener: Callable[[Settings], Runtime]) -> None:
     _opener = opener
 
 
+R = TypeVar("R", Runtime, MemoryRuntime, None)
+
+
 @contextmanager
-def using(replacement: Runtime) -> Iterator[Runtime]:
-    """Make `runtime()` return another one, in every thread, until the block ends."""
+def using(replacement: R) -> Iterator[R]:
+    """Make `runtime()` return another one, in every thread, until the block ends; None: let it open one."""
     global _current
     before, _current = _current, replacement
     try:
