@@ -19,7 +19,7 @@ from prefect_aws import AwsCredentials
 from selfiegate.aws import clients as aws_clients
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
-from selfiegate.model import ReasonCode
+from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.policy import reason
 from selfiegate.settings import Settings
 from tasks.blocks import BlockNotices, connect, open_with_blocks
@@ -77,14 +77,15 @@ def test_a_webhooks_address_stays_out_of_errors_and_a_name_mentions_nobody(
     webhook: tuple[str, list[dict[str, str]]],
 ) -> None:
     save_webhook(f"{webhook[0]}services/T0/B0/secret")
-    told = REFUSED.model_copy(update={"user_id": "<!channel>"})
+    photo = PhotoRef(bucket="photos", key="ann/<!channel>.jpg", version="v1")
+    told = REFUSED.model_copy(update={"user_id": "<!channel>", "photo": photo})
 
     with pytest.raises(BackendUnavailable) as error:
         BlockNotices("custom-webhook/riders").notify(told)
     assert "404" in str(error.value)
     assert "secret" not in str(error.value)
     assert error.value.__suppress_context__  # a traceback would show it
-    assert "channel" in webhook[1][0]["text"]
+    assert webhook[1][0]["text"].count("channel") == 2
     assert "<" not in webhook[1][0]["text"]
 
 
