@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
-from selfiegate.backfill.listing import Entry, pinned
+from selfiegate.backfill.listing import Entry
 from selfiegate.backfill.outcomes import Outcome
+from selfiegate.backfill.photo_steps import PhotoSteps
 from selfiegate.backfill.photo_work import PhotoWork, one_of_each_user, outcome, undecided, untold
-from selfiegate.enrolment import profiles, protocol, verdicts
+from selfiegate.enrolment import protocol
 from selfiegate.enrolment.leases import Lease, leased
 from selfiegate.enrolment.protocol import SearchResult, lost
-from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import (
     BackendMisconfigured,
     BackendUnavailable,
@@ -30,7 +30,6 @@ from selfiegate.errors import (
     PhotoInProgress,
     PhotoRejected,
     SelfiegateError,
-    UserForgotten,
 )
 from selfiegate.model import ReasonCode
 from selfiegate.policy import unusable
@@ -59,7 +58,7 @@ class Chunk:
         take turns with Python's lock, and cost the models 3 % of their speed. Without `notify` nobody is ever told of a
         refusal.
         """
-        self._rt, self._owner, self._notify_users = rt, owner, notify
+        self._rt, self._notify, self._steps = rt, notify, PhotoSteps(rt, owner, notify)
         self._vision_pool, self._io_pool = vision_pool, io_pool
         self._calls = None if local else io_pool
         self.seconds: dict[str, float] = {}
@@ -72,9 +71,9 @@ class Chunk:
         and `BackendUnavailable` where that is all there is to say; what else goes wrong with a photo is its outcome.
         """
         work = [PhotoWork(entry) for entry in entries]
-        self._side_by_side("read", self._pin, work, self._calls)
+        self._side_by_side("read", self._steps.pin, work, self._calls)
         with self._timed("claim"):
-            self._together(self._claim, work)
+            self._together(self._steps.claim, work)
         with leased(self._rt, undecided(work)) as lease:
             try:
                 self._reach_verdicts(work, turn, lease)
@@ -90,58 +89,41 @@ class Chunk:
         self._wait_for_others(work, lease)
         for one in work:
             if one.open and one.claim.attempt > 1:
-                self._guarded(self._take_over, one)
+                self._guarded(self._steps.take_over, one)
         mine = [one for one in work if one.open]
-        self._side_by_side("look", self._look, mine, self._vision_pool)
+        self._side_by_side("look", self._steps.look, mine, self._vision_pool)
         with turn or nullcontext():
             for batch in one_of_each_user(mine):
                 self._decide(batch)
                 lease.claims = undecided(work)
-        if self._notify_users:
-            self._side_by_side("notify", self._notify, untold(work), self._io_pool)
+        if self._notify:
+            self._side_by_side("notify", self._steps.notify, untold(work), self._io_pool)
 
     def _decide(self, work: Sequence[PhotoWork]) -> None:
         with self._timed("search again"):
             for one in work:
-                if one.open and one.judgement.face and one.profile != self._revision(one):
-                    self._guarded(self._search, one)  # another photo of this user was accepted meanwhile
+                if one.open and one.judgement.face and one.profile != self._steps.revision(one):
+                    self._guarded(self._steps.search, one)  # another photo of this user was accepted meanwhile
         candidates = [one for one in work if one.open and one.judgement.face and not one.reasons]
         if self._rt.faces.remote:
-            self._side_by_side("enrol", self._enrol, candidates, self._io_pool)
+            self._side_by_side("enrol", self._steps.enrol, candidates, self._io_pool)
         else:
             # The ledger's lock first, as where an older photo's face is removed while the profile is saved.
             with self._timed("enrol"), self._rt.ledger.batch(), self._rt.faces.batch():
-                self._together(self._enrol, candidates)
+                self._together(self._steps.enrol, candidates)
         enrolled = [one for one in candidates if one.open and not one.reasons]
-        self._side_by_side("confirm", self._search_rivals, enrolled, self._calls)
+        self._side_by_side("confirm", self._steps.search_rivals, enrolled, self._calls)
         with self._timed("confirm"):
             contested = self._contend(enrolled)
             for one in contested:
-                self._guarded(self._confirm_alone, one)
+                self._guarded(self._steps.confirm_alone, one)
             losers = [one for one in candidates if one.open and one.reasons]
             with self._rt.ledger.batch(), self._rt.faces.batch():
-                self._together(self._withdraw, losers)
+                self._together(self._steps.withdraw, losers)
         winners = [one for one in candidates if one.open and not one.reasons]
-        self._side_by_side("thumbnail", self._thumbnail, winners, self._io_pool)
+        self._side_by_side("thumbnail", self._steps.thumbnail, winners, self._io_pool)
         with self._timed("store"):
-            self._together(self._store, work)
-
-    def _pin(self, one: PhotoWork) -> None:
-        one.photo = pinned(self._rt.photos, one.entry)
-
-    def _claim(self, one: PhotoWork) -> None:
-        assert one.photo is not None  # noqa: S101  it is open, so it is pinned
-        entry = one.entry
-        try:
-            one.row = protocol.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
-        except PhotoInProgress as elsewhere:
-            one.retry_reason = elsewhere
-            return
-        except UserForgotten as gone:
-            one.ended = outcome(one, "skipped", str(gone))
-            return
-        if one.row.verdict:
-            one.ended = outcome(one, "skipped")
+            self._together(self._steps.store, work)
 
     def _wait_for_others(self, work: Sequence[PhotoWork], lease: Lease) -> None:
         """Wait for photos that other runs hold: if these died, for as long as their leases last.
@@ -157,38 +139,8 @@ class Chunk:
                 time.sleep(lease_s / 50)
                 for one in busy:
                     one.retry_reason = None
-                self._together(self._claim, busy)
+                self._together(self._steps.claim, busy)
                 lease.claims = undecided(work)  # what was claimed first is kept while the rest is waited for
-
-    def _take_over(self, one: PhotoWork) -> None:
-        """Take back what a run that died left half done; where it had won its face, go on from there."""
-        if one.claim.status == "accepting":
-            one.row = finish(self._rt, one.claim, self._notify_users)
-            one.ended = outcome(one, one.claim.status)
-        else:
-            protocol.withdraw(self._rt, one.claim)
-            one.row = protocol.still_ours(self._rt, one.claim)
-
-    def _look(self, one: PhotoWork) -> None:
-        one.judgement = protocol.judge_photo(self._rt, one.claim.photo)
-        if one.judgement.face and not one.judgement.reasons:
-            self._search(one)
-
-    def _search(self, one: PhotoWork) -> None:
-        one.profile = self._revision(one)
-        one.searched = protocol.search_gallery(self._rt, one.claim)
-
-    def _revision(self, one: PhotoWork) -> int | None:
-        profile = self._rt.profiles.get(one.entry.user_id)
-        return profile.revision if profile else None
-
-    def _enrol(self, one: PhotoWork) -> None:
-        one.begun = True
-        one.face_id = protocol.enrol_face(self._rt, one.claim)
-
-    def _search_rivals(self, one: PhotoWork) -> None:
-        one.row = protocol.still_ours(self._rt, one.claim)  # before the search, see `protocol.contend`
-        one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id)
 
     def _contend(self, candidates: Sequence[PhotoWork]) -> list[PhotoWork]:
         """Fight for the faces in their order; return the photos that have to wait for somebody."""
@@ -203,31 +155,6 @@ class Chunk:
 
         self._together(contend, candidates)
         return waiting
-
-    def _confirm_alone(self, one: PhotoWork) -> None:
-        if lost_to := protocol.confirm_enrolment(self._rt, one.claim, one.face_id):
-            one.searched = lost(lost_to)
-
-    def _withdraw(self, one: PhotoWork) -> None:
-        protocol.withdraw(self._rt, one.claim)
-
-    def _thumbnail(self, one: PhotoWork) -> None:
-        assert one.judgement.face is not None  # noqa: S101  it won by it
-        one.thumbnails = protocol.make_thumbnails(self._rt, one.claim, one.judgement.face)
-
-    def _store(self, one: PhotoWork) -> None:
-        checks = one.judgement.checks
-        if one.judgement.face is None or one.reasons:
-            one.row = verdicts.refuse(self._rt, one.claim, one.reasons, checks, one.searched, self._notify_users)
-        else:
-            if profiles.save_profile(self._rt, one.claim, one.face_id, one.thumbnails):
-                profiles.remove_older_photo(self._rt, one.claim, one.face_id)
-            one.row = verdicts.accept(self._rt, one.claim, one.face_id, one.thumbnails, checks, one.searched)
-        one.ended = outcome(one, one.claim.status)
-
-    def _notify(self, one: PhotoWork) -> None:
-        with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells
-            verdicts.notify_user(self._rt, one.claim)
 
     def _together(self, step: Callable[[PhotoWork], None], photos: Sequence[PhotoWork]) -> None:
         with self._rt.ledger.batch():
@@ -251,7 +178,7 @@ class Chunk:
         except PhotoRejected as gone:  # the photo vanished between two steps
             one.judgement, one.searched = unusable(ReasonCode(gone.code)), SearchResult()
             if one.begun:
-                self._guarded(self._withdraw, one)
+                self._guarded(self._steps.withdraw, one)
         except Exception as error:  # a photo that makes a library fail must not stop the others
             if isinstance(error, BackendUnavailable | ClaimLost):
                 one.retry_reason = error
@@ -259,7 +186,7 @@ class Chunk:
                 one.ended = outcome(one, "failed", f"{type(error).__name__}: {error}")
             if one.begun:
                 with suppress(SelfiegateError):  # what is left is found by its unfinished row
-                    protocol.withdraw(self._rt, one.claim)
+                    self._steps.withdraw(one)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
