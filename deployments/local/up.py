@@ -9,12 +9,10 @@ What dies is started again, but for moto, which keeps nothing. Everything is bel
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import logging
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,11 +23,12 @@ from pathlib import Path
 
 import httpx
 
+from deployments.local.folder import taken
 from deployments.local.processes import Part, answers, free_port, restart_dead
 from selfiegate.aws.clients import client, translated
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.insightface.pack import TINY, falls_back
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.settings import load_settings
 
@@ -44,7 +43,6 @@ _BATCHES = {
 }
 """By default Prefect writes each task run's event by itself, and its SQLite turns clients away meanwhile."""
 
-_LOCK = "up.pid"
 
 _STOP = (signal.SIGINT, signal.SIGTERM)
 
@@ -110,38 +108,6 @@ def up(folder: Path) -> None:
             if not local.parts["aws"].alive:
                 raise BackendUnavailable(f"moto's server died, and all that it held with it; see {folder}/aws.log")
             local.restart_dead()
-
-
-@contextmanager
-def taken(folder: Path) -> Iterator[int]:
-    """Empty a folder and hold its lock; refuse one that is in use, or that holds what `up` did not make.
-
-    Every part holds the lock, too: what a killed `up` leaves running keeps the folder.
-    """
-    lock = folder / _LOCK
-    if folder.exists() and not folder.is_dir():
-        raise WrongInput(f"{str(folder)!r} is no folder: name another --folder")
-    if folder.exists() and any(folder.iterdir()) and not lock.exists():
-        raise WrongInput(f"{str(folder)!r} is not empty, and `selfiegate up` did not make it: name another --folder")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise WrongInput(
-                f"{str(folder)!r} is in use by `selfiegate up`, pid {file.read()}, or by what that left running: "
-                "end it with Ctrl-C, or name another --folder"
-            ) from None
-        for entry in folder.iterdir():  # AWS's part kept nothing, so what the last one left is of no use
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry != lock:
-                entry.unlink()
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield file.fileno()
 
 
 def instructions(local: Local, command: str, key_template: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments.local.up import Local, instructions, taken
+from deployments.local.folder import taken
+from deployments.local.up import Local, instructions
 from selfiegate.errors import WrongInput
 
 
