@@ -26,7 +26,11 @@ def taken(folder: Path) -> Iterator[int]:
     if folder.exists() and any(folder.iterdir()) and not lock.exists():
         raise WrongInput(f"{str(folder)!r} is not empty, and `selfiegate up` did not make it: name another --folder")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+") as file:
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise WrongInput(f"cannot use {str(lock)!r}: {error.strerror}; name another --folder") from None
+    with os.fdopen(handle, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

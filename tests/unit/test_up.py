@@ -73,3 +73,13 @@ def test_the_instructions_name_endpoint_bucket_and_a_copy_that_works(tmp_path: P
         "AWS_ACCESS_KEY_ID=up AWS_SECRET_ACCESS_KEY=up AWS_DEFAULT_REGION=eu-west-1 "
         "aws --endpoint-url http://127.0.0.1:5555 s3 cp PHOTO.jpg s3://photos/USER/PHOTO.jpg"
     ) in told
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "up").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "up" / "up.pid").symlink_to(tmp_path / "mine.txt")
+
+    with pytest.raises(WrongInput, match="name another --folder"), taken(tmp_path / "up"):
+        pass
+    assert (tmp_path / "mine.txt").read_text() == "mine"
