@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 _STALE_S = 60.0
 """A bridge whose queue has not answered for so long is not healthy."""
 _REMEMBERED = 10_000
+"""Messages that are left to the redrive policy, each told and counted once; they come back in turn."""
 
 
 class Reading(NamedTuple):
@@ -76,7 +78,7 @@ class Bridge:
         self._stopping = asyncio.Event()
         self._answered_at: float | None = None
         self._queue_outage = Outage("the queue", pace.first_look_s, pace.longest_outage_s)
-        self._left: set[str] = set()
+        self._left = deque[str](maxlen=_REMEMBERED)
         self._silences = 0
         self.meters = Meters(lambda: len(self._in_flight), self._oldest_s)
         self._handover = Handover(settings.bridge, records, emit, self.meters, pace)
@@ -177,7 +179,7 @@ class Bridge:
         elif message.id not in self._left:
             _log.warning("message %s is left to the queue's redrive policy: %s", message.id, plain(reason)[:300])
             self.meters.dead.inc()
-            self._left = {message.id, *(self._left if len(self._left) < _REMEMBERED else ())}
+            self._left.append(message.id)
 
     async def _give_back(self) -> None:
         """Stop what is in flight, and let another bridge have it at once."""

@@ -7,9 +7,8 @@ from concurrent.futures import Executor
 
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_gallery
+from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_photo
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.model import Claim
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
 
@@ -31,8 +30,7 @@ def _outcome(rt: Runtime, entry: Entry) -> Outcome:
             return Outcome(**about, status="skipped", why="its user asked to be forgotten", photo=photo)
         judgement, searched = judge_photo(rt, photo), SearchResult()
         if judgement.face and not judgement.reasons:
-            claim = Claim(photo=photo, user_id=entry.user_id, claimed_at=0, owner="", lease_until=0)
-            searched = search_gallery(rt, claim)
+            searched = search_photo(rt, photo, entry.user_id)
     except BackendMisconfigured:
         raise
     except Exception as error:  # as in a chunk: one photo must not stop the others

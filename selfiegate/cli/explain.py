@@ -13,11 +13,11 @@ from PIL import Image
 
 from selfiegate.cli import console
 from selfiegate.decoding.process_pool import decode
-from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_gallery
+from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_photo
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.explain import annotate
 from selfiegate.explain import as_json as as_json_of
-from selfiegate.model import Claim, PhotoRef
+from selfiegate.model import PhotoRef
 from selfiegate.policy import Judgement
 from selfiegate.private_files import create_file
 from selfiegate.runtime import Runtime, open_photos, runtime
@@ -42,7 +42,7 @@ def explain(
     reference, target = open_photos(settings).find(photo), out or Path(f"{Path(photo).stem}.explained.png")
     rt = runtime()
     detection, judgement = rt.faces.detect(reference), judge_photo(rt, reference)
-    searched = None if judgement.reasons else _searched(rt, reference, user_id)
+    searched = None if judgement.reasons else search_photo(rt, reference, user_id)
     if searched:
         judgement = replace(judgement, reasons=searched.reasons)
     _save(annotate(_picture(rt, reference), detection, judgement), target)
@@ -51,10 +51,6 @@ def explain(
         print(json.dumps({**found, **as_json_of(detection, judgement)}))
     else:
         _show(judgement, searched, target)
-
-
-def _searched(rt: Runtime, photo: PhotoRef, user_id: str) -> SearchResult:
-    return search_gallery(rt, Claim(photo=photo, user_id=user_id, claimed_at=0, owner="", lease_until=0))
 
 
 def _as_json(rt: Runtime, searched: SearchResult | None) -> dict[str, Any] | None:

@@ -73,11 +73,16 @@ def judge_photo(rt: Runtime, photo: PhotoRef) -> Judgement:
 
 def search_gallery(rt: Runtime, claim: Claim) -> SearchResult:
     """Look the photo's face up; only faces that somebody holds for good count against it here."""
-    matches = rt.faces.search(claim.photo, claim.user_id)
-    others = [match for match in matches if match.user_id != claim.user_id]
+    return search_photo(rt, claim.photo, claim.user_id)
+
+
+def search_photo(rt: Runtime, photo: PhotoRef, user_id: str) -> SearchResult:
+    """Do the same for a photo that nobody claimed."""
+    matches = rt.faces.search(photo, user_id)
+    others = [match for match in matches if match.user_id != user_id]
     held = next((match for match in others if holders(rt, match) is None), None)
-    profile = rt.profiles.get(claim.user_id)
-    if profile and (profile.photo == claim.photo or profile.model not in ("", rt.faces.model)):
+    profile = rt.profiles.get(user_id)
+    if profile and (profile.photo == photo or profile.model not in ("", rt.faces.model)):
         profile = None  # ours already, or of a model whose faces cannot be compared
     own = max((m.score for m in matches if profile and m.face_id == profile.face_id), default=None)
     stranger = profile is not None and (own is None or own < rt.faces.verify_threshold)

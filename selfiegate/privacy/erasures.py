@@ -56,7 +56,8 @@ def request_erasure(rt: Runtime, user_id: str, run: str, photos: bool = False, c
         return erasure
 
     def settled(present: Erasure | None) -> Erasure:
-        return _still(present, erasure).model_copy(update={"asked_at": (now := now_us()), "leases_end_at": now})
+        now = now_us()
+        return _still(present, erasure).model_copy(update={"asked_at": now, "leases_end_at": now})
 
     return _changed(rt.erasures, user_id, settled)  # what was claimed until the first write could be seen is older
 
