@@ -85,11 +85,11 @@ def read_aws(aws: Any) -> Stores:
     s3 = boto3.client("s3", endpoint_url=aws.endpoint_url, region_name=aws.region)
     rekognition = boto3.client("rekognition", endpoint_url=aws.rekognition_endpoint_url, region_name=aws.region)
     stores = Stores()
-    for item in _scanned(dynamodb.Table(aws.ledger_table)):
+    for item in scanned(dynamodb.Table(aws.ledger_table)):
         photo = item["photo"] if isinstance(item["photo"], dict) else json.loads(item["photo"])
         values = item["status"], item.get("verdict"), item.get("face_id")
         stores.rows.append(Row(item["user_id"], photo["key"], item["photo_id"], *values))
-    for item in _scanned(dynamodb.Table(aws.profiles_table)):
+    for item in scanned(dynamodb.Table(aws.profiles_table)):
         stores.profiles[item["Username"]] = Held(item["faceId"], item["s3key"], bool(item["remains"]))
     for page in rekognition.get_paginator("list_faces").paginate(CollectionId=aws.collection):
         stores.faces |= {face["FaceId"]: face["ExternalImageId"].rpartition("::")[0] for face in page["Faces"]}
@@ -168,8 +168,11 @@ def _folder(user_id: str, photo_id: str) -> str:
     return f"{readable}-{hashlib.sha256(user_id.encode()).hexdigest()[:16]}/{photo_id}"
 
 
-def _scanned(table: Any) -> list[dict[str, Any]]:
+def scanned(table: Any) -> list[dict[str, Any]]:
+    """Return all items of a table; a page holds a megabyte of them."""
     found: dict[str, Any] = table.scan(ConsistentRead=True)
-    assert "LastEvaluatedKey" not in found
     items: list[dict[str, Any]] = found["Items"]
+    while "LastEvaluatedKey" in found:
+        found = table.scan(ConsistentRead=True, ExclusiveStartKey=found["LastEvaluatedKey"])
+        items += found["Items"]
     return items

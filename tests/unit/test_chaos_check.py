@@ -9,13 +9,15 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pytest
 
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
-from tests.chaos.check import read_files, traces, violations
+from tests.chaos.check import read_files, scanned, traces, violations
 from tests.runtimes import scripted_runtime
 
 PEOPLE = {("user_a", "a.png"): "ann", ("user_b", "b.png"): "ann", ("user_c", "c.png"): "bob"}
@@ -110,3 +112,12 @@ def test_an_embedding_that_was_left_in_the_file_is_found(home: Path) -> None:
     vectors = {user: ScriptedAnalyser().embed([np.frombuffer(name, np.uint8)])[0] for user, name in names.items()}
 
     assert traces(home, vectors) == ["user_a"]
+
+
+def test_a_table_of_several_pages_is_read_whole(aws: AwsSettings) -> None:
+    table = boto3.resource("dynamodb", endpoint_url=str(aws.endpoint_url)).Table(aws.ledger_table)
+    for n in range(4):
+        table.put_item(Item={"user_id": f"user_{n}", "photo_id": "photo", "filling": "x" * 390_000})
+
+    assert "LastEvaluatedKey" in table.scan()
+    assert {item["user_id"] for item in scanned(table)} == {f"user_{n}" for n in range(4)}
