@@ -19,7 +19,8 @@ from pydantic import Field
 from selfiegate import thumbnails as thumbs
 from selfiegate.clock import now_us, seconds_until
 from selfiegate.enrolment.protocol import judge_photo
-from selfiegate.model import Claim, EnrolledFace, PhotoRef, Profile, ReasonCode, Value
+from selfiegate.model import Claim, PhotoRef, Profile, ReasonCode, Value
+from selfiegate.ports import EnrolledFace
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
 

@@ -222,14 +222,6 @@ class Claim(Value):
         return self.claimed_at, self.user_id, self.photo.id
 
 
-class EnrolledFace(Value):
-    """A face in the gallery and whose it is."""
-
-    face_id: str
-    user_id: str
-    origin: str = Field(description="Equals `FaceBackend.origin` of the photo and user it was enrolled for")
-
-
 class Remains(Value):
     """What a replaced photo left behind, still to be removed."""
 
@@ -249,11 +241,3 @@ class Profile(Value):
     enrolled_at: datetime
     remains: tuple[Remains, ...] = Field(default=(), description="Of older photos, still to be removed")
     revision: int = Field(1, description="Grows with each write; a write names the one it replaces")
-
-
-class GalleryStats(Value):
-    """How much a gallery holds, and of which model."""
-
-    faces: int
-    users: int
-    model: str

@@ -16,8 +16,9 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, Verdict
+from selfiegate.model import Detection, Match, PhotoRef, Value, Verdict
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,22 @@ class Thresholds:
     match: float
     verify: float
     review: float
+
+
+class EnrolledFace(Value):
+    """A face in the gallery and whose it is."""
+
+    face_id: str
+    user_id: str
+    origin: str = Field(description="Equals `FaceBackend.origin` of the photo and user it was enrolled for")
+
+
+class GalleryStats(Value):
+    """How much a gallery holds, and of which model."""
+
+    faces: int
+    users: int
+    model: str
 
 
 class FaceBackend(Protocol):

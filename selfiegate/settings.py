@@ -110,18 +110,28 @@ class Settings(BaseSettings):
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
     audit_pause_s: float = Field(
-        5.0, ge=0, description="Between the audit's two looks before a repair; DynamoDB's index lags behind by less"
+        5.0,
+        ge=0,
+        le=60,
+        description="Seconds between the audit's two looks before a repair; DynamoDB's index lags behind by less",
     )
     erasure_patience_s: float = Field(
-        300.0, ge=0, description="After which an unfinished erasure is presumed dead; it takes a lease and two sweeps"
+        300.0,
+        ge=0,
+        le=86_400,
+        description="Seconds after which an unfinished erasure is presumed dead; it takes a lease and two sweeps",
     )
     silent_run_s: float = Field(
         900.0,
         ge=0,
+        le=86_400,
         description="Seconds after which a run without a claim is presumed dead; all attempts at a step take less",
     )
     sqlite_patience_s: float = Field(
-        PATIENCE_S, gt=0, description="Seconds that a call to the embedded stores waits for another process's write"
+        PATIENCE_S,
+        gt=0,
+        le=300,
+        description="Seconds that a call to the embedded stores waits for another process's write",
     )
     lease_s: float = Field(
         60.0,

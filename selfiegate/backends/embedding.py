@@ -18,8 +18,8 @@ from PIL import Image
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendUnavailable, PhotoRejected
-from selfiegate.model import Detection, EnrolledFace, Face, GalleryStats, Match, PhotoRef, ReasonCode
-from selfiegate.ports import Gallery, PhotoStore, Thresholds
+from selfiegate.model import Detection, Face, Match, PhotoRef, ReasonCode
+from selfiegate.ports import EnrolledFace, Gallery, GalleryStats, PhotoStore, Thresholds
 
 _REMEMBERED = 64
 """Photos whose aligned face is kept between a run's steps: 38 kB each. Forgotten ones are looked at again."""

@@ -25,8 +25,8 @@ from selfiegate.backends.rekognition_responses import area, external_id, face_of
 from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
-from selfiegate.model import Detection, EnrolledFace, GalleryStats, Match, PhotoRef, ReasonCode
-from selfiegate.ports import PhotoStore, Thresholds
+from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
+from selfiegate.ports import EnrolledFace, GalleryStats, PhotoStore, Thresholds
 
 MATCH, VERIFY = 90.0, 80.0
 """Similarity, 0-100, used where nothing is set. AWS's own default is 80; the workshop used 70 for both."""

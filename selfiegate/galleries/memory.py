@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.model import EnrolledFace, GalleryStats, Match
+from selfiegate.model import Match
+from selfiegate.ports import EnrolledFace, GalleryStats
 
 
 class MemoryGallery:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.sketch import SketchIndex, dots, sketch
-from selfiegate.model import EnrolledFace, GalleryStats, Match
+from selfiegate.model import Match
+from selfiegate.ports import EnrolledFace, GalleryStats
 from selfiegate.sqlite_database import PATIENCE_S, Database
 
 CANDIDATES = 64

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from selfiegate.errors import BackendUnavailable
-from selfiegate.model import Box, Detection, EnrolledFace, Face, GalleryStats, Match, PhotoRef
+from selfiegate.model import Box, Detection, Face, Match, PhotoRef
+from selfiegate.ports import EnrolledFace, GalleryStats
 
 _FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99)
 

@@ -145,3 +145,12 @@ def test_a_setting_that_was_renamed_is_taken_by_its_former_name(monkeypatch: pyt
     monkeypatch.setenv("SELFIEGATE_PHOTOS__JPEG_HERE", "0")
 
     assert load_settings().photos.inline_jpeg_max == 0
+
+
+@pytest.mark.parametrize("name", ["AUDIT_PAUSE_S", "ERASURE_PATIENCE_S", "SILENT_RUN_S", "SQLITE_PATIENCE_S"])
+@pytest.mark.parametrize("value", ["inf", "nan", "-1"])
+def test_no_wait_is_without_an_end(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"SELFIEGATE_{name}", value)
+
+    with pytest.raises(WrongSetting, match=name):
+        load_settings()
