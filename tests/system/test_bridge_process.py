@@ -45,7 +45,7 @@ class Process:
     def end(self, how: signal.Signals) -> int:
         if self._process.poll() is None:
             os.killpg(self._process.pid, how)
-        return self._process.wait(30)
+        return self._process.wait(120)
 
 
 class Server:
@@ -143,7 +143,7 @@ def claim(rig: Rig, event: Any) -> None:
     rig.ledger.claim(PhotoRef(**payload["photo"]), payload["user_id"], "run", 60, payload["upload_order"])
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

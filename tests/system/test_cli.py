@@ -264,7 +264,7 @@ def test_ctrl_c_ends_a_command_at_once_and_the_photo_is_free_again(workshop: Pat
     assert command.stderr is not None
     command.stderr.readline()  # it has begun
     command.send_signal(signal.SIGINT)
-    _, told = command.communicate(timeout=30)
+    _, told = command.communicate(timeout=120)
 
     assert command.returncode == 130
     assert "Traceback" not in told

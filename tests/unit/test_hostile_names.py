@@ -161,7 +161,7 @@ def test_what_up_starts_makes_private_files_and_has_a_private_log(tmp_path: Path
         )
         part.start()
         assert part.process is not None
-        assert part.process.wait(30) == 0
+        assert part.process.wait(120) == 0
     finally:
         os.umask(before)
 
