@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.sqlite_schema import Schema, migrate
 
 PATIENCE_S = 30.0
 """How long a call waits for another process's write; far above a commit (about 5 ms on an SSD)."""
@@ -22,7 +23,7 @@ _NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 class Database:
     """One SQLite file; a connection per thread. A commit is on disk when `write` returns."""
 
-    def __init__(self, path: Path, schema: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, path: Path, schema: Schema, patience_s: float = PATIENCE_S) -> None:
         self._path, self._patience_s = path, patience_s
         self._local = threading.local()
         with self._translated():
@@ -70,7 +71,7 @@ class Database:
             self._local.connection = connection
         return connection
 
-    def _create(self, schema: str) -> None:
+    def _create(self, schema: Schema) -> None:
         give_up = time.monotonic() + self._patience_s
         while True:
             try:
@@ -82,8 +83,7 @@ class Database:
                     raise
                 time.sleep(0.02)
         with self.write() as connection:
-            for statement in schema.split(";\n"):
-                connection.execute(statement)
+            migrate(connection, self._path, schema)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -93,6 +93,11 @@ class Database:
             if isinstance(error, _WRONG_FOLDER) or getattr(error, "sqlite_errorname", "").startswith(_NOT_WRITABLE):
                 raise BackendMisconfigured(
                     f"cannot write {self._path}: {error}; set SELFIEGATE_HOME to a folder that can be written"
+                ) from error
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:  # no such table, no such column ...
+                raise BackendMisconfigured(
+                    f"{self._path} has not the tables of this version of selfiegate: {error}; install the version that "
+                    "wrote it, or restore it from a backup"
                 ) from error
             raise BackendUnavailable(f"{self._path}: {error}") from error  # locked, disk full, I/O error
         except sqlite3.DatabaseError as error:

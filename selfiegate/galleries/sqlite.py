@@ -22,13 +22,14 @@ from selfiegate.galleries.sketch import SketchIndex, dots, sketch
 from selfiegate.model import Match
 from selfiegate.ports import EnrolledFace, GalleryStats
 from selfiegate.sqlite_database import PATIENCE_S, Database
+from selfiegate.sqlite_schema import Migration, Schema
 
 CANDIDATES = 64
 """Faces scored exactly, at least."""
 _AT_ONCE = 20_000
 """Rows packed into one text, whose length SQLite bounds: 40 MB of embeddings."""
 
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS faces (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused: a reader that knows the highest knows all below it
@@ -36,8 +37,10 @@ CREATE TABLE IF NOT EXISTS faces (
     user_id TEXT NOT NULL,
     embedding BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS faces_by_user ON faces (user_id);
-CREATE TABLE IF NOT EXISTS sketches (id INTEGER PRIMARY KEY, bits BLOB NOT NULL)
+CREATE TABLE IF NOT EXISTS sketches (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 """
+
+_SCHEMA = Schema([Migration(_FIRST, oldest_program=1)])
 
 # Many rows' ids and blobs as one text: Python would step through them one by one, and let other threads in at each.
 _NEW_SKETCHES = """
@@ -62,7 +65,7 @@ class SqliteGallery:
         self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])
         self._embeddings = np.dtype([("id", ">i8"), ("embedding", np.float16, dimensions)])
         self._lock = threading.Lock()
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('model', ?)", model)
+        self._db.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('model', ?)", model)
         held = self._db.read("SELECT value FROM meta WHERE name = 'model'")[0][0]
         if held != model:
             raise BackendMisconfigured(
@@ -111,7 +114,9 @@ class SqliteGallery:
                     (face_id, user_id, embedding.astype(np.float16).tobytes()),
                 )
                 if added.rowcount:
-                    connection.execute("INSERT INTO sketches VALUES (?, ?)", (added.lastrowid, sketch(embedding)))
+                    connection.execute(
+                        "INSERT INTO sketches (id, bits) VALUES (?, ?)", (added.lastrowid, sketch(embedding))
+                    )
 
     def embedding(self, face_id: str) -> NDArray[np.float32] | None:
         """Return a stored embedding, or None."""

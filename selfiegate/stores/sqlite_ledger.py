@@ -15,28 +15,6 @@ from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.records import as_decided
 from selfiegate.sqlite_database import Database
 
-CLAIMS = """
-CREATE TABLE IF NOT EXISTS claims (
-    user_id TEXT NOT NULL,
-    photo_id TEXT NOT NULL,
-    photo TEXT NOT NULL,
-    status TEXT NOT NULL,
-    claimed_at INTEGER NOT NULL,
-    owner TEXT NOT NULL,
-    lease_until INTEGER NOT NULL,
-    attempt INTEGER NOT NULL DEFAULT 1,
-    contests TEXT NOT NULL DEFAULT '[]',
-    face_id TEXT,
-    verdict TEXT,
-    notice TEXT NOT NULL DEFAULT 'none',
-    notice_by TEXT,
-    upload_order TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (user_id, photo_id)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS unfinished ON claims (lease_until)
-    WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'));
-CREATE INDEX IF NOT EXISTS rejected ON claims (claimed_at) WHERE status = 'rejected'
-"""
-
 _CLAIM = """
 INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order)
 VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until, :upload_order)
@@ -185,7 +163,7 @@ def _json(contests: Sequence[Contest]) -> str:
 
 
 def _claim(row: sqlite3.Row) -> Claim:
-    values = {name: row[name] for name in row.keys() if name not in ("photo_id", "notice_by")}  # noqa: SIM118  a Row iterates its values
+    values = {name: row[name] for name in Claim.model_fields}
     values["contests"] = json.loads(values["contests"])
     values["photo"] = PhotoRef.model_validate_json(values["photo"])
     values["verdict"] = values["verdict"] and Verdict.model_validate_json(values["verdict"])

@@ -8,24 +8,13 @@ from pathlib import Path
 from selfiegate.model import Profile
 from selfiegate.records import Erasure, Records
 from selfiegate.sqlite_database import PATIENCE_S, Database
-from selfiegate.stores.sqlite_ledger import CLAIMS, SqliteLedger
-
-_PROFILES = """
-CREATE TABLE IF NOT EXISTS profiles (
-    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, profile TEXT NOT NULL) WITHOUT ROWID
-"""
-
-_ERASURES = """
-CREATE TABLE IF NOT EXISTS erasures (
-    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, finished INTEGER NOT NULL, erasure TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS erasing ON erasures (user_id) WHERE NOT finished
-"""
+from selfiegate.stores.sqlite_ledger import SqliteLedger
+from selfiegate.stores.sqlite_schema import RECORDS
 
 
 def sqlite_records(path: Path, patience_s: float = PATIENCE_S) -> Records:
     """Open or create the file that holds all three."""
-    database = Database(path, ";\n".join(sql.strip() for sql in (CLAIMS, _PROFILES, _ERASURES)), patience_s)
+    database = Database(path, RECORDS, patience_s)
     return Records(SqliteLedger(database), SqliteProfiles(database), SqliteErasures(database))
 
 
@@ -51,7 +40,7 @@ class SqliteProfiles:
         """Store a profile unless something else than `replacing` is stored now."""
         data = profile.model_dump_json()
         if replacing is None:
-            sql = "INSERT OR IGNORE INTO profiles VALUES (?, ?, ?)"
+            sql = "INSERT OR IGNORE INTO profiles (user_id, revision, profile) VALUES (?, ?, ?)"
             return self._db.execute(sql, profile.user_id, profile.revision, data) == 1
         sql = "UPDATE profiles SET revision = ?, profile = ? WHERE user_id = ? AND revision = ?"
         return self._db.execute(sql, profile.revision, data, profile.user_id, replacing.revision) == 1
@@ -77,7 +66,7 @@ class SqliteErasures:
         """Store an erasure unless something else than `replacing` is stored now."""
         values = erasure.revision, erasure.finished_at is not None, erasure.model_dump_json()
         if replacing is None:
-            sql = "INSERT OR IGNORE INTO erasures VALUES (?, ?, ?, ?)"
+            sql = "INSERT OR IGNORE INTO erasures (user_id, revision, finished, erasure) VALUES (?, ?, ?, ?)"
             return self._db.execute(sql, erasure.user_id, *values) == 1
         sql = "UPDATE erasures SET revision = ?, finished = ?, erasure = ? WHERE user_id = ? AND revision = ?"
         return self._db.execute(sql, *values, erasure.user_id, replacing.revision) == 1

@@ -95,10 +95,38 @@ class TestSqliteGallery(GalleryContract):
             SqliteGallery(tmp_path / "file" / "gallery.db", "model")
 
 
+class TestSqliteGalleryOfANewerProgram(GalleryContract):
+    """The version before goes on with a database that a newer version migrated."""
+
+    @pytest.fixture
+    def gallery(self, tmp_path: Path) -> Gallery:
+        SqliteGallery(tmp_path / "gallery.db", "model", dimensions=D)
+        migrate_further(tmp_path / "gallery.db", "meta", "faces", "sketches")
+        return SqliteGallery(tmp_path / "gallery.db", "model", dimensions=D)
+
+
 class TestSqliteRecords(RecordsContract):
     @pytest.fixture
     def records(self, tmp_path: Path) -> Records:
         return sqlite_records(tmp_path / "records.db")
+
+
+class TestSqliteRecordsOfANewerProgram(RecordsContract):
+    """The version before goes on with a database that a newer version migrated."""
+
+    @pytest.fixture
+    def records(self, tmp_path: Path) -> Records:
+        sqlite_records(tmp_path / "records.db")
+        migrate_further(tmp_path / "records.db", "claims", "profiles", "erasures")
+        return sqlite_records(tmp_path / "records.db")
+
+
+def migrate_further(path: Path, *tables: str) -> None:
+    """Do what a newer program's migrations do: add columns, and raise the number but not the floor."""
+    with closing(sqlite3.connect(path)) as database:
+        for table in tables:
+            database.execute(f"ALTER TABLE {table} ADD COLUMN later TEXT NOT NULL DEFAULT 'x'")
+        database.execute("PRAGMA user_version = 99")
 
 
 class TestFolderPhotos(PhotoStoreContract):

@@ -1,0 +1,61 @@
+"""The migrations of `records.db`; `selfiegate/sqlite_schema.py` says how to add one."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from selfiegate.sqlite_schema import Migration, Schema
+
+_FIRST = """
+CREATE TABLE IF NOT EXISTS claims (
+    user_id TEXT NOT NULL,
+    photo_id TEXT NOT NULL,
+    photo TEXT NOT NULL,
+    status TEXT NOT NULL,
+    claimed_at INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    lease_until INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 1,
+    contests TEXT NOT NULL DEFAULT '[]',
+    face_id TEXT,
+    verdict TEXT,
+    notice TEXT NOT NULL DEFAULT 'none',
+    notice_by TEXT,
+    upload_order TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (user_id, photo_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unfinished ON claims (lease_until)
+    WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'));
+CREATE INDEX IF NOT EXISTS rejected ON claims (claimed_at) WHERE status = 'rejected';
+CREATE TABLE IF NOT EXISTS profiles (
+    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, profile TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erasures (
+    user_id TEXT PRIMARY KEY, revision INTEGER NOT NULL, finished INTEGER NOT NULL, erasure TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS erasing ON erasures (user_id) WHERE NOT finished;
+"""
+
+_ADDED = {
+    "notice": "TEXT NOT NULL DEFAULT 'none'",
+    "notice_by": "TEXT",
+    "upload_order": "TEXT NOT NULL DEFAULT ''",
+}
+_RANK_FROM_CLAIM = """
+UPDATE profiles SET profile =
+    json_remove(json_set(profile, '$.newness', printf('%016d', profile ->> 'claimed_at')), '$.claimed_at')
+WHERE json_valid(profile) AND profile ->> 'newness' IS NULL
+"""
+
+
+def _adopt(connection: sqlite3.Connection) -> None:
+    """Add what claims and profiles lacked before photos were ordered by when they were uploaded."""
+    columns = {row["name"] for row in connection.execute("PRAGMA table_info(claims)")}
+    missing = [name for name in _ADDED if name not in columns]
+    for name in missing if columns else ():
+        connection.execute(f"ALTER TABLE claims ADD COLUMN {name} {_ADDED[name]}")
+    if "notice" in missing and "notified" in columns:
+        connection.execute("UPDATE claims SET notice = 'sent' WHERE notified")
+        connection.execute("DROP INDEX IF EXISTS undecided")
+        connection.execute(_RANK_FROM_CLAIM)
+
+
+RECORDS = Schema([Migration(_FIRST, oldest_program=1)], _adopt)
