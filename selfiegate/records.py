@@ -145,12 +145,36 @@ class Erasures(Protocol):
         """Return those that are not finished."""
 
 
+class GalleryMark(Value):
+    """What records rely on: which gallery it is, and its highest face number that any of their rows may name."""
+
+    gallery_id: str
+    newest: int
+
+
+class KnownGallery(Protocol):
+    """What the records know of the gallery beside them, so that a lost or older one is found out."""
+
+    records_id: str
+    """Names these records for good."""
+
+    def get(self) -> GalleryMark | None:
+        """Return the mark; None where no gallery was ever used with these records."""
+
+    def keep(self, mark: GalleryMark) -> None:
+        """Store a first mark, or raise the number of the gallery that is known; another gallery's changes nothing."""
+
+    def replace(self, mark: GalleryMark) -> None:
+        """Rely on another gallery from now on, after a restore."""
+
+
 class Records(NamedTuple):
-    """The three, as one database holds them."""
+    """What one database holds."""
 
     ledger: Ledger
     profiles: Profiles
     erasures: Erasures
+    known_gallery: KnownGallery
 
 
 def taken_over(claim: Claim) -> ClaimLost:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
 from selfiegate.extras import named_when_missing
 from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, Thresholds, ThumbnailStore
-from selfiegate.records import Erasures, Ledger, Profiles, Records
+from selfiegate.records import Erasures, KnownGallery, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Runtime:
     ledger: Ledger
     profiles: Profiles
     erasures: Erasures
+    known_gallery: KnownGallery
     thumbnails: ThumbnailStore
     notifier: Notifier
 
@@ -46,12 +47,12 @@ class MemoryRuntime(Runtime):
 @named_when_missing()
 def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> Runtime:
     """Build what the settings name; imports only that."""
-    photos = open_photos(settings)
+    photos, records = open_photos(settings), open_records(settings)
     return Runtime(
         settings=settings,
         photos=photos,
-        faces=_face_backend(settings, photos, partial(_sqlite_gallery, settings)),
-        **open_records(settings)._asdict(),
+        faces=_face_backend(settings, photos, partial(_sqlite_gallery, settings, records)),
+        **records._asdict(),
         thumbnails=_thumbnails(settings),
         notifier=_notifier(settings, more_notices),
     )
@@ -79,10 +80,11 @@ def open_detector(settings: Settings, photos: PhotoStore) -> FaceBackend:
     return _face_backend(settings, photos, MemoryGallery)
 
 
-def _sqlite_gallery(settings: Settings, model: str) -> Gallery:
+def _sqlite_gallery(settings: Settings, records: Records, model: str) -> Gallery:
     from selfiegate.galleries.sqlite import SqliteGallery
 
-    return SqliteGallery(settings.folder / "gallery.db", model, patience_s=settings.sqlite_patience_s)
+    path = settings.folder / "gallery.db"
+    return SqliteGallery(path, model, patience_s=settings.sqlite_patience_s, records=records)
 
 
 def _face_backend(settings: Settings, photos: PhotoStore, open_gallery: Callable[[str], Gallery]) -> FaceBackend:
@@ -110,11 +112,13 @@ def open_records(settings: Settings) -> Records:
             return sqlite_records(settings.folder / "records.db", settings.sqlite_patience_s)
         case "dynamodb":
             from selfiegate.stores.dynamodb_erasures import DynamoErasures
+            from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
             from selfiegate.stores.dynamodb_ledger import DynamoLedger
             from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 
             ledger = DynamoLedger(settings.aws, settings.rejected_days)
-            return Records(ledger, DynamoProfiles(settings.aws), DynamoErasures(settings.aws))
+            aws = settings.aws
+            return Records(ledger, DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
 
 
 def _thumbnails(settings: Settings) -> ThumbnailStore:

@@ -25,16 +25,23 @@ class Database:
 
     def __init__(self, path: Path, schema: Schema, patience_s: float = PATIENCE_S) -> None:
         self._path, self._patience_s = path, patience_s
-        self._local = threading.local()
+        self._local, self._file = threading.local(), (0, 0)
         with self._translated():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)  # biometric: for this user alone; SQLite's other files follow it
+            self._file = _identity(path)
             self._create(schema)
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
         """Return all rows of one SELECT."""
         with self._translated():
-            return self._connection().execute(sql, parameters).fetchall()
+            return self._current().execute(sql, parameters).fetchall()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether this thread is within `write`."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        return connection is not None and connection.in_transaction
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -43,7 +50,7 @@ class Database:
         Within another one of the same thread it is a part of that.
         """
         with self._translated():
-            connection = self._connection()
+            connection = self._current()
             if connection.in_transaction:
                 yield connection
                 return
@@ -60,6 +67,16 @@ class Database:
         """Run one statement in its own transaction and return how many rows it changed."""
         with self.write() as connection:
             return connection.execute(sql, parameters).rowcount
+
+    def _current(self) -> sqlite3.Connection:
+        """Return this thread's connection, unless the file that it has open lies there no more."""
+        connection = self._connection()
+        if not connection.in_transaction and _identity(self._path) != self._file:
+            raise BackendMisconfigured(
+                f"{self._path} was removed or replaced while it was in use, and what is written now would be lost; "
+                "put it back and start again; see 'A gallery or records that are lost' in docs/operations.md"
+            )
+        return connection
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -104,3 +121,11 @@ class Database:
             raise BackendMisconfigured(
                 f"{self._path} is not a usable database ({error}); restore it from a backup or move it away"
             ) from error
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_dev, found.st_ino

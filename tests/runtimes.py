@@ -34,12 +34,13 @@ def scripted_runtime(home: Path, settings: Settings | None = None) -> ScriptedRu
     """Return the embedded stores on disk, with the scripted analyser in the place of the models."""
     settings = settings or Settings(home=home)
     photos, analyser = FolderPhotos(settings.photos), ScriptedAnalyser()
-    gallery = SqliteGallery(home / "gallery.db", analyser.model, patience_s=settings.sqlite_patience_s)
+    records = sqlite_records(home / "records.db", settings.sqlite_patience_s)
+    gallery = SqliteGallery(home / "gallery.db", analyser.model, patience_s=settings.sqlite_patience_s, records=records)
     return ScriptedRuntime(
         settings=settings,
         photos=photos,
         faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, THRESHOLDS),
-        **sqlite_records(home / "records.db", settings.sqlite_patience_s)._asdict(),
+        **records._asdict(),
         thumbnails=FolderThumbnails(home / "thumbnails"),
         notifier=MemoryNotices(),
     )

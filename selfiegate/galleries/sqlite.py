@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfiegate.errors import BackendMisconfigured
+from selfiegate.galleries.bond import Bond
 from selfiegate.galleries.sketch import SketchIndex, dots, sketch
 from selfiegate.model import Match
 from selfiegate.ports import EnrolledFace, GalleryStats
+from selfiegate.records import Records
 from selfiegate.sqlite_database import PATIENCE_S, Database
 from selfiegate.sqlite_schema import Migration, Schema
 
@@ -56,9 +59,20 @@ _NAMES = "SELECT id, face_id, user_id FROM faces WHERE id IN (SELECT value FROM 
 class SqliteGallery:
     """A gallery in one file, shared by any number of processes."""
 
-    def __init__(self, path: Path, model: str, dimensions: int = 512, patience_s: float = PATIENCE_S) -> None:
-        """Open or create the gallery; raises `BackendMisconfigured` where it holds another model's faces."""
+    def __init__(
+        self,
+        path: Path,
+        model: str,
+        dimensions: int = 512,
+        patience_s: float = PATIENCE_S,
+        records: Records | None = None,
+    ) -> None:
+        """Open or create the gallery; raises `BackendMisconfigured` where it holds another model's faces.
+
+        With `records` it is held to them, now and at each use: see `bond`.
+        """
         self.model = model
+        self._bond = Bond(path, records) if records else None
         self._db = Database(path, _SCHEMA, patience_s)
         self._index = SketchIndex(dimensions // 8)
         self._highest = 0
@@ -73,11 +87,14 @@ class SqliteGallery:
                 "compared; set SELFIEGATE_INSIGHTFACE__PACK to the former pack (rec_tiny is of selfiegate_tiny, "
                 "w600k_r50 of buffalo_l), or SELFIEGATE_HOME to a new folder and enrol everybody again"
             )
+        if self._bond:
+            self._bond.tie(self._db)
 
     def search(
         self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -math.inf, above: int = 0
     ) -> Sequence[Match]:
         """Return the `limit` nearest faces of this cosine or more, best first, as of all commits before this call."""
+        self._check()
         with self._lock:
             self._refresh()
         while True:
@@ -97,9 +114,18 @@ class SqliteGallery:
         """Return the highest row id; ids only grow, and become visible in their order."""
         return int(self._db.read("SELECT coalesce(max(id), 0) FROM faces")[0][0])
 
-    def batch(self) -> AbstractContextManager[object]:
-        """Make what this thread adds one transaction."""
-        return self._db.write()
+    @contextmanager
+    def batch(self) -> Iterator[sqlite3.Connection]:
+        """Make what this thread adds one transaction; the records then rely on it."""
+        if self._bond is None or self._db.in_transaction:
+            with self._db.write() as connection:
+                yield connection
+            return
+        mark = self._bond.mark()  # before the gallery is locked: who holds it waits for no other store
+        with self._db.write() as connection:
+            self._bond.check_in(connection, mark)
+            yield connection
+        self._bond.rely_on(self._db)
 
     def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
         """Store a face; an id that is stored already stays as it is."""
@@ -107,7 +133,7 @@ class SqliteGallery:
 
     def add_all(self, faces: Iterable[tuple[str, str, NDArray[np.float32]]]) -> None:
         """Store many faces (face id, user id, embedding) in one transaction."""
-        with self._db.write() as connection:
+        with self.batch() as connection:
             for face_id, user_id, embedding in faces:
                 added = connection.execute(
                     "INSERT OR IGNORE INTO faces (face_id, user_id, embedding) VALUES (?, ?, ?)",
@@ -125,10 +151,12 @@ class SqliteGallery:
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces, in the order they were enrolled."""
+        self._check()
         return [row[0] for row in self._db.read("SELECT face_id FROM faces WHERE user_id = ? ORDER BY id", user_id)]
 
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through all faces, ten thousand at a time."""
+        self._check()
         last = 0
         while rows := self._db.read(
             "SELECT id, face_id, user_id FROM faces WHERE id > ? ORDER BY id LIMIT 10000", last
@@ -138,6 +166,7 @@ class SqliteGallery:
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
+        self._check()
         with self._db.write() as connection:
             connection.execute("DELETE FROM sketches WHERE id = (SELECT id FROM faces WHERE face_id = ?)", (face_id,))
             connection.execute("DELETE FROM faces WHERE face_id = ?", (face_id,))
@@ -146,6 +175,10 @@ class SqliteGallery:
         """Count faces and users."""
         faces, users = self._db.read("SELECT count(*), count(DISTINCT user_id) FROM faces")[0]
         return GalleryStats(faces=faces, users=users, model=self.model)
+
+    def _check(self) -> None:
+        if self._bond:
+            self._bond.check(self._db)
 
     def _refresh(self) -> None:
         while packed := self._db.read(_NEW_SKETCHES, self._highest)[0][0]:

@@ -10,14 +10,14 @@ from typing import Generic, TypeVar
 
 from selfiegate.clock import in_us, now_us
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
-from selfiegate.records import Erasure, Records, as_decided
+from selfiegate.records import Erasure, GalleryMark, Records, as_decided
 
 _UNDECIDED = ("pending", "accepting")
 
 
 def memory_records() -> Records:
     """Return empty records."""
-    return Records(MemoryLedger(), MemoryProfiles(), MemoryErasures())
+    return Records(MemoryLedger(), MemoryProfiles(), MemoryErasures(), MemoryKnownGallery())
 
 
 class MemoryLedger:
@@ -231,3 +231,27 @@ class MemoryErasures(_ByUser[Erasure]):
     def unfinished(self) -> Sequence[Erasure]:
         """Return those that are not finished."""
         return [one for one in self._all() if one.finished_at is None]
+
+
+class MemoryKnownGallery:
+    """The note about a gallery."""
+
+    def __init__(self) -> None:
+        self.records_id = uuid.uuid4().hex
+        self._mark: GalleryMark | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> GalleryMark | None:
+        """Return the mark, or None."""
+        return self._mark
+
+    def keep(self, mark: GalleryMark) -> None:
+        """Store a first mark, or raise it."""
+        with self._lock:
+            held = self._mark
+            if held is None or (held.gallery_id == mark.gallery_id and held.newest < mark.newest):
+                self._mark = mark
+
+    def replace(self, mark: GalleryMark) -> None:
+        """Rely on another gallery from now on."""
+        self._mark = mark

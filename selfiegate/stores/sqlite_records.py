@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from selfiegate.model import Profile
-from selfiegate.records import Erasure, Records
+from selfiegate.records import Erasure, GalleryMark, Records
 from selfiegate.sqlite_database import PATIENCE_S, Database
 from selfiegate.stores.sqlite_ledger import SqliteLedger
 from selfiegate.stores.sqlite_schema import RECORDS
@@ -15,7 +16,9 @@ from selfiegate.stores.sqlite_schema import RECORDS
 def sqlite_records(path: Path, patience_s: float = PATIENCE_S) -> Records:
     """Open or create the file that holds all three."""
     database = Database(path, RECORDS, patience_s)
-    return Records(SqliteLedger(database), SqliteProfiles(database), SqliteErasures(database))
+    return Records(
+        SqliteLedger(database), SqliteProfiles(database), SqliteErasures(database), SqliteKnownGallery(database)
+    )
 
 
 class SqliteProfiles:
@@ -75,3 +78,30 @@ class SqliteErasures:
         """Return those that are not finished."""
         rows = self._db.read("SELECT erasure FROM erasures WHERE NOT finished ORDER BY user_id")
         return [Erasure.model_validate_json(row[0]) for row in rows]
+
+
+class SqliteKnownGallery:
+    """The note about the gallery of one machine."""
+
+    def __init__(self, records: Database) -> None:
+        self._db = records
+        self._db.execute("INSERT OR IGNORE INTO gallery (one, records_id) VALUES (1, ?)", uuid.uuid4().hex)
+        self.records_id = str(self._db.read("SELECT records_id FROM gallery")[0][0])
+
+    def get(self) -> GalleryMark | None:
+        """Return the mark, or None."""
+        gallery_id, newest = self._db.read("SELECT gallery_id, newest FROM gallery")[0]
+        return GalleryMark(gallery_id=gallery_id, newest=newest) if gallery_id else None
+
+    def keep(self, mark: GalleryMark) -> None:
+        """Store a first mark, or raise it."""
+        sql = """
+        UPDATE gallery SET gallery_id = :gallery_id, newest = :newest
+        WHERE gallery_id IS NULL OR (gallery_id = :gallery_id AND newest < :newest)
+        """
+        with self._db.write() as connection:
+            connection.execute(sql, mark.model_dump())
+
+    def replace(self, mark: GalleryMark) -> None:
+        """Rely on another gallery from now on."""
+        self._db.execute("UPDATE gallery SET gallery_id = ?, newest = ?", mark.gallery_id, mark.newest)

@@ -34,6 +34,11 @@ CREATE TABLE IF NOT EXISTS erasures (
 CREATE INDEX IF NOT EXISTS erasing ON erasures (user_id) WHERE NOT finished;
 """
 
+_GALLERY = """
+CREATE TABLE gallery (
+    one INTEGER PRIMARY KEY CHECK (one = 1), records_id TEXT NOT NULL, gallery_id TEXT, newest INTEGER);
+"""
+
 _ADDED = {
     "notice": "TEXT NOT NULL DEFAULT 'none'",
     "notice_by": "TEXT",
@@ -58,4 +63,4 @@ def _adopt(connection: sqlite3.Connection) -> None:
         connection.execute(_RANK_FROM_CLAIM)
 
 
-RECORDS = Schema([Migration(_FIRST, oldest_program=1)], _adopt)
+RECORDS = Schema([Migration(_FIRST, oldest_program=1), Migration(_GALLERY, oldest_program=1)], _adopt)

@@ -9,7 +9,7 @@ import pytest
 
 from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
-from selfiegate.records import Erasure, Erasures, Ledger, Profiles, Records
+from selfiegate.records import Erasure, Erasures, GalleryMark, Ledger, Profiles, Records
 from tests.present import present
 
 PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
@@ -352,6 +352,10 @@ class ErasuresContract:
         assert list(ledger.unfinished(FAR)) == [claim]
 
 
+def mark_of(gallery_id: str, newest: int) -> GalleryMark:
+    return GalleryMark(gallery_id=gallery_id, newest=newest)
+
+
 class RecordsContract(LedgerContract, ProfilesContract, ErasuresContract):
     """Ledger, profiles and erasures of one database."""
 
@@ -370,3 +374,18 @@ class RecordsContract(LedgerContract, ProfilesContract, ErasuresContract):
     @pytest.fixture
     def erasures(self, records: Records) -> Erasures:
         return records.erasures
+
+    def test_the_mark_of_the_gallery_is_kept_and_never_falls(self, records: Records) -> None:
+        known = records.known_gallery
+        none = known.get()
+        for mark in (mark_of("ours", 3), mark_of("ours", 7), mark_of("ours", 5), mark_of("another", 9)):
+            known.keep(mark)
+
+        assert none is None
+        assert known.get() == mark_of("ours", 7)
+
+    def test_after_a_restore_another_gallery_is_relied_on(self, records: Records) -> None:
+        records.known_gallery.keep(mark_of("ours", 7))
+        records.known_gallery.replace(mark_of("another", 2))
+
+        assert records.known_gallery.get() == mark_of("another", 2)

@@ -20,6 +20,7 @@ from selfiegate.model import PhotoRef
 from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.records import Profiles, Records
 from selfiegate.stores.dynamodb_erasures import DynamoErasures
+from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
 from selfiegate.stores.dynamodb_ledger import DynamoLedger
 from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
@@ -40,7 +41,7 @@ class TestDynamoRecords(RecordsContract):
 
     @pytest.fixture
     def records(self, aws: AwsSettings) -> Records:
-        return Records(DynamoLedger(aws), DynamoProfiles(aws), DynamoErasures(aws))
+        return Records(DynamoLedger(aws), DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
 
     def test_a_row_of_the_workshop_is_read_and_can_be_replaced(self, aws: AwsSettings, profiles: Profiles) -> None:
         table = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.profiles_table)

@@ -44,7 +44,7 @@ class World:
         self.disturbed = False
         """Whether a run wrote to a store without a ledger after it had lost its claim: then only an audit mends."""
         self.photos, self.thumbnails = MemoryPhotos(), MemoryThumbnails()
-        self.ledger, self.profiles, self.erasures = memory_records()
+        self.ledger, self.profiles, self.erasures, self.known_gallery = memory_records()
         self.gallery: Any = LaggingFaces(one_sided) if lagging else MemoryGallery("scripted")
         self.uploads: dict[tuple[str, str], PhotoRef] = {}
         self.orders: dict[tuple[str, str], str] = {}
@@ -148,6 +148,7 @@ class World:
             ledger=Wired(self, "ledger", self.ledger),
             profiles=Wired(self, "profiles", self.profiles),
             erasures=Wired(self, "erasures", self.erasures),
+            known_gallery=self.known_gallery,
             thumbnails=Wired(self, "thumbnails", self.thumbnails),
             notifier=MemoryNotices(),
         )

@@ -59,7 +59,7 @@ def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None
         sent.append(one)
         rt.ledger.claim(one.photo, one.user_id, "run", 60)
 
-    records = Records(rt.ledger, rt.profiles, rt.erasures)
+    records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
     handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
     early, late = (PhotoRequest(photo=photo, user_id="ann", upload_order=tracker) for tracker in ("0" * 16, "9" * 16))
     asyncio.run(handover.see_claimed(early))

@@ -1,0 +1,124 @@
+"""Holds the embedded gallery and the records to each other, so that neither is used beside a stranger.
+
+A gallery that is lost, older or another's would call everybody new. So the records note which gallery they rely on and
+its highest face number, which never falls. The gallery notes which records it belongs to and how far these had come.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+from selfiegate.clock import LAST_MOMENT
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.records import GalleryMark, Records
+from selfiegate.sqlite_database import Database
+
+_MEND = (
+    "put back the file that belongs here and start again, or run `selfiegate restore`; "
+    "see 'A gallery or records that are lost' in docs/operations.md"
+)
+
+_STATE = """
+SELECT (SELECT value FROM meta WHERE name = 'id') AS id,
+       (SELECT value FROM meta WHERE name = 'records') AS records,
+       coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'relied_on'), 0) AS relied_on,
+       coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'faces'), 0) AS newest
+"""
+
+
+class GalleryState(NamedTuple):
+    """What a gallery file says of itself."""
+
+    id: str
+    records: str | None
+    relied_on: int
+    newest: int
+
+
+def state(database: Database) -> GalleryState:
+    """Read a gallery's own notes."""
+    return GalleryState(*database.read(_STATE)[0])
+
+
+class Bond:
+    """The check that a gallery and its records belong together, at start and at each use."""
+
+    def __init__(self, path: Path, records: Records) -> None:
+        """Refuse where the records rely on a gallery that is not there; nothing is created then."""
+        self._path, self._records = path, records
+        mark = records.known_gallery.get()
+        if mark and not path.exists():
+            raise BackendMisconfigured(f"{path} is not there, but the records rely on its {mark.newest} faces; {_MEND}")
+
+    def tie(self, database: Database) -> None:
+        """Tie a gallery that was opened to the records, where neither is tied yet; refuse it where they do not match.
+
+        Files of a version that knew no ties are tied once every profile's face is found in the gallery.
+        """
+        database.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", uuid.uuid4().hex)
+        found = state(database)
+        if self._records.known_gallery.get() is None:
+            if found.records is None:
+                self._require_faces_of_profiles(database)
+            self._records.known_gallery.keep(GalleryMark(gallery_id=found.id, newest=found.newest))
+        if found.records is None:
+            database.execute("INSERT OR IGNORE INTO meta VALUES ('records', ?)", self._records.known_gallery.records_id)
+        self.check(database)
+
+    def check(self, database: Database) -> None:
+        """Raise `BackendMisconfigured` unless the two belong together and neither is older than the other knows."""
+        mark = self._records.known_gallery.get()  # before the gallery is read, which is ahead of its mark
+        self._compare(mark, state(database))
+
+    def check_in(self, connection: sqlite3.Connection, mark: GalleryMark | None) -> None:
+        """Do the same within a transaction on the gallery, with a mark read before it, and note how far that was."""
+        self._compare(mark, GalleryState(*connection.execute(_STATE).fetchone()))
+        relied_on = mark.newest if mark else 0
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('relied_on', ?)", (str(relied_on),))
+
+    def mark(self) -> GalleryMark | None:
+        """Return what the records rely on."""
+        return self._records.known_gallery.get()
+
+    def rely_on(self, database: Database) -> None:
+        """Let the records rely on all that the gallery holds now."""
+        found = state(database)
+        self._records.known_gallery.keep(GalleryMark(gallery_id=found.id, newest=found.newest))
+
+    def _compare(self, mark: GalleryMark | None, found: GalleryState) -> None:
+        records_id = self._records.known_gallery.records_id
+        if mark is None or found.records != records_id:
+            raise BackendMisconfigured(f"{self._path} belongs to other records than those in use; {_MEND}")
+        if found.id != mark.gallery_id:
+            raise BackendMisconfigured(f"{self._path} is not the gallery that the records rely on; {_MEND}")
+        if found.newest < mark.newest:
+            raise BackendMisconfigured(
+                f"{self._path} is older than the records: it ends with face number {found.newest}, "
+                f"and they rely on number {mark.newest}; {_MEND}"
+            )
+        if found.relied_on > mark.newest:
+            raise BackendMisconfigured(
+                f"the records are older than {self._path}: they rely on its face number {mark.newest}, "
+                f"and have relied on number {found.relied_on}; {_MEND}"
+            )
+
+    def _require_faces_of_profiles(self, database: Database) -> None:
+        held = {row[0] for row in database.read("SELECT face_id FROM faces")}
+        model = database.read("SELECT value FROM meta WHERE name = 'model'")[0][0]
+        known = [profile for profile in self._records.profiles.all() if profile.model == model]
+        gone = [profile.user_id for profile in known if profile.face_id not in held]
+        if missing := [user_id for user_id in gone if not self._holds_face_of(database, user_id)]:
+            raise BackendMisconfigured(
+                f"{self._path} lacks the faces of {len(missing)} of {len(known)} users with a profile "
+                f"({missing[0]!r} is one); {_MEND}"
+            )
+        if held and not known and not self._records.ledger.unfinished(before=LAST_MOMENT):
+            raise BackendMisconfigured(f"{self._path} holds {len(held)} faces, and the records know nobody; {_MEND}")
+
+    def _holds_face_of(self, database: Database, user_id: str) -> bool:
+        """Look again: a process of the version before may have replaced a face meanwhile."""
+        profile = self._records.profiles.get(user_id)
+        return not profile or bool(database.read("SELECT 1 FROM faces WHERE face_id = ?", profile.face_id))

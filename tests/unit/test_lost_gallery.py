@@ -1,0 +1,185 @@
+"""A gallery or records that are lost, older or another's: nobody is accepted, and nothing is called removed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from selfiegate.backends.scripted import scripted_photo
+from selfiegate.enrolment.sequence import process_photo
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.model import PhotoRef
+from selfiegate.privacy.sequence import forget_user
+from selfiegate.runtime import Runtime
+from selfiegate.steps import inline
+from tests.present import present
+from tests.runtimes import scripted_runtime
+
+FILES = ("", "-wal", "-shm")
+
+
+def photo_of(home: Path, person: str) -> PhotoRef:
+    file = home / "photos" / f"{person}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(scripted_photo(person.strip("0123456789")))
+    return scripted_runtime(home / "elsewhere").photos.find(str(file))
+
+
+def outcome(rt: Runtime, photo: PhotoRef, user_id: str) -> str:
+    claim = asyncio.run(process_photo(rt, inline(rt, attempts=1), photo, user_id, f"run of {user_id}"))
+    return present(claim.verdict).status
+
+
+def delete(home: Path, name: str) -> None:
+    for end in FILES:
+        (home / f"{name}{end}").unlink(missing_ok=True)
+
+
+def copied(home: Path, name: str, to: Path) -> None:
+    """Copy a database as a careful operator does while nothing runs."""
+    to.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(home / name)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(home / name, to / name)
+
+
+def put_back(backup: Path, name: str, home: Path) -> None:
+    delete(home, name)
+    shutil.copy(backup / name, home / name)
+
+
+def nothing(_: Path) -> None: ...
+
+
+def without_gallery(home: Path) -> None:
+    delete(home, "gallery.db")
+
+
+def with_last_nights_gallery(home: Path) -> None:
+    put_back(home / "backup", "gallery.db", home)
+
+
+def with_anothers_gallery(home: Path) -> None:
+    other = scripted_runtime(home / "other")
+    for person in ("bob", "carl", "dora"):
+        assert outcome(other, photo_of(home, person), person) == "accepted"
+    copied(home / "other", "gallery.db", home / "others")
+    put_back(home / "others", "gallery.db", home)
+
+
+def without_records(home: Path) -> None:
+    delete(home, "records.db")
+
+
+def with_last_nights_records(home: Path) -> None:
+    put_back(home / "backup", "records.db", home)
+
+
+WRONG = [
+    (without_gallery, "is not there, but the records rely on"),
+    (with_last_nights_gallery, "is older than the records: it ends with face number 1"),
+    (with_anothers_gallery, "belongs to other records"),
+    (without_records, "belongs to other records"),
+    (with_last_nights_records, "the records are older than"),
+]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a folder in which ann was enrolled yesterday, before the backup, and eve and fay today."""
+    rt = scripted_runtime(tmp_path)
+    assert outcome(rt, photo_of(tmp_path, "ann"), "ann") == "accepted"
+    for name in ("gallery.db", "records.db"):
+        copied(tmp_path, name, tmp_path / "backup")
+    for person in ("eve", "fay"):
+        assert outcome(rt, photo_of(tmp_path, person), person) == "accepted"
+    return tmp_path
+
+
+@pytest.mark.parametrize(("fault", "said"), WRONG, ids=[fault.__name__ for fault, _ in WRONG])
+def test_a_new_process_refuses_what_does_not_belong_together(
+    home: Path, fault: Callable[[Path], None], said: str
+) -> None:
+    fault(home)
+
+    for _ in range(2):  # nor does the refusal create what makes the next start succeed
+        with pytest.raises(BackendMisconfigured, match=said):
+            outcome(scripted_runtime(home), photo_of(home, "eve1"), "mallory")
+
+
+@pytest.mark.parametrize(("fault", "said"), WRONG, ids=[fault.__name__ for fault, _ in WRONG])
+def test_a_process_under_way_accepts_nobody_and_forgets_nobody(
+    home: Path, fault: Callable[[Path], None], said: str
+) -> None:
+    rt, mallorys = scripted_runtime(home), photo_of(home, "eve1")
+    fault(home)
+
+    with pytest.raises(BackendMisconfigured, match="was removed or replaced while it was in use"):
+        outcome(rt, mallorys, "mallory")
+    with pytest.raises(BackendMisconfigured, match="was removed or replaced while it was in use"):
+        asyncio.run(forget_user(inline(rt, attempts=1), "eve", "forget-run", False))
+
+
+def test_what_a_careful_operator_restores_together_is_taken(home: Path) -> None:
+    for name in ("gallery.db", "records.db"):
+        put_back(home / "backup", name, home)
+
+    assert outcome(scripted_runtime(home), photo_of(home, "ann1"), "mallory") == "rejected"
+    assert outcome(scripted_runtime(home), photo_of(home, "gus"), "gus") == "accepted"
+
+
+def test_files_of_the_version_before_are_tied_to_each_other_where_they_fit(home: Path) -> None:
+    untied(home)
+
+    assert outcome(scripted_runtime(home), photo_of(home, "eve1"), "mallory") == "rejected"
+    delete(home, "gallery.db")
+    with pytest.raises(BackendMisconfigured, match="is not there"):
+        scripted_runtime(home)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (without_gallery, "lacks the faces of 3 of 3 users"),
+        (with_last_nights_gallery, "lacks the faces of 2 of 3 users"),
+        (without_records, "holds 3 faces, and the records know nobody"),
+    ],
+)
+def test_files_of_the_version_before_are_refused_where_they_do_not_fit(
+    home: Path, fault: Callable[[Path], None], said: str
+) -> None:
+    fault(home)
+    untied(home)
+
+    with pytest.raises(BackendMisconfigured, match=said):
+        scripted_runtime(home)
+
+
+def untied(home: Path) -> None:
+    """Bring both files to what the version before wrote, which knew no ties."""
+    if (home / "gallery.db").exists():
+        with closing(sqlite3.connect(home / "gallery.db")) as gallery, gallery:
+            gallery.execute("DELETE FROM meta WHERE name <> 'model'")
+    if (home / "records.db").exists():
+        with closing(sqlite3.connect(home / "records.db")) as records, records:
+            records.execute("UPDATE gallery SET gallery_id = NULL, newest = NULL")
+
+
+def test_a_face_that_was_enrolled_but_not_yet_noted_is_no_fault(home: Path) -> None:
+    rt = scripted_runtime(home)
+    gallery = rt.faces._gallery  # type: ignore[attr-defined]
+    gallery._bond, bond = None, gallery._bond
+    gallery.add("half-done", "gus", rt.faces._embed(photo_of(home, "gus")))  # type: ignore[attr-defined]
+    gallery._bond = bond
+
+    assert outcome(scripted_runtime(home), photo_of(home, "hal"), "hal") == "accepted"
+
+
+def test_the_same_files_in_a_new_process_are_taken(home: Path) -> None:
+    assert outcome(scripted_runtime(home), photo_of(home, "eve1"), "mallory") == "rejected"
