@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
+from selfiegate.errors import WrongSetting
 from selfiegate.extras import named_when_missing
 from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.records import Erasures, KnownGallery, Ledger, Profiles, Records
@@ -47,6 +48,11 @@ class MemoryRuntime(Runtime):
 @named_when_missing()
 def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> Runtime:
     """Build what the settings name; imports only that."""
+    if settings.backend == "insightface" and settings.records != "sqlite":
+        raise WrongSetting(
+            f"the setting SELFIEGATE_RECORDS cannot be {settings.records!r} with SELFIEGATE_BACKEND='insightface': "
+            "other machines share these records, but not this machine's faces; use sqlite, or the backend rekognition"
+        )
     photos, records = open_photos(settings), open_records(settings)
     return Runtime(
         settings=settings,

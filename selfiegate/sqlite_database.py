@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.local_disk import require_local
 from selfiegate.sqlite_schema import Schema, migrate
 
 PATIENCE_S = 30.0
@@ -28,6 +29,7 @@ class Database:
         self._local, self._file = threading.local(), (0, 0)
         with self._translated():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_local(path.parent)
             path.touch(mode=0o600)  # biometric: for this user alone; SQLite's other files follow it
             self._file = _identity(path)
             self._create(schema)
@@ -93,7 +95,7 @@ class Database:
         while True:
             try:
                 # SQLite does not wait for the lock when it turns a new file into WAL.
-                self._connection().execute("PRAGMA journal_mode=WAL")
+                require_wal(self._connection(), self._path)
                 break
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
@@ -121,6 +123,16 @@ class Database:
             raise BackendMisconfigured(
                 f"{self._path} is not a usable database ({error}); restore it from a backup or move it away"
             ) from error
+
+
+def require_wal(connection: sqlite3.Connection, path: Path) -> None:
+    """Turn a database to WAL; refuse a file system that does not have what it takes, where SQLite just answers so."""
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise BackendMisconfigured(
+            f"{path} stays in journal mode {mode!r}, for its file system has no shared memory; "
+            "set SELFIEGATE_HOME to a folder on this machine's own disk"
+        )
 
 
 def _identity(path: Path) -> tuple[int, int]:

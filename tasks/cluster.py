@@ -10,6 +10,7 @@ from typing import Any
 from prefect import Task
 
 from selfiegate.errors import BackendMisconfigured
+from selfiegate.settings import load_settings
 
 Submit = Callable[[Task[..., Any], dict[str, Any]], Awaitable[Any]]
 """Takes a task and its parameters, and returns what it returns."""
@@ -17,7 +18,17 @@ Submit = Callable[[Task[..., Any], dict[str, Any]], Awaitable[Any]]
 
 @contextmanager
 def cluster(address: str | None, workers: int) -> Iterator[Submit]:
-    """Connect to the scheduler at an address, or make a cluster of so many processes on this machine."""
+    """Connect to the scheduler at an address, or make a cluster of so many processes on this machine.
+
+    Raises `BackendMisconfigured` where the workers at an address would not share faces and records with this process.
+    """
+    settings = load_settings()
+    if address and (settings.backend == "insightface" or settings.records == "sqlite"):
+        raise BackendMisconfigured(
+            f"a Dask cluster at {address} cannot share the faces and records of {settings.folder}; leave the "
+            "address out for processes on this machine, or set SELFIEGATE_BACKEND=rekognition and "
+            "SELFIEGATE_RECORDS=dynamodb"
+        )
     try:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ import pytest
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, PhotoRejected, WrongInput
 from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
+from selfiegate.local_disk import require_local
 from selfiegate.ports import Gallery, PhotoStore, ThumbnailStore
 from selfiegate.records import Records
+from selfiegate.sqlite_database import require_wal
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.stores.sqlite_records import sqlite_records
 from tests.contract.gallery import D, GalleryContract, vectors
@@ -203,3 +205,26 @@ class TestFolderThumbnails(ThumbnailStoreContract):
 
         assert {stat.S_IMODE(path.stat().st_mode) for path in made if path.is_file()} == {0o600}
         assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "home", *made) if path.is_dir()} == {0o700}
+
+
+MOUNT = "27 1 {device} / /data rw,relatime shared:1 - {kind} server:/export rw\n"
+
+
+@pytest.mark.parametrize(("kind", "taken"), [("ext4", True), ("nfs4", False), ("fuse.s3fs", False), ("9p", False)])
+def test_a_folder_on_a_network_file_system_is_refused(tmp_path: Path, kind: str, taken: bool) -> None:
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNT.format(device="0:3", kind="proc"))
+    with mounts.open("a") as table:
+        table.write(MOUNT.format(device=f"{os.major(device)}:{os.minor(device)}", kind=kind))
+
+    with nullcontext() if taken else pytest.raises(BackendMisconfigured, match=rf"network file system \({kind}\)"):
+        require_local(tmp_path, mounts)
+
+
+def test_a_file_system_that_cannot_have_a_write_ahead_log_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"  # locks by files have no shared memory, as on some file systems
+    locked_by_files = sqlite3.connect(f"file:{path}?vfs=unix-dotfile", uri=True)
+    refused = pytest.raises(BackendMisconfigured, match="stays in journal mode 'delete'")
+    with closing(locked_by_files) as connection, refused:
+        require_wal(connection, path)

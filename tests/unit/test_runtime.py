@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from selfiegate.runtime import memory_runtime, runtime, using
+from selfiegate.errors import BackendMisconfigured, WrongSetting
+from selfiegate.runtime import memory_runtime, open_runtime, runtime, using
+from selfiegate.settings import Settings
+from tasks.cluster import cluster
 
 WITHOUT = """
 import sys
@@ -35,3 +39,24 @@ def test_a_replaced_runtime_is_given_back() -> None:
         with using(memory_runtime()) as inner:
             assert runtime() is inner
         assert runtime() is outer
+
+
+def test_faces_of_one_machine_beside_records_of_many_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WrongSetting, match="SELFIEGATE_RECORDS cannot be 'dynamodb' with SELFIEGATE_BACKEND"):
+        open_runtime(Settings(home=tmp_path, backend="insightface", records="dynamodb"))
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, {"SELFIEGATE_BACKEND": "rekognition"}, {"SELFIEGATE_RECORDS": "dynamodb"}], ids=str
+)
+def test_a_dask_cluster_elsewhere_is_refused_where_it_cannot_share_the_stores(
+    wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+
+    refused = pytest.raises(BackendMisconfigured, match="tcp://elsewhere:8786 cannot share")
+    with refused, cluster("tcp://elsewhere:8786", 1):
+        raise AssertionError("connected")
