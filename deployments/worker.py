@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Awaitable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any, cast
 from uuid import UUID
@@ -33,6 +34,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.runtime import runtime
+from selfiegate.stuck import stuck, stuck_for_good, watched
 
 _LOOK_S = 3.0
 """How often a run is asked whether somebody cancelled it; most end before the first time."""
@@ -42,6 +44,9 @@ _WAKE_S = 0.5
 
 Of 150 processes whose main thread waited without a timeout while others worked, three never saw their SIGTERM.
 """
+
+_LAST_S = 45.0
+"""How long threads get to end after the patience; with the default patience less than compose's `stop_grace_period`."""
 
 _LIBC = ctypes.CDLL(None)
 _M_ARENA_MAX = -8
@@ -94,6 +99,10 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Take new runs, unless the worker is about to stop."""
         return [] if self._draining else await super().get_and_submit_flow_runs()
+
+    def is_worker_still_polling(self, query_interval_seconds: float) -> bool:
+        """Answer Prefect's `/health`: no, too, where a step is stuck."""
+        return not stuck() and super().is_worker_still_polling(query_interval_seconds)
 
     async def drain(self, patience_s: float) -> None:
         """Take no more runs and wait for those under way; what is left then is stopped and run again by others."""
@@ -155,6 +164,7 @@ async def _stop(task: asyncio.Task[Any]) -> None:
 def serve(pool: str, name: str | None, limit: int, patience_s: float, health: bool = True) -> None:
     """Work until SIGTERM or SIGINT, then drain; a second signal ends it at once.
 
+    Where a step is stuck the worker drains by itself, and ends with status 1: whoever keeps workers starts another.
     The loop runs in a thread of its own: Prefect's engine takes SIGTERM for itself where it runs in the main one.
     """
     with suppress(AttributeError):  # another C library, and another way to keep memory
@@ -170,14 +180,27 @@ def serve(pool: str, name: str | None, limit: int, patience_s: float, health: bo
         signal.signal(number, ask)
     with ThreadPoolExecutor(1, "worker") as thread:
         work = thread.submit(asyncio.run, _work_until(asked, pool, name, limit, patience_s, health))
-        trimmed = time.monotonic()
-        while not work.done():
-            wait([work], _WAKE_S)
-            if time.monotonic() > trimmed + _TRIM_S:
-                trimmed = time.monotonic()
-                with suppress(AttributeError):
-                    _LIBC.malloc_trim(0)
+        _keep_watch(work, asked, patience_s)
         work.result()
+
+
+def _keep_watch(work: Future[None], asked: threading.Event, patience_s: float) -> None:
+    """Wait for the loop to end; see to memory, stuck steps, and threads that do not end."""
+    trimmed, ends_at = time.monotonic(), math.inf
+    while not work.done():
+        wait([work], _WAKE_S)
+        if not asked.is_set() and (found := stuck_for_good()):
+            _log.critical("%s did not come back: this worker takes no more runs, and ends", ", ".join(found))
+            asked.set()
+        if asked.is_set():
+            ends_at = min(ends_at, time.monotonic() + patience_s + _LAST_S)
+        if time.monotonic() > ends_at:
+            _log.critical("threads of this worker do not end: it is ended; `reconcile` finishes what they had begun")
+            os._exit(1)
+        if time.monotonic() > trimmed + _TRIM_S:
+            trimmed = time.monotonic()
+            with suppress(AttributeError):
+                _LIBC.malloc_trim(0)
 
 
 async def _work_until(
@@ -185,7 +208,8 @@ async def _work_until(
 ) -> None:
     # Each run may wait in two threads at once; the default would be six for all of them.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * limit + 4, "steps"))
-    await asyncio.to_thread(runtime)  # models are loaded, and settings found wrong, before any run is taken
+    rt = await asyncio.to_thread(runtime)  # models load, and settings are found wrong, before any run is taken
+    pulse = asyncio.create_task(_pulse(rt.settings.stuck_after_s))
     worker = WarmWorker(work_pool_name=pool, name=name, limit=limit)
     with temporary_settings({PREFECT_WORKER_QUERY_SECONDS: 1}):
         work = asyncio.create_task(worker.start(with_healthcheck=health, printer=_log.info))
@@ -196,6 +220,10 @@ async def _work_until(
         if not work.done():
             _log.info("finishing the runs under way")
             await worker.drain(patience_s)
+            if stuck():  # its thread never ends, and this process would wait for it
+                _log.critical("ended with a stuck step; `reconcile` finishes what it had begun")
+                os._exit(1)
+        pulse.cancel()
         work.cancel()
         try:
             await work
@@ -204,3 +232,10 @@ async def _work_until(
                 raise BackendUnavailable("the worker was stopped by something in it") from None
         except Exception as error:  # Prefect's, after minutes of attempts
             raise BackendUnavailable(f"the worker gives up: {type(error).__name__}: {error}") from error
+
+
+async def _pulse(limit_s: float) -> None:
+    """Be a call that ends each second, so that a loop which blocks for good counts as stuck."""
+    while True:
+        with watched("the event loop", limit_s):
+            await asyncio.sleep(1)

@@ -140,6 +140,14 @@ class Settings(BaseSettings):
     )
 
     @property
+    def stuck_after_s(self) -> float:
+        """Seconds without a sign of life after which a call of a step is stuck.
+
+        A step's thread goes on after the step's timeout, until the store that it waits for answers or gives up.
+        """
+        return 2 * self.retries.step_timeout_s + self.sqlite_patience_s
+
+    @property
     def folder(self) -> Path:
         """`home`, with `~` resolved."""
         return self.home.expanduser()

@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import Runtime
+from selfiegate.stuck import watched
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +39,8 @@ def inline(rt: Runtime, *, attempts: int | None = None, first_delay_s: float | N
     async def take(step: Callable[Concatenate[Runtime, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         for attempt in range(most):
             try:
-                return step(rt, *args, **kwargs)
+                with watched(step.__name__, rt.settings.stuck_after_s):
+                    return step(rt, *args, **kwargs)
             except (BackendUnavailable, TimeoutError):
                 if attempt == most - 1:
                     raise
@@ -54,7 +56,7 @@ async def in_thread(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
 
     A thread cannot be stopped. What follows a timeout or a cancellation (the next attempt, the clean-up)
     must not run beside it: a late write would land after it was taken back. The stores' own timeouts
-    bound the wait.
+    bound the wait. Where these fail, too, the step is stuck, and its process is replaced (`selfiegate.stuck`).
     """
     work = asyncio.ensure_future(asyncio.to_thread(fn, *args, **kwargs))
     try:

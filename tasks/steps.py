@@ -9,6 +9,7 @@ import asyncio
 import functools
 import inspect
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -16,10 +17,12 @@ from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 
+from selfiegate import leases
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import Runtime, open_with, runtime
 from selfiegate.settings import load_settings
 from selfiegate.steps import in_thread
+from selfiegate.stuck import end_process_when_stuck, watched
 from tasks.blocks import open_with_blocks
 
 P = ParamSpec("P")
@@ -29,6 +32,9 @@ open_with(open_with_blocks)
 
 _retries = load_settings().retries
 _log = logging.getLogger(__name__)
+
+if "PREFECT__FLOW_RUN_ID" in os.environ:  # Prefect's own worker started this process for one run
+    end_process_when_stuck(_log.critical)
 
 
 async def opened() -> Runtime:
@@ -76,27 +82,38 @@ def step(
     return decorate
 
 
-_tasks: dict[Callable[..., Any], Task[..., Coroutine[Any, Any, Any]]] = {}
-
-
 def task_of(
     taken: Callable[Concatenate[Runtime, P], R], name: str, timeout_s: float | None = _retries.step_timeout_s
 ) -> Task[P, Coroutine[Any, Any, R]]:
     """Make a task of a step: it takes all that the step takes but the runtime, which is this process's own."""
 
+    made = step(name, timeout_s)(_with_runtime(taken))
+    _takes[taken] = made
+    return made
+
+
+def _with_runtime(taken: Callable[Concatenate[Runtime, P], R]) -> Callable[P, R]:
     @functools.wraps(taken)
-    def with_runtime(*args: P.args, **kwargs: P.kwargs) -> R:
-        return taken(runtime(), *args, **kwargs)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        rt = runtime()
+        with watched(taken.__name__, rt.settings.stuck_after_s):
+            return taken(rt, *args, **kwargs)
 
     signature = inspect.signature(taken)
-    with_runtime.__signature__ = signature.replace(  # type: ignore[attr-defined]  # Prefect names a task's inputs by it
+    called.__signature__ = signature.replace(  # type: ignore[attr-defined]  # Prefect names a task's inputs by it
         parameters=list(signature.parameters.values())[1:]
     )
-    made = step(name, timeout_s)(with_runtime)
-    _tasks[taken] = made
-    return made
+    return called
+
+
+async def _give_up(lease: leases.Lease[Any]) -> None:
+    """Give up a lease without a task: that must not wait for Prefect's server."""
+    await in_thread(_with_runtime(leases.give_up), lease)
+
+
+_takes: dict[Callable[..., Any], Callable[..., Coroutine[Any, Any, Any]]] = {leases.give_up: _give_up}
 
 
 async def as_task(taken: Callable[Concatenate[Runtime, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Take a step by its task; a step without one is a fault of ours and raises `KeyError`."""
-    return cast(R, await _tasks[taken](*args, **kwargs))
+    return cast(R, await _takes[taken](*args, **kwargs))

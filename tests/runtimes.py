@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,22 @@ class Failing:
             raise self._error
 
         return call
+
+
+class Hanging:
+    """A collaborator one of whose methods never returns; the caller's thread is lost until `over` is set."""
+
+    def __init__(self, real: Any, method: str) -> None:
+        self._real, self._method = real, method
+        self.begun, self.over = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return self._hang if name == self._method else getattr(self._real, name)
+
+    def _hang(self, *_: Any, **__: Any) -> Any:
+        self.begun.set()
+        self.over.wait()
+        raise BackendUnavailable("the test is over")
 
 
 class Meanwhile:

@@ -21,7 +21,7 @@ from selfiegate.backfill.outcomes import Outcome
 from selfiegate.backfill.photo_steps import PhotoSteps
 from selfiegate.backfill.photo_work import PhotoWork, one_of_each_user, outcome, undecided, untold
 from selfiegate.enrolment import protocol
-from selfiegate.enrolment.leases import Lease, leased
+from selfiegate.enrolment.leases import lease_of
 from selfiegate.enrolment.protocol import SearchResult, lost
 from selfiegate.errors import (
     BackendMisconfigured,
@@ -31,9 +31,11 @@ from selfiegate.errors import (
     PhotoRejected,
     SelfiegateError,
 )
-from selfiegate.model import ReasonCode
+from selfiegate.leases import Lease, kept
+from selfiegate.model import Claim, ReasonCode
 from selfiegate.policy import unusable
 from selfiegate.runtime import Runtime
+from selfiegate.stuck import Call, watched
 
 Turn = AbstractContextManager[object]
 """Held while a chunk fights over faces; it puts chunks into their order."""
@@ -61,6 +63,7 @@ class Chunk:
         self._rt, self._notify, self._steps = rt, notify, PhotoSteps(rt, owner, notify)
         self._vision_pool, self._io_pool = vision_pool, io_pool
         self._calls = None if local else io_pool
+        self._watch = Call("a chunk", rt.settings.stuck_after_s)
         self.seconds: dict[str, float] = {}
         """Step to the time that it took; looking is done side by side with other chunks' steps."""
 
@@ -70,22 +73,25 @@ class Chunk:
         `turn` is held while faces are fought over, and puts chunks into their order. Raises `BackendMisconfigured`,
         and `BackendUnavailable` where that is all there is to say; what else goes wrong with a photo is its outcome.
         """
-        work = [PhotoWork(entry) for entry in entries]
+        with watched(f"a chunk of {len(entries)} photos", self._rt.settings.stuck_after_s) as self._watch:
+            return self._run([PhotoWork(entry) for entry in entries], turn)
+
+    def _run(self, work: Sequence[PhotoWork], turn: Turn | None) -> tuple[list[Outcome], list[tuple[Entry, str]]]:
         self._side_by_side("read", self._steps.pin, work, self._calls)
         with self._timed("claim"):
             self._together(self._steps.claim, work)
-        with leased(self._rt, undecided(work)) as lease:
+        with kept(lease_of(self._rt, undecided(work))) as lease:
             try:
                 self._reach_verdicts(work, turn, lease)
             finally:
-                lease.claims = undecided(work)
+                lease.held = undecided(work)
         to_retry = [(one.entry, one.retry_reason) for one in work if one.retry_reason]
         unavailable = [error for _, error in to_retry if type(error) is BackendUnavailable]
         if work and len(unavailable) == len(work):
             raise unavailable[0]
         return [one.ended for one in work if one.ended], [(entry, str(error)) for entry, error in to_retry]
 
-    def _reach_verdicts(self, work: Sequence[PhotoWork], turn: Turn | None, lease: Lease) -> None:
+    def _reach_verdicts(self, work: Sequence[PhotoWork], turn: Turn | None, lease: Lease[Claim]) -> None:
         self._wait_for_others(work, lease)
         for one in work:
             if one.open and one.claim.attempt > 1:
@@ -95,7 +101,7 @@ class Chunk:
         with turn or nullcontext():
             for batch in one_of_each_user(mine):
                 self._decide(batch)
-                lease.claims = undecided(work)
+                lease.held = undecided(work)
         if self._notify:
             self._side_by_side("notify", self._steps.notify, untold(work), self._io_pool)
 
@@ -125,7 +131,7 @@ class Chunk:
         with self._timed("store"):
             self._together(self._steps.store, work)
 
-    def _wait_for_others(self, work: Sequence[PhotoWork], lease: Lease) -> None:
+    def _wait_for_others(self, work: Sequence[PhotoWork], lease: Lease[Claim]) -> None:
         """Wait for photos that other runs hold: if these died, for as long as their leases last.
 
         Were such photos left for later, those after them would win their faces.
@@ -140,7 +146,7 @@ class Chunk:
                 for one in busy:
                     one.retry_reason = None
                 self._together(self._steps.claim, busy)
-                lease.claims = undecided(work)  # what was claimed first is kept while the rest is waited for
+                lease.held = undecided(work)  # what was claimed first is kept while the rest is waited for
 
     def _contend(self, candidates: Sequence[PhotoWork]) -> list[PhotoWork]:
         """Fight for the faces in their order; return the photos that have to wait for somebody."""
@@ -171,6 +177,7 @@ class Chunk:
 
     def _guarded(self, step: Callable[[PhotoWork], None], one: PhotoWork) -> None:
         """Take a step for one photo; where it fails, or the photo is gone, its face is taken back; the others go on."""
+        self._watch.alive()
         try:
             step(one)
         except BackendMisconfigured:

@@ -11,6 +11,7 @@ from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_phot
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
+from selfiegate.stuck import watched
 
 
 def preview(rt: Runtime, entries: Sequence[Entry], pool: Executor) -> list[Outcome]:
@@ -18,7 +19,12 @@ def preview(rt: Runtime, entries: Sequence[Entry], pool: Executor) -> list[Outco
 
     Two photos of this very listing that show one face are not held against each other.
     """
-    return list(pool.map(lambda entry: _outcome(rt, entry), entries))
+
+    def look(entry: Entry) -> Outcome:
+        with watched("a photo of a dry run", rt.settings.stuck_after_s):
+            return _outcome(rt, entry)
+
+    return list(pool.map(look, entries))
 
 
 def _outcome(rt: Runtime, entry: Entry) -> Outcome:

@@ -16,11 +16,14 @@ from selfiegate.backfill.outcomes import Outcome
 from selfiegate.backfill.preview import preview
 from selfiegate.runtime import Runtime
 from selfiegate.steps import in_thread
+from selfiegate.stuck import alive
 
 CHUNK = 128
 """Photos a chunk."""
 AT_ONCE = 3
 """Chunks under way in one process: one fights over faces, one is looked at, one is being read."""
+_SIGN_S = 1.0
+"""How often a chunk that waits for its turn gives a sign of life."""
 _CALLS_AT_ONCE = 16
 """Photos side by side where looking at one is waiting for a network."""
 
@@ -66,7 +69,8 @@ class Turns:
     def turn(self, number: int) -> Iterator[None]:
         """Wait for all chunks before this one."""
         with self._free:
-            self._free.wait_for(lambda: self._next >= number)
+            while not self._free.wait_for(lambda: self._next >= number, _SIGN_S):
+                alive()  # it may take long; a chunk that hangs is watched itself
         with self._one:
             yield
         self.done(number)

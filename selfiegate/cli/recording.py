@@ -7,8 +7,9 @@ import signal
 import threading
 
 from selfiegate.cli import checkout
-from selfiegate.cli.console import err
+from selfiegate.cli.console import err, shown
 from selfiegate.cli.runner import Runner
+from selfiegate.stuck import end_process_when_stuck
 
 _GRACE_S = 1.5
 """For giving up the photo's lease, so that it can be processed again at once."""
@@ -21,6 +22,7 @@ def runner(verbose: bool, needs_prefect: bool = False) -> Runner:
     With `needs_prefect`, and no API, Prefect starts a server of its own for as long as the command takes.
     """
     _end_on_ctrl_c()
+    end_process_when_stuck(_complain)
     if needs_prefect:
         return checkout.needed("--engine dask").runner(verbose)
     prefect = checkout.prefect()
@@ -37,6 +39,10 @@ def runner(verbose: bool, needs_prefect: bool = False) -> Runner:
 
 def _say(why: str) -> None:
     err.print(f"[dim]Not recorded in Prefect: {why}[/]", soft_wrap=True)
+
+
+def _complain(message: str) -> None:
+    err.print(f"[bold red]error:[/] {shown(message)}", soft_wrap=True)
 
 
 def _end_on_ctrl_c() -> None:

@@ -38,6 +38,7 @@ from selfiegate.policy import Judgement, judge, reason
 from selfiegate.privacy import erasures
 from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime
+from selfiegate.stuck import alive
 
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Between confirmations: an older claim is decided, and a lost face gone, after some ten milliseconds."""
@@ -121,6 +122,7 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
     """
     found = Contention()
     for pause in _PAUSES_S:
+        alive()
         ours = still_ours(rt, claim)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
             return None

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from selfiegate.enrolment.leases import leased
+from selfiegate.enrolment.leases import lease_of
 from selfiegate.enrolment.profiles import remove_older_photo, save_profile, saved_profile
 from selfiegate.enrolment.protocol import (
     SearchResult,
@@ -29,6 +29,7 @@ from selfiegate.enrolment.protocol import (
 )
 from selfiegate.enrolment.verdicts import accept, notify_user, refuse
 from selfiegate.errors import PhotoRejected
+from selfiegate.leases import kept_by
 from selfiegate.model import Claim, Face, PhotoRef, ReasonCode
 from selfiegate.policy import Judgement, unusable
 from selfiegate.runtime import Runtime
@@ -50,9 +51,9 @@ async def process_photo(
     """
     claim = await take(claim_photo, photo, user_id, owner, upload_order)
     if claim.verdict is None:
-        with leased(rt, [claim]) as lease:
+        async with kept_by(take, lease_of(rt, [claim])) as lease:
             claim = await reach_verdict(take, claim)
-            lease.claims = ()
+            lease.held = ()
     if claim.status != "accepted" and claim.notice not in ("sent", "off"):
         await send_notice(take, claim)
     return claim
