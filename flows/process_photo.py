@@ -24,6 +24,7 @@ async def process_photo(
     photo: Annotated[PhotoRef, Field(description="Which version of which photo")],
     user_id: Annotated[UserId, Field(description="Whose photo it is")],
     upload_order: Annotated[str, Field(description="Sorts by time of upload, as events tell it; empty: now")] = "",
+    notify: Annotated[bool, Field(description="Off: a photo that a silent backfill claimed stays silent")] = True,
 ) -> Verdict | None:
     """Check a selfie, enrol its face once, and say what is wrong where something is.
 
@@ -34,7 +35,7 @@ async def process_photo(
     """
     rt = await opened()
     try:
-        claim = await sequence.process_photo(rt, as_task, photo, user_id, str(flow_run.id), upload_order)
+        claim = await sequence.process_photo(rt, as_task, photo, user_id, str(flow_run.id), upload_order, notify)
     except PhotoInProgress as elsewhere:
         return Completed(name="InProgress", message=str(elsewhere))  # type: ignore[return-value]
     except UserForgotten as gone:

@@ -42,7 +42,7 @@ async def reconcile(
 
 async def run_photo_again(row: Claim) -> str:
     """Run a photo as a run of its own, and return the name of its last state; a fault shows as a red run."""
-    state: State[Any] = await process_photo(row.photo, row.user_id, row.upload_rank, return_state=True)
+    state: State[Any] = await process_photo(row.photo, row.user_id, row.upload_rank, False, return_state=True)
     return str(state.name)
 
 

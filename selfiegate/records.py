@@ -54,11 +54,15 @@ class Ledger(Protocol):
     def batch(self) -> AbstractContextManager[object]:
         """Let this thread's writes to ledger and profiles be durable together, at the end of the block, or at once."""
 
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
+    def claim(
+        self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "", notify: bool = True
+    ) -> Claim:
         """Return the row as it stands after asking for it; `upload_order` is taken by a new one.
 
         A new row, an undecided row of the same owner and one whose lease ran out become ours (`attempt`
-        counts how often); a decided row and one that another owner holds come back unchanged.
+        counts how often); a decided row and one that another owner holds come back as they are.
+        Without `notify` a new row is silent: its user is never told of a refusal. With it, an undecided silent row
+        turns into one whose user is told, whoever holds it.
         """
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
@@ -82,11 +86,8 @@ class Ledger(Protocol):
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
 
-    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
-        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours.
-
-        Without `notify` nobody is ever told of a refusal.
-        """
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours."""
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user of a refusal, and return a token for `end_notice`.

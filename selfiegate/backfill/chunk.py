@@ -57,10 +57,10 @@ class Chunk:
         """`vision_pool` runs the models. `io_pool` reads photos and writes results, and is another: it must not wait.
 
         Where records, faces and photos are `local`, the calling thread reads and writes them. More threads would only
-        take turns with Python's lock, and cost the models 3 % of their speed. Without `notify` nobody is ever told of a
-        refusal.
+        take turns with Python's lock, and cost the models 3 % of their speed. Without `notify` users are
+        told only of photos that somebody else claimed with it.
         """
-        self._rt, self._notify, self._steps = rt, notify, PhotoSteps(rt, owner, notify)
+        self._rt, self._steps = rt, PhotoSteps(rt, owner, notify)
         self._vision_pool, self._io_pool = vision_pool, io_pool
         self._calls = None if local else io_pool
         self._watch = Call("a chunk", rt.settings.stuck_after_s)
@@ -102,8 +102,7 @@ class Chunk:
             for batch in one_of_each_user(mine):
                 self._decide(batch)
                 lease.held = undecided(work)
-        if self._notify:
-            self._side_by_side("notify", self._steps.notify, untold(work), self._io_pool)
+        self._side_by_side("notify", self._steps.notify, untold(work), self._io_pool)
 
     def _decide(self, work: Sequence[PhotoWork]) -> None:
         with self._timed("search again"):

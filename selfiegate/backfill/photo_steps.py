@@ -17,7 +17,7 @@ class PhotoSteps:
     """Takes a step for a photo and writes down what came of it; raises what the step raises."""
 
     def __init__(self, rt: Runtime, owner: str, notify: bool) -> None:
-        """Without `notify` nobody is ever told of a refusal."""
+        """Without `notify` the rows of photos that are claimed first here are silent."""
         self._rt, self._owner, self._notify = rt, owner, notify
 
     def pin(self, one: PhotoWork) -> None:
@@ -29,7 +29,8 @@ class PhotoSteps:
         assert one.photo is not None  # noqa: S101  it is open, so it is pinned
         entry = one.entry
         try:
-            one.row = protocol.claim_photo(self._rt, one.photo, entry.user_id, self._owner, entry.upload_order)
+            order, notify = entry.upload_order, self._notify
+            one.row = protocol.claim_photo(self._rt, one.photo, entry.user_id, self._owner, order, notify)
         except PhotoInProgress as elsewhere:
             one.retry_reason = elsewhere
             return
@@ -42,7 +43,7 @@ class PhotoSteps:
     def take_over(self, one: PhotoWork) -> None:
         """Take back what a run that died left half done; where it had won its face, go on from there."""
         if one.claim.status == "accepting":
-            one.row = finish(self._rt, one.claim, self._notify)
+            one.row = finish(self._rt, one.claim)
             one.ended = outcome(one, one.claim.status)
         else:
             protocol.withdraw(self._rt, one.claim)
@@ -92,7 +93,7 @@ class PhotoSteps:
         """Save the profile and store the verdict."""
         checks = one.judgement.checks
         if one.judgement.face is None or one.reasons:
-            one.row = verdicts.refuse(self._rt, one.claim, one.reasons, checks, one.searched, self._notify)
+            one.row = verdicts.refuse(self._rt, one.claim, one.reasons, checks, one.searched)
         else:
             if profiles.save_profile(self._rt, one.claim, one.face_id, one.thumbnails):
                 profiles.remove_older_photo(self._rt, one.claim, one.face_id)

@@ -36,7 +36,7 @@ class BackfillOptions(NamedTuple):
     workers: int
     """Photos that the models look at side by side."""
     notify: bool
-    """Whether users are told of refusals; else nobody is ever told of these."""
+    """Whether users are told of refusals; else only of photos that an event or a command claimed, too."""
     dry_run: bool
     """Whether to say only what would become of the photos."""
 

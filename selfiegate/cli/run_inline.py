@@ -89,7 +89,8 @@ def backfilled(watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]
 
 async def _photo_again(row: Claim) -> str:
     try:
-        claim = await process_photo(runtime(), inline(runtime()), row.photo, row.user_id, _owner(), row.upload_rank)
+        of_row = row.photo, row.user_id, _owner(), row.upload_rank
+        claim = await process_photo(runtime(), inline(runtime()), *of_row, notify=False)
     except PhotoInProgress:
         return "InProgress"
     except UserForgotten:

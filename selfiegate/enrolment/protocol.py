@@ -53,14 +53,16 @@ class SearchResult(Value):
     own_score: float | None = None
 
 
-def claim_photo(rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_order: str = "") -> Claim:
+def claim_photo(
+    rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_order: str = "", notify: bool = True
+) -> Claim:
     """Claim a photo for a run; a decided one comes back with its verdict.
 
     Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten, and
     `UserForgotten` where the photo was uploaded before its user asked for that.
     """
     erasures.before_claim(rt, photo, user_id, upload_order)
-    claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order)
+    claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order, notify)
     erasures.after_claim(rt, claim, upload_order)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")

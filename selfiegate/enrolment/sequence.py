@@ -42,14 +42,21 @@ _log = logging.getLogger(__name__)
 
 
 async def process_photo(
-    rt: Runtime, take: Take, photo: PhotoRef, user_id: str, owner: str, upload_order: str = ""
+    rt: Runtime,
+    take: Take,
+    photo: PhotoRef,
+    user_id: str,
+    owner: str,
+    upload_order: str = "",
+    notify: bool = True,
 ) -> Claim:
     """Take a photo from its upload to its verdict, and notify its user of a refusal; return the ledger's row.
 
-    A photo that has a verdict keeps it. Raises `PhotoInProgress` while another run holds the photo, and `UserForgotten`
-    where its user asked to be forgotten after it was uploaded.
+    A photo that has a verdict keeps it. Without `notify` a photo that a silent backfill claimed stays silent. Raises
+    `PhotoInProgress` while another run holds the photo, and `UserForgotten` where its user asked to be forgotten after
+    it was uploaded.
     """
-    claim = await take(claim_photo, photo, user_id, owner, upload_order)
+    claim = await take(claim_photo, photo, user_id, owner, upload_order, notify)
     if claim.verdict is None:
         async with kept_by(take, lease_of(rt, [claim])) as lease:
             claim = await reach_verdict(take, claim)
@@ -59,29 +66,24 @@ async def process_photo(
     return claim
 
 
-async def reach_verdict(take: Take, claim: Claim, notify: bool = True) -> Claim:
-    """Take a claimed photo to its verdict, whatever an earlier attempt left behind; return the decided row.
-
-    Without `notify` nobody is ever told of a refusal.
-    """
+async def reach_verdict(take: Take, claim: Claim) -> Claim:
+    """Take a claimed photo to its verdict, whatever an earlier attempt left behind; return the decided row."""
     if claim.status == "accepting" and (profile := await take(saved_profile, claim)):
         await take(remove_older_photo, claim, profile.face_id)
         return await take(accept, claim, profile.face_id, profile.thumbnails, (), SearchResult())
     judgement = await take(judge_photo, claim.photo)
     if judgement.face is None or judgement.reasons:
-        return await reject(take, claim, judgement, SearchResult(), notify)
+        return await reject(take, claim, judgement, SearchResult())
     try:
         searched = await take(search_gallery, claim)
         if searched.reasons:
-            return await reject(take, claim, judgement, searched, notify)
-        return await enrol(take, claim, judgement, judgement.face, searched, notify)
+            return await reject(take, claim, judgement, searched)
+        return await enrol(take, claim, judgement, judgement.face, searched)
     except PhotoRejected as gone:  # the photo vanished between two steps
-        return await reject(take, claim, unusable(ReasonCode(gone.code)), SearchResult(), notify)
+        return await reject(take, claim, unusable(ReasonCode(gone.code)), SearchResult())
 
 
-async def enrol(
-    take: Take, claim: Claim, judgement: Judgement, face: Face, searched: SearchResult, notify: bool
-) -> Claim:
+async def enrol(take: Take, claim: Claim, judgement: Judgement, face: Face, searched: SearchResult) -> Claim:
     """Enrol the face while the thumbnails are made; where a later step fails for good, leave no trace."""
     try:
         face_id, thumbnails = await both(take(enrol_face, claim), take(make_thumbnails, claim, face))
@@ -92,17 +94,17 @@ async def enrol(
         raise
     if winner:
         await take(withdraw, claim)
-        return await take(refuse, claim, lost(winner).reasons, judgement.checks, lost(winner), notify)
+        return await take(refuse, claim, lost(winner).reasons, judgement.checks, lost(winner))
     if replaced:
         await take(remove_older_photo, claim, face_id)
     return await take(accept, claim, face_id, thumbnails, judgement.checks, searched)
 
 
-async def reject(take: Take, claim: Claim, judgement: Judgement, searched: SearchResult, notify: bool) -> Claim:
+async def reject(take: Take, claim: Claim, judgement: Judgement, searched: SearchResult) -> Claim:
     """Store a refusal; an earlier attempt may have left traces."""
     if claim.attempt > 1:
         await take(withdraw, claim)
-    return await take(refuse, claim, (*judgement.reasons, *searched.reasons), judgement.checks, searched, notify)
+    return await take(refuse, claim, (*judgement.reasons, *searched.reasons), judgement.checks, searched)
 
 
 async def send_notice(take: Take, claim: Claim) -> None:
@@ -122,9 +124,9 @@ async def both(one: Coroutine[Any, Any, A], other: Coroutine[Any, Any, B]) -> tu
     return first, second
 
 
-def finish(rt: Runtime, claim: Claim, notify: bool = True) -> Claim:
+def finish(rt: Runtime, claim: Claim) -> Claim:
     """Take one claimed photo to its verdict in this thread, each step once; return the decided row.
 
     A step that fails leaves no trace, and raises.
     """
-    return asyncio.run(reach_verdict(inline(rt, attempts=1), claim, notify))
+    return asyncio.run(reach_verdict(inline(rt, attempts=1), claim))

@@ -31,11 +31,10 @@ def refuse(
     reasons: Sequence[Reason],
     checks: Sequence[Check],
     searched: SearchResult,
-    notify: bool = True,
 ) -> Claim:
-    """Store the verdict: rejected, or to be reviewed, with all reasons; without `notify` nobody is ever told."""
+    """Store the verdict: rejected, or to be reviewed, with all reasons."""
     status: Status = "needs_review" if searched.review else "rejected"
-    return _decide(rt, claim, status, reasons, checks, searched, notify=notify)
+    return _decide(rt, claim, status, reasons, checks, searched)
 
 
 def _decide(
@@ -46,7 +45,6 @@ def _decide(
     checks: Sequence[Check],
     searched: SearchResult,
     enrolled: tuple[str, Mapping[str, str]] | None = None,
-    notify: bool = True,
 ) -> Claim:
     face_id, thumbnails = enrolled or (None, {})
     score = searched.match.score if searched.match else searched.own_score
@@ -66,7 +64,7 @@ def _decide(
         policy=rt.settings.rules.digest,
     )
     try:
-        return rt.ledger.decide(claim, verdict, notify)
+        return rt.ledger.decide(claim, verdict)
     except ClaimLost:
         still_ours(rt, claim)  # raises `UserForgotten` where that is why
         raise

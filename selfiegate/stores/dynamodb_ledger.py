@@ -38,11 +38,14 @@ class DynamoLedger:
         """Write each at once: a conditional write stands by itself."""
         return nullcontext()
 
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
+    def claim(
+        self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "", notify: bool = True
+    ) -> Claim:
         """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
         now = now_us()
         lease = {"owner": owner, "lease_until": in_us(lease_s)}
-        new = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, **lease)
+        notice = "none" if notify else "off"
+        new = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, notice=notice, **lease)
         if not self._table.put(_item(new), "attribute_not_exists(user_id)"):
             self._table.update(
                 _key(new),
@@ -54,7 +57,11 @@ class DynamoLedger:
                 one=1,
             )
         claim = self.get(photo, user_id)
-        return claim or self.claim(photo, user_id, owner, lease_s, upload_order)  # expired between the two
+        if claim and notify and claim.notice == "off" and claim.verdict is None:
+            off = {"off": "off", "none": "none"}
+            self._table.update(_key(claim), "SET notice = :none", f"notice = :off AND {_UNDECIDED}", **off, **_STATES)
+            claim = self.get(photo, user_id)
+        return claim or self.claim(photo, user_id, owner, lease_s, upload_order, notify)  # removed between the two
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
@@ -101,25 +108,27 @@ class DynamoLedger:
         """Turn accepting (or pending) back into pending."""
         return self._change(claim, "SET #status = :pending REMOVE face_id", _UNDECIDED, **_STATES)
 
-    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once; a refused photo's row expires."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         expires_at = int(time.time() + self._rejected_s) if verdict.status == "rejected" else None
-        finished = " REMOVE unfinished" if verdict.status == "accepted" or not notify else ""  # else when it was told
-        decided = self._change(
-            claim,
-            "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at"
-            + ("" if notify else ", notice = :off")
-            + finished,
-            "#status = :before",
-            status=verdict.status,
-            verdict=verdict.model_dump_json(),
-            face_id=verdict.face_id,
-            expires_at=expires_at,
-            off="off",
-            before=before,
-        )
-        return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
+        values = {
+            "status": verdict.status,
+            "verdict": verdict.model_dump_json(),
+            "face_id": verdict.face_id,
+            "expires_at": expires_at,
+            "before": before,
+        }
+
+        def decided(notice: str) -> bool:
+            finished = verdict.status == "accepted" or notice == "off"  # else when its user was told
+            change = "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at"
+            change += " REMOVE unfinished" if finished else ""
+            return self._change(claim, change, "#status = :before AND notice = :notice", notice=notice, **values)
+
+        # A silent row may have turned into one whose user is told since it was read, and never the other way.
+        written = decided(claim.notice) or (claim.notice == "off" and decided("none"))
+        return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, written)
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""

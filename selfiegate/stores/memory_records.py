@@ -32,16 +32,23 @@ class MemoryLedger:
         """Write each at once: nothing is durable here."""
         return nullcontext()
 
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
+    def claim(
+        self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "", notify: bool = True
+    ) -> Claim:
         """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
         now = now_us()
         lease = {"owner": owner, "lease_until": in_us(lease_s)}
         with self._lock:
             row = self._rows.get((user_id, photo.id))
             if row is None:
-                row = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, **lease)
+                notice = "none" if notify else "off"
+                row = Claim(
+                    photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, notice=notice, **lease
+                )
             elif row.status in _UNDECIDED and (row.owner == owner or row.lease_until < now):
                 row = row.model_copy(update={**lease, "attempt": row.attempt + 1})
+            if notify and row.notice == "off" and row.status in _UNDECIDED:
+                row = row.model_copy(update={"notice": "none"})
             self._rows[user_id, photo.id] = row
             return row
 
@@ -90,18 +97,13 @@ class MemoryLedger:
             lambda _: {"status": "pending", "face_id": None},
         )
 
-    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._change(
             claim,
             lambda row: row.status == before and _ours(row, claim),
-            lambda _: {
-                "status": verdict.status,
-                "verdict": verdict,
-                "face_id": verdict.face_id,
-                **({} if notify else {"notice": "off"}),
-            },
+            lambda _: {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id},
         )
         return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 

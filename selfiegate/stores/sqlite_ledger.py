@@ -16,8 +16,8 @@ from selfiegate.records import as_decided
 from selfiegate.sqlite_database import Database
 
 _CLAIM = """
-INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order)
-VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until, :upload_order)
+INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order, notice)
+VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until, :upload_order, :notice)
 ON CONFLICT DO UPDATE SET owner = :owner, lease_until = :lease_until, attempt = attempt + 1
 WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :now)
 """
@@ -25,6 +25,7 @@ WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :n
 _ROW = "WHERE user_id = ? AND photo_id = ?"
 _OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
+_TELL = f"UPDATE claims SET notice = 'none' {_ROW} AND notice = 'off' AND {_UNDECIDED}"
 
 
 class SqliteLedger:
@@ -37,7 +38,9 @@ class SqliteLedger:
         """Make the writes of this thread one transaction, those to the profiles beside it included."""
         return self._db.write()
 
-    def claim(self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "") -> Claim:
+    def claim(
+        self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "", notify: bool = True
+    ) -> Claim:
         """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
         now = now_us()
         values = {
@@ -48,11 +51,14 @@ class SqliteLedger:
             "owner": owner,
             "lease_until": in_us(lease_s),
             "upload_order": upload_order,
+            "notice": "none" if notify else "off",
         }
+        row_of = user_id, photo.id
         with self._db.write() as connection:
             connection.execute(_CLAIM, values)
-            row = connection.execute(f"SELECT * FROM claims {_ROW}", (user_id, photo.id))
-            return _claim(row.fetchone())
+            if notify:
+                connection.execute(_TELL, row_of)
+            return _claim(connection.execute(f"SELECT * FROM claims {_ROW}", row_of).fetchone())
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
@@ -99,16 +105,14 @@ class SqliteLedger:
             *_ours(claim),
         )
 
-    def decide(self, claim: Claim, verdict: Verdict, notify: bool = True) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._changed(
-            f"""UPDATE claims SET status = ?, verdict = ?, face_id = ?, notice = coalesce(?, notice)
-            {_OURS} AND status = ?""",
+            f"UPDATE claims SET status = ?, verdict = ?, face_id = ? {_OURS} AND status = ?",
             verdict.status,
             verdict.model_dump_json(),
             verdict.face_id,
-            None if notify else "off",
             *_ours(claim),
             before,
         )

@@ -168,12 +168,39 @@ class LedgerContract:
         ledger.end_notice(claim, taken, sent=True)
         assert present(ledger.get(PHOTO, "ann")).notice == "sent"
 
-    def test_a_refusal_that_nobody_is_to_be_told_of_is_finished(self, ledger: Ledger, claim: Claim) -> None:
-        row = ledger.decide(claim, verdict("rejected", None), notify=False)
+    def test_a_silent_row_stays_silent_whoever_finishes_it_in_silence(self, ledger: Ledger) -> None:
+        ledger.claim(PHOTO, "ann", "a silent backfill", lease_s=-1, notify=False)
+        claim = ledger.claim(PHOTO, "ann", "reconcile", lease_s=60, notify=False)
+        row = ledger.decide(claim, verdict("rejected", None))
 
-        assert row.notice == "off"
+        assert (claim.owner, row.notice) == ("reconcile", "off")
         assert list(ledger.unfinished(before=FAR)) == []
         assert ledger.begin_notice(claim, 60) is None
+
+    @pytest.mark.parametrize("silent_first", [True, False])
+    def test_a_row_is_told_of_where_anybody_claimed_it_to_tell(self, ledger: Ledger, silent_first: bool) -> None:
+        ledger.claim(PHOTO, "ann", "one", lease_s=-1, notify=not silent_first)
+        claim = ledger.claim(PHOTO, "ann", "other", lease_s=60, notify=silent_first)
+        row = ledger.decide(claim, verdict("rejected", None))
+
+        assert (claim.owner, row.notice) == ("other", "none")
+        assert [row.user_id for row in ledger.unfinished(before=FAR)] == ["ann"]
+        assert ledger.begin_notice(row, 60)
+
+    def test_who_asks_to_tell_is_heard_while_another_holds_the_row(self, ledger: Ledger) -> None:
+        silent = ledger.claim(PHOTO, "ann", "a silent backfill", lease_s=60, notify=False)
+        upload = ledger.claim(PHOTO, "ann", "an upload", lease_s=60)
+        row = ledger.decide(silent, verdict("rejected", None))
+
+        assert (upload.owner, row.notice) == ("a silent backfill", "none")
+        assert [row.user_id for row in ledger.unfinished(before=FAR)] == ["ann"]
+
+    def test_a_decided_silent_row_stays_silent(self, ledger: Ledger) -> None:
+        silent = ledger.claim(PHOTO, "ann", "a silent backfill", lease_s=60, notify=False)
+        ledger.decide(silent, verdict("rejected", None))
+
+        assert ledger.claim(PHOTO, "ann", "an upload", lease_s=60).notice == "off"
+        assert list(ledger.unfinished(before=FAR)) == []
 
     def test_a_batch_is_stored_whole(self, ledger: Ledger, claim: Claim) -> None:
         with ledger.batch():

@@ -99,6 +99,15 @@ def test_a_user_who_was_not_told_is_told_once(rt: MemoryRuntime) -> None:
     assert "untold user" not in reconciled(rt)
 
 
+def test_a_user_whom_a_silent_backfill_would_not_have_told_is_not_told(rt: MemoryRuntime) -> None:
+    photo = rt.photos.add("nobody.png", scripted_photo())
+    rt.ledger.claim(photo, "user_a", "a silent backfill that died", -1, notify=False)
+
+    assert reconciled(rt) == {"unfinished photo": 1}
+    assert present(rt.ledger.get(photo, "user_a")).status == "rejected"
+    assert rt.notifier.sent == []
+
+
 def test_photos_that_never_succeed_do_not_starve_the_others(rt: MemoryRuntime, ann: PhotoRef) -> None:
     stuck = rt.photos.add("stuck.png", scripted_photo("bob"))
     rt.ledger.claim(stuck, "user_b", "a run that died", 60)
