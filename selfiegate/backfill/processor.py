@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.backfill.preview import preview
+from selfiegate.cpus import available_cpus
 from selfiegate.runtime import Runtime
 from selfiegate.steps import in_thread
 from selfiegate.stuck import alive
@@ -133,7 +133,5 @@ def _is_local(rt: Runtime, photos: Sequence[Entry]) -> bool:
 
 
 def side_by_side(rt: Runtime) -> int:
-    """Return how many photos are looked at side by side where nothing is said: one a core of ours."""
-    if rt.faces.remote:
-        return _CALLS_AT_ONCE
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many photos are looked at side by side where nothing is said: one a CPU of ours."""
+    return _CALLS_AT_ONCE if rt.faces.remote else available_cpus()

@@ -19,6 +19,7 @@ from selfiegate.backends.insightface.detector import Detector
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
 from selfiegate.backends.insightface.orientation import upright
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
+from selfiegate.cpus import available_cpus
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import Box, Face
 
@@ -48,7 +49,8 @@ class InsightFaceAnalyser:
                 f"{folder} is not a pack with a detector and a recogniser ({type(error).__name__}: {error}); "
                 "set SELFIEGATE_INSIGHTFACE__PACK to one"
             ) from error
-        cv2.setNumThreads(settings.threads or -1)  # of the process; photos side by side must not fight over cores
+        # Of the process: photos side by side must not fight over cores.
+        cv2.setNumThreads(settings.threads or available_cpus())
         self._eyewear = Eyewear()
         file = Path(self._recogniser.model_file)
         self.model = f"{file.stem}@{digest(file)}"
@@ -153,6 +155,6 @@ def _providers(settings: PackSettings) -> list[str]:
 
 def _session_options(settings: PackSettings) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads
+    options.intra_op_num_threads = settings.threads or available_cpus()
     options.log_severity_level = 3  # SCRFD at sizes it was not exported with warns about every output
     return options

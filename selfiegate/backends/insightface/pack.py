@@ -45,7 +45,7 @@ class PackSettings(Value):
     providers: Annotated[tuple[str, ...], COMMAS] = Field(
         (), description="onnxruntime providers; empty: CUDA if there, then CPU"
     )
-    threads: int = Field(1, ge=0, description="Threads of one inference, and of OpenCV in this process; 0: all cores")
+    threads: int = Field(1, ge=0, description="Threads of one inference, and of OpenCV in this process; 0: all CPUs")
     detection_sizes: Annotated[tuple[Side, ...], COMMAS] = Field(
         (128, 640), min_length=1, description="Sides in pixels that a photo is fitted into; small ones find close-ups"
     )
