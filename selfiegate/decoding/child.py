@@ -1,6 +1,6 @@
 """The process that decodes: `python -m selfiegate.decoding.child module:function`, with a socket as its standard input.
 
-`isolation` starts it and says why. A message is JSON and bytes, each preceded by its length.
+`process_pool` starts it and says why. A message is JSON and bytes, each preceded by its length.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ def _serve(function: str) -> None:
     """Decode what comes on the standard input, a socket, until it ends."""
     for number in (signal.SIGINT, signal.SIGTERM):  # of the whole group, or unit: the parent still drains
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    for timer in (signal.SIGALRM, signal.SIGPROF):  # by default, each ends the process
+        signal.signal(timer, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGPROF})
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     module, _, name = function.partition(":")
     call = getattr(import_module(module), name)
@@ -82,14 +83,18 @@ def _serve(function: str) -> None:
             length, count = HEAD.unpack(receive(connection, HEAD.size))
             about = json.loads(receive(connection, length))
             limits = Limits(**about["limits"])
-            signal.setitimer(signal.ITIMER_REAL, limits.max_seconds + LATER_S)  # by default, it ends the process
+            signal.setitimer(signal.ITIMER_REAL, limits.decoder_timeout_s + LATER_S)
             if used:
                 most = used + _BYTES_PER_PIXEL * limits.max_pixels + _ROOM
                 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
                 resource.setrlimit(
                     resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
                 )
-            send(connection, *_decoded(call, receive(connection, count), limits, about["max_side"]))
+            data = receive(connection, count)
+            signal.setitimer(signal.ITIMER_PROF, limits.max_seconds)  # of CPU time: standing still costs nothing
+            answer = _decoded(call, data, limits, about["max_side"])
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            send(connection, *answer)
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -6,7 +6,6 @@ The formats that are opened are named here; Pillow is never left to guess among 
 from __future__ import annotations
 
 import io
-import os
 import threading
 import warnings
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, model_validator
 
+from selfiegate.cpus import available_cpus
 from selfiegate.decoding.file_structure import MAX_EXIF, checked
 from selfiegate.errors import PhotoRejected
 from selfiegate.model import ReasonCode, Value
@@ -40,7 +40,7 @@ _TURNS = {
 _WIDER = {"1": ("L", "LA"), "P": ("RGB", "RGBA")}
 """What pictures that cannot be made smaller are converted to, by whether they are transparent."""
 
-_decode_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+_decode_slots = threading.BoundedSemaphore(available_cpus())
 """Pictures decoded at once: bounds the memory, and more would not be faster."""
 
 # The limits decide what is too large; a filter set per call would not be safe between threads.
@@ -59,7 +59,16 @@ class Limits(Value):
     max_pixels: int = Field(51_000_000, gt=0, description="Width x height; phones make up to 50 million")
     min_side: int = Field(80, gt=0, description="Pixels of the shorter side; Rekognition takes no less than 80")
     max_seconds: float = Field(
-        20.0, gt=0, description="Seconds; decoding that takes longer is ended; 50 megapixels take 3"
+        20.0,
+        gt=0,
+        le=600,
+        description="Seconds of CPU time; a photo whose decoder uses more is unreadable_photo; 50 megapixels use 3",
+    )
+    max_stalled_seconds: float = Field(
+        40.0,
+        gt=0,
+        le=600,
+        description="Seconds that a decoder may wait for a CPU, beside max_seconds; then the photo is tried again",
     )
     inline_jpeg_max: int = Field(
         1_000_000,
@@ -69,6 +78,11 @@ class Limits(Value):
     working_side: int = Field(
         1280, ge=640, description="Pixels of the longer side of the picture that faces are sought in"
     )
+
+    @property
+    def decoder_timeout_s(self) -> float:
+        """Seconds on the clock until a decoder that gave no answer is replaced."""
+        return self.max_seconds + self.max_stalled_seconds
 
     def compare(self, measured: Sequence[int]) -> str:
         """Say in words how a file's bytes, or width and height, stand against the limits; '' where nothing was."""
@@ -104,7 +118,7 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
     The size is (width, height) of the upright original in pixels. Animations are refused: which frame
     would count? Raises `PhotoRejected` with one of the photo's own reasons. JPEGs are read at the size that
     is wanted; of other formats each pixel takes up to 16 bytes while they are made smaller. What comes from
-    strangers goes through `isolation.decode`.
+    strangers goes through `process_pool.decode`.
     """
     return loaded(opened(data, limits), max_side)
 

@@ -1,12 +1,14 @@
 """Photos decoded in processes of their own: a file that harms its decoder takes nothing else along.
 
-libjpeg, libpng, libwebp, libavif and libheif are C and C++ on bytes from strangers. What `photos` and `structure`
+libjpeg, libpng, libwebp, libavif and libheif are C and C++ on bytes from strangers. What `decode` and `file_structure`
 bound before they run is what is known to be bad; what is not known yet may crash, hang or fill the memory. So photos
-are decoded by long-lived children, at most as many as there are cores, each with one photo at a time:
+are decoded by long-lived children, at most as many as there are CPUs for us, each with one photo at a time:
 
-- it is ended after `Limits.max_seconds`, and gets no more memory than the largest photo takes;
-- if it crashes or is ended, the photo is `unreadable_photo`, and the next one gets a new child (0.8 s of a core); where
-  it had decoded others before it crashed, the photo is tried once more in the new one, for it may be theirs;
+- the kernel ends it after `Limits.max_seconds` of CPU time; it gets no more memory than the largest photo takes;
+- one that gives no answer for `Limits.max_stalled_seconds` more was stopped, or had no CPU: it is replaced and the step
+  tried again, for nothing is known of the photo;
+- if it crashes or uses up its time, the photo is `unreadable_photo`, and the next one gets a new child (0.8 s of a
+  core); where it had decoded others before it crashed, the photo is tried once more in the new one: it may be theirs;
 - of our environment it has what importing takes, so no keys of AWS, and it dumps no core; no sandbox beyond that.
 
 JPEGs of up to `Limits.inline_jpeg_max` pixels are decoded in this process: apart, small ones cost half as much again, a
@@ -36,6 +38,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from selfiegate.cpus import available_cpus
 from selfiegate.decoding.child import HEAD, LATER_S, receive, send
 from selfiegate.decoding.decode import Limits, loaded, opened
 from selfiegate.errors import BackendUnavailable, PhotoRejected
@@ -46,7 +49,11 @@ Decoded = tuple[Image.Image, tuple[int, int]]
 
 _JPEG = b"\xff\xd8\xff"
 _START_S = 60.0
-_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGALRM)
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP)
+_WHY = {
+    -signal.SIGKILL: "is short of memory, or somebody ended it",
+    -signal.SIGALRM: "stood still for too long, as we did",
+}
 _PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
 _log = logging.getLogger(__name__)
 
@@ -61,7 +68,7 @@ class Decoders:
         os.register_at_fork(after_in_child=self._forget)  # the children are the parent's
 
     def decode(self, data: bytes, limits: Limits, max_side: int | None = None) -> Decoded:
-        """Do as `photos.decode`; raises `BackendUnavailable` where no process can be had."""
+        """Do as `decode.decode`; raises `BackendUnavailable` where no process can be had."""
         if data.startswith(_JPEG) and limits.inline_jpeg_max and len(data) <= limits.inline_jpeg_max:
             image = opened(data, limits)
             if image.width * image.height <= limits.inline_jpeg_max:
@@ -104,7 +111,7 @@ class Decoders:
 
     def _forget(self) -> None:
         self._idle.clear()
-        self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._turns = threading.BoundedSemaphore(available_cpus())
 
 
 class _Crashed(PhotoRejected):
@@ -146,22 +153,23 @@ class _Decoder:
 
     def decode(self, data: bytes, limits: Limits, max_side: int | None) -> Decoded:
         """Have it decode one photo."""
-        until = time.monotonic() + limits.max_seconds
+        until = time.monotonic() + limits.decoder_timeout_s
         self._photos += 1
         try:
             send(self._socket, {"limits": limits.model_dump(), "max_side": max_side}, data, until)
             return _answer(self._socket, limits, max_side, until)
         except TimeoutError:
-            raise self._harmed(f"took more than {limits.max_seconds:g} s") from None
+            raise self._stalled(limits) from None
         except (ValueError, LookupError, TypeError, OverflowError):
             raise self._harmed("gave an answer that is none") from None
         except (OSError, EOFError):
-            raise self._death() from None
+            raise self._death(limits) from None
 
     def end(self) -> None:
         """End it, whatever it does."""
         self._process.kill()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):  # the kernel keeps what waits for a disk
+            self._process.wait(LATER_S)
         self._socket.close()
 
     def _harmed(self, how: str) -> PhotoRejected:
@@ -169,17 +177,26 @@ class _Decoder:
         _log.warning("a photo's decoder %s; it was replaced", how)
         return PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
 
-    def _death(self) -> Exception:
+    def _stalled(self, limits: Limits) -> BackendUnavailable:
+        self.end()
+        return BackendUnavailable(
+            f"the process that decodes photos gave no answer in {limits.decoder_timeout_s:g} s and was replaced; "
+            "it was stopped, or the machine is short of CPU"
+        )
+
+    def _death(self, limits: Limits) -> Exception:
         """Say whose fault it is that the process is no more."""
         try:
             status = self._process.wait(LATER_S)
         except subprocess.TimeoutExpired:
             return self._harmed("closed its connection")
+        if status == -signal.SIGPROF:
+            return self._harmed(f"used more than {limits.max_seconds:g} s of the CPU")
         if -status in _CRASHES:
             self._harmed(f"crashed with {signal.Signals(-status).name}")
             return _Crashed(is_first=self._photos == 1)
         self.end()
-        why = "is short of memory, or somebody ended it" if status == -signal.SIGKILL else "said why on stderr"
+        why = _WHY.get(status, "said why on stderr")
         return BackendUnavailable(f"the process that decodes photos ended with {status}: it {why}")
 
 

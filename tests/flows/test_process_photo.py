@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +17,7 @@ from prefect.client.orchestration import PrefectClient
 
 from flows.process_photo import process_photo
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.decoding import process_pool
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import PhotoRef, ReasonCode, Verdict
@@ -65,6 +68,17 @@ def test_a_photo_that_holds_its_decoder_up_is_unreadable_and_the_next_one_is_not
     assert (found.status, codes(found)) == ("rejected", ["unreadable_photo"])
     assert run(rt, good, "user_a").name == "Accepted"
     assert_consistent(rt, (slow, "user_s"), (good, "user_a"))
+
+
+def test_a_decoder_that_was_stopped_costs_a_photo_time_alone() -> None:
+    rt = memory_runtime(Settings(photos=Limits(max_seconds=1, max_stalled_seconds=4)))
+    ann, cid = (rt.photos.add(f"{name}.png", scripted_photo(name)) for name in ("ann", "cid"))
+    assert run(rt, cid, "user_c").name == "Accepted"
+    for decoder in process_pool._shared._idle:
+        os.kill(decoder._process.pid, signal.SIGSTOP)
+
+    assert run(rt, ann, "user_a").name == "Accepted"
+    assert_consistent(rt, (ann, "user_a"), (cid, "user_c"))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ def _hang() -> None:
         _C.usleep(500_000)
 
 
+def _spin() -> None:
+    while True:
+        pass
+
+
 def _eat() -> None:
     eaten = []
     while True:
@@ -46,6 +51,7 @@ def _spoil() -> None:
 _FAULTS = {
     b"hang": _hang,
     b"sleep": lambda: time.sleep(1000),
+    b"spin": _spin,
     b"crash": lambda: ctypes.string_at(0),
     b"abort": os.abort,
     b"eat": _eat,
@@ -60,7 +66,11 @@ def decode(data: bytes, limits: Limits, max_side: int | None) -> tuple[Image.Ima
     """Do what the photo says; else decode it."""
     if fault := _FAULTS.get(b"") or _FAULTS.get(data):
         fault()
-    if data == b"spoil":
+    if data == b"work":
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+    if data in (b"spoil", b"work"):
         return Image.new("RGB", (50, 50)), (50, 50)
     if data == b"lie":
         return Image.new("RGB", (5000, 5000)), (5000, 5000)

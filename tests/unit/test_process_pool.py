@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfiegate.cpus import available_cpus
 from selfiegate.decoding import decode, process_pool
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import Decoders
@@ -23,7 +24,8 @@ from selfiegate.errors import BackendUnavailable, PhotoRejected
 from tests.hostile import files
 from tests.hostile.faulty_decoder import slow_photo
 
-LIMITS = Limits(inline_jpeg_max=0, max_seconds=300)  # a busy machine is no reason; who tests the limit sets another
+LIMITS = Limits(inline_jpeg_max=0, max_stalled_seconds=300)  # a busy machine is no reason
+IMPATIENT = LIMITS.model_copy(update={"max_seconds": 0.3, "max_stalled_seconds": 0.2})
 ROOT = Path(__file__).parents[2]
 PHOTO = files.encoded(Image.effect_noise((200, 150), 90).convert("RGB"), "PNG")
 
@@ -110,13 +112,59 @@ def test_a_photo_is_not_blamed_for_what_the_one_before_did_to_its_decoder(decode
 
 
 @pytest.mark.parametrize("fault", ["hang", "sleep"])
-def test_a_decoder_that_hangs_is_ended(decoders: Decoders, fault: str) -> None:
+def test_a_decoder_that_stands_still_is_replaced_and_its_photo_is_not_blamed(decoders: Decoders, fault: str) -> None:
     decoders.decode(PHOTO, LIMITS)
     hung = pids_of(decoders)
 
-    assert refusal(decoders, fault.encode(), LIMITS.model_copy(update={"max_seconds": 0.5})) == "unreadable_photo"
+    with pytest.raises(BackendUnavailable, match="no answer"):
+        decoders.decode(fault.encode(), IMPATIENT)
     assert any(map(is_gone, hung))
     assert decoders.decode(PHOTO, LIMITS)[1] == (200, 150)
+
+
+def test_a_decoder_that_was_stopped_says_nothing_about_its_photo(decoders: Decoders) -> None:
+    decoders.decode(PHOTO, LIMITS)
+    stopped = pids_of(decoders)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+
+    for _ in stopped:
+        with pytest.raises(BackendUnavailable, match="no answer"):
+            decoders.decode(PHOTO, IMPATIENT)
+    assert all(map(is_gone, stopped))
+    assert decoders.decode(PHOTO, LIMITS)[1] == (200, 150)
+
+
+def test_the_clock_does_not_decide_while_a_decoder_gets_no_cpu(decoders: Decoders) -> None:
+    decoders.close()
+    decoders.decode(PHOTO, LIMITS)
+    (pid,) = pids_of(decoders)
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(decoders.decode, PHOTO, LIMITS.model_copy(update={"max_seconds": 0.5}))
+        time.sleep(1)
+        os.kill(pid, signal.SIGCONT)
+
+        assert asked.result()[1] == (200, 150)
+    assert pids_of(decoders) == {pid}
+
+
+def test_a_photo_that_spends_its_time_of_the_cpu_is_unreadable(decoders: Decoders) -> None:
+    decoders.decode(PHOTO, LIMITS)
+    before = pids_of(decoders)
+
+    assert refusal(decoders, b"spin", LIMITS.model_copy(update={"max_seconds": 0.5})) == "unreadable_photo"
+    assert any(map(is_gone, before))
+    assert decoders.decode(PHOTO, LIMITS)[1] == (200, 150)
+
+
+def test_each_photo_has_the_cpu_for_itself(decoders: Decoders) -> None:
+    """What the photos before took of the same decoder is not held against this one."""
+    decoders.close()
+    once = LIMITS.model_copy(update={"max_seconds": 0.6})
+
+    assert [decoders.decode(b"work", once)[1] for _ in range(3)] == [(50, 50)] * 3
+    assert len(pids_of(decoders)) == 1
 
 
 def pids_of(decoders: Decoders) -> set[int]:
@@ -124,7 +172,7 @@ def pids_of(decoders: Decoders) -> set[int]:
 
 
 def test_a_real_photo_that_takes_too_long_is_unreadable() -> None:
-    limits = Limits(max_seconds=0.3)
+    limits = Limits(max_seconds=0.3, max_stalled_seconds=300)
 
     assert refusal(process_pool._shared, slow_photo(), limits) == "unreadable_photo"
     assert process_pool.decode(PHOTO, Limits())[1] == (200, 150)
@@ -155,16 +203,19 @@ def test_a_decoder_that_somebody_ended_meanwhile_is_replaced(decoders: Decoders)
     assert not pids_of(decoders) & before
 
 
-def test_a_decoder_that_somebody_ends_at_work_says_nothing_about_the_photo(decoders: Decoders) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGALRM], ids=["somebody", "its-own-alarm"])
+def test_a_decoder_that_is_ended_at_work_says_nothing_about_the_photo(
+    decoders: Decoders, number: signal.Signals
+) -> None:
     decoders.decode(PHOTO, LIMITS)
     before = pids_of(decoders)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(decoders.decode, b"sleep", LIMITS)
         while not (at_work := before - pids_of(decoders)):
             time.sleep(0.01)
-        os.kill(at_work.pop(), signal.SIGKILL)
+        os.kill(at_work.pop(), number)
 
-        with pytest.raises(BackendUnavailable, match="short of memory"):
+        with pytest.raises(BackendUnavailable, match="ended with"):
             asked.result()
 
 
@@ -198,7 +249,7 @@ def test_threads_share_as_many_decoders_as_there_are_cores(decoders: Decoders) -
         sizes = list(pool.map(lambda _: decoders.decode(PHOTO, LIMITS)[1], range(40)))
 
     assert sizes == [(200, 150)] * 40
-    assert 1 <= len(pids_of(decoders)) <= (os.cpu_count() or 1)
+    assert 1 <= len(pids_of(decoders)) <= available_cpus()
 
 
 def test_a_decoder_knows_no_secret(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,11 +263,12 @@ WORKER = """
 import sys, threading
 from selfiegate.decoding.process_pool import Decoders
 from selfiegate.decoding.decode import Limits
-from tests.unit.test_process_pool import PHOTO, LIMITS, pids_of
+from tests.unit.test_process_pool import PHOTO, IMPATIENT, LIMITS, pids_of
 
 decoders = Decoders("tests.hostile.faulty_decoder:decode")
 decoders.decode(PHOTO, LIMITS)
-busy = threading.Thread(target=decoders.decode, args=(b"hang", LIMITS.model_copy(update={"max_seconds": 3.0})))
+for_3_s = IMPATIENT.model_copy(update={"max_stalled_seconds": 3.0})
+busy = threading.Thread(target=decoders.decode, args=(b"hang", for_3_s))
 if sys.argv[1] == "busy":
     print(*pids_of(decoders), flush=True)
     busy.start()
