@@ -9,12 +9,15 @@
     │   └── UserForgotten      its user asked to be forgotten after it was uploaded
     ├── BackendMisconfigured   the operator's: says what is missing and the setting that mends it
     │   └── WrongSetting       a setting that is not known, or whose value is not allowed
+    ├── UnreadableRow          a stored row that this version cannot read; everything else goes on
     └── WrongInput             the caller's: names the value and what is allowed
 
 Each keeps its arguments, so that it survives pickling between processes.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class SelfiegateError(Exception):
@@ -61,6 +64,24 @@ class BackendMisconfigured(SelfiegateError):
 
 class WrongSetting(BackendMisconfigured):
     """A setting is not known, or its value is not allowed; the message names the setting and what is."""
+
+
+class UnreadableRow(SelfiegateError):
+    """A stored row cannot be read: a newer version wrote it, or it was damaged.
+
+    `name` is the photo's id in the ledger, else empty. `revision` is what the row holds as its revision.
+    """
+
+    def __init__(self, kind: str, user_id: str, why: str, name: str = "", revision: Any = None) -> None:
+        super().__init__(kind, user_id, why, name, revision)
+        self.kind, self.user_id, self.why, self.name, self.revision = kind, user_id, why, name, revision
+
+    def __str__(self) -> str:
+        which = f" {self.name}" if self.name else ""
+        return (
+            f"the {self.kind}{which} of {self.user_id!r} cannot be read ({self.why}); a newer version of selfiegate "
+            "wrote it, or it was damaged: start the newer version again, or run `selfiegate forget` for this user"
+        )
 
 
 class WrongInput(SelfiegateError, ValueError):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from selfiegate.untrusted_text import plain
 from selfiegate.user_ids import UserId
@@ -26,11 +27,34 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
 
 
+class Stored(Value):
+    """A value that stores hold, which an older and a newer version of the program may share.
+
+    A field that a newer version added is kept, and written back. Of anybody else an unknown field is an error.
+    """
+
+    @classmethod
+    def from_store(cls, held: str | Mapping[str, Any]) -> Self:
+        """Read what a store holds, JSON or a mapping."""
+        validate: Any = cls.model_validate_json if isinstance(held, str) else cls.model_validate
+        value: Self = validate(held, extra="allow")
+        return value
+
+    def keeping(self, held: Self | None) -> Self:
+        """Return this value with those fields of another that only a newer version knows."""
+        unknown = held.model_extra if held else None
+        return self.from_store({**unknown, **self.model_dump()}) if unknown else self
+
+    @model_serializer(mode="wrap")
+    def _with_unknown_fields(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {**dump(self), **(self.model_extra or {})}
+
+
 ETAG = "etag:"
 """Marks a version that is an ETag."""
 
 
-class PhotoRef(Value):
+class PhotoRef(Stored):
     """Names one version of one photo; the bytes stay where they are.
 
     `bucket` is an S3 bucket, or an absolute folder for photos on disk (a bucket's name has no slash).
@@ -40,6 +64,17 @@ class PhotoRef(Value):
     bucket: str = Field(min_length=1, description="S3 bucket, or an absolute folder")
     key: str = Field(min_length=1, description="Object key, or a path below the folder")
     version: str = Field(min_length=1, description="S3 version id or ETag, or the SHA-256 of the file")
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what names the photo; what a newer version adds does not make it another."""
+        return isinstance(other, PhotoRef) and self._name == other._name
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    @property
+    def _name(self) -> tuple[str, str, str]:
+        return self.bucket, self.key, self.version
 
     @property
     def etag(self) -> str | None:
@@ -133,14 +168,14 @@ class ReasonCode(StrEnum):
     DIFFERENT_PERSON = "different_person"
 
 
-class Reason(Value):
-    """A code for programs and a sentence for the user."""
+class Reason(Stored):
+    """A code for programs and a sentence for the user; a code of a newer version is a text."""
 
-    code: ReasonCode
+    code: Annotated[ReasonCode | str, Field(union_mode="left_to_right")]
     message: str
 
 
-class Check(Value):
+class Check(Stored):
     """One rule applied to one face: the value found, the limit, and whether it passed."""
 
     name: str
@@ -165,7 +200,7 @@ class Match(Value):
     score: float
 
 
-class Verdict(Value):
+class Verdict(Stored):
     """What was decided about one photo of one user, with all that it was decided by."""
 
     status: Literal["accepted", "rejected", "needs_review"]
@@ -187,7 +222,7 @@ class Verdict(Value):
         return self.status.title().replace("_", "")
 
 
-class Contest(Value):
+class Contest(Stored):
     """An older claim's objection to a younger one on the same face."""
 
     user_id: str
@@ -195,7 +230,7 @@ class Contest(Value):
     score: float
 
 
-class Claim(Value):
+class Claim(Stored):
     """The ledger's row for one photo of one user; see `enrolment` for what the states mean."""
 
     photo: PhotoRef
@@ -222,14 +257,14 @@ class Claim(Value):
         return self.claimed_at, self.user_id, self.photo.id
 
 
-class Remains(Value):
+class Remains(Stored):
     """What a replaced photo left behind, still to be removed."""
 
     face_id: str
     photo: PhotoRef
 
 
-class Profile(Value):
+class Profile(Stored):
     """The one enrolled face of a user."""
 
     user_id: UserId

@@ -3,22 +3,43 @@
 The three lie in one database, each written by compare-and-set; tests/contract/records.py holds their promises.
 Every method may raise `BackendUnavailable` (try again) or `BackendMisconfigured` (mend the set-up).
 All are safe to call from several threads, and all writes may be repeated.
+
+A newer version of the program may write to the same database. Fields that this one does not know are kept. A row that
+it cannot read at all raises `UnreadableRow` where that row is asked for. Whoever goes through many rows skips it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple, Never, Protocol, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from selfiegate.errors import ClaimLost
-from selfiegate.model import Claim, Contest, PhotoRef, Profile, Value, Verdict
+from selfiegate.errors import ClaimLost, UnreadableRow
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, Stored, Value, Verdict
 from selfiegate.user_ids import UserId
 
+Skip = Callable[[UnreadableRow], object]
+"""Is called with each row that cannot be read; where it returns, the row is left out."""
 
-class Erasure(Value):
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+def refuse(row: UnreadableRow) -> Never:
+    """Raise it: for those who must not decide anything without that row."""
+    raise row
+
+
+def warn(row: UnreadableRow) -> None:
+    """Log it and go on: for those who look after everybody's rows."""
+    _log.warning("%s", row)
+
+
+class Erasure(Stored):
     """A user's wish to be forgotten: the order while it is carried out, the receipt afterwards.
 
     It stays for as long as an old event or a nightly backfill may name one of the user's photos again.
@@ -71,7 +92,7 @@ class Ledger(Protocol):
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
 
-    def claims_of(self, user_id: str) -> Sequence[Claim]:
+    def claims_of(self, user_id: str, skip: Skip = refuse) -> Sequence[Claim]:
         """Return all rows of a user, oldest first; a claim made before this call is among them."""
 
     def note_face(self, claim: Claim, face_id: str) -> bool:
@@ -98,7 +119,7 @@ class Ledger(Protocol):
     def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
         """Record that the user was told, or that another may try; nothing where another took it meanwhile."""
 
-    def unfinished(self, before: int) -> Sequence[Claim]:
+    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
         """Return the rows whose lease ran out before this time (microseconds since 1970) with work left.
 
         These are the ones without a verdict, and the refused ones whose user was not told.
@@ -107,8 +128,8 @@ class Ledger(Protocol):
     def reopen(self, claim: Claim) -> bool:
         """Turn an accepted row back into a pending one that nobody holds; False where it is not accepted."""
 
-    def remove(self, claim: Claim) -> bool:
-        """Remove a row, decided or not; False unless its owner and attempt are the claim's."""
+    def remove(self, claim: Claim | UnreadableRow) -> bool:
+        """Remove a row, decided or not; False unless its owner and attempt are the claim's, if they can be read."""
 
     def expire(self, before: int) -> int:
         """Remove rejected rows first claimed before this time (microseconds since 1970); return how many.
@@ -123,13 +144,13 @@ class Profiles(Protocol):
     def get(self, user_id: str) -> Profile | None:
         """Return a user's profile, or None."""
 
-    def all(self) -> Iterable[Profile]:
+    def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles; one that is written meanwhile may be missed or not."""
 
     def put(self, profile: Profile, /, replacing: Profile | None) -> bool:
         """Store a profile; False if what is stored now is not `replacing` (compared by revision)."""
 
-    def remove(self, profile: Profile) -> bool:
+    def remove(self, profile: Profile | UnreadableRow) -> bool:
         """Remove a profile; False if what is stored now is another revision."""
 
 
@@ -139,10 +160,10 @@ class Erasures(Protocol):
     def get(self, user_id: str) -> Erasure | None:
         """Return what is known of a user's wish to be forgotten; written before this call, it is seen."""
 
-    def put(self, erasure: Erasure, /, replacing: Erasure | None) -> bool:
+    def put(self, erasure: Erasure, /, replacing: Erasure | UnreadableRow | None) -> bool:
         """Store it; False if what is stored now is not `replacing` (compared by revision)."""
 
-    def unfinished(self) -> Sequence[Erasure]:
+    def unfinished(self, skip: Skip = warn) -> Sequence[Erasure]:
         """Return those that are not finished."""
 
 
@@ -176,6 +197,30 @@ class Records(NamedTuple):
     profiles: Profiles
     erasures: Erasures
     known_gallery: KnownGallery
+
+
+@contextmanager
+def reading(kind: str, user_id: object, name: str = "", revision: object = None) -> Iterator[None]:
+    """Raise `UnreadableRow` for what a stored row makes the block raise; the values in it are not told."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        why = ": ".join([".".join(map(str, first["loc"])), first["msg"]])
+        raise UnreadableRow(kind, str(user_id), why, name, revision) from None
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise UnreadableRow(kind, str(user_id), f"{type(error).__name__}: {error}", name, revision) from None
+
+
+def readable(rows: Iterable[Any], read: Callable[[Any], T], skip: Skip) -> Iterator[T]:
+    """Read each row, and leave out what cannot be read where `skip` returns."""
+    for row in rows:
+        try:
+            value = read(row)
+        except UnreadableRow as unreadable:
+            skip(unreadable)
+        else:
+            yield value
 
 
 def taken_over(claim: Claim) -> ClaimLost:

@@ -63,7 +63,7 @@ def _line(outcome: Outcome) -> dict[str, Any]:
         "photo": outcome.uri,
         "user_id": outcome.user_id,
         "status": outcome.status,
-        "reasons": [reason.code.value for reason in outcome.reasons],
+        "reasons": [str(reason.code) for reason in outcome.reasons],
         "why": outcome.why,
         "before": outcome.before,
     }
@@ -154,7 +154,7 @@ class ContactSheet:
 
 def _labels(outcome: Outcome) -> list[tuple[str, str]]:
     """Return what the photo can be filtered by, and what to say about it."""
-    reasons = [(reason.code.value, reason.message) for reason in outcome.reasons]
+    reasons = [(str(reason.code), reason.message) for reason in outcome.reasons]
     return reasons if outcome.status == "rejected" else [(outcome.status, outcome.why), *reasons]
 
 

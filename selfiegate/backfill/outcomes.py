@@ -46,7 +46,7 @@ class Summary:
         for outcome in outcomes:
             self._statuses[outcome.status] += 1
             if outcome.status != "skipped":
-                self._reasons.update(reason.code.value for reason in outcome.reasons)
+                self._reasons.update(str(reason.code) for reason in outcome.reasons)
 
     def add_seconds(self, step: str, seconds: float) -> None:
         """Add the time that a step took; of steps side by side the sum is longer than the clock's."""

@@ -42,7 +42,7 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             remains=_remains(present) if present else (),
             # After an erasure it begins anew, and a run that read the profile before must not replace this one.
             revision=present.revision + 1 if present else claim.claimed_at,
-        )
+        ).keeping(present)
         if rt.profiles.put(profile, replacing=present):
             return bool(profile.remains)
 

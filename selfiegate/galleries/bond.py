@@ -58,14 +58,16 @@ class Bond:
 
         Files of a version that knew no ties are tied once every profile's face is found in the gallery.
         """
-        database.execute("INSERT OR IGNORE INTO meta VALUES ('id', ?)", uuid.uuid4().hex)
+        database.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('id', ?)", uuid.uuid4().hex)
         found = state(database)
         if self._records.known_gallery.get() is None:
             if found.records is None:
                 self._require_faces_of_profiles(database)
             self._records.known_gallery.keep(GalleryMark(gallery_id=found.id, newest=found.newest))
         if found.records is None:
-            database.execute("INSERT OR IGNORE INTO meta VALUES ('records', ?)", self._records.known_gallery.records_id)
+            database.execute(
+                "INSERT OR IGNORE INTO meta (name, value) VALUES ('records', ?)", self._records.known_gallery.records_id
+            )
         self.check(database)
 
     def check(self, database: Database) -> None:
@@ -77,7 +79,7 @@ class Bond:
         """Do the same within a transaction on the gallery, with a mark read before it, and note how far that was."""
         self._compare(mark, GalleryState(*connection.execute(_STATE).fetchone()))
         relied_on = mark.newest if mark else 0
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('relied_on', ?)", (str(relied_on),))
+        connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('relied_on', ?)", (str(relied_on),))
 
     def mark(self) -> GalleryMark | None:
         """Return what the records rely on."""

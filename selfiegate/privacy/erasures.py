@@ -218,7 +218,7 @@ def _remove_all(rt: Runtime, erasure: Erasure) -> None:
             case "older thumbnail":
                 rt.thumbnails.erase(name)
             case "photo":
-                rt.photos.erase(PhotoRef.model_validate_json(name), erasure.asked_at)
+                rt.photos.erase(PhotoRef.from_store(name), erasure.asked_at)
 
 
 def _sum(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:

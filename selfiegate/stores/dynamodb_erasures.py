@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
-from selfiegate.records import Erasure
+from selfiegate.errors import UnreadableRow
+from selfiegate.records import Erasure, Skip, readable, reading, warn
 
 ERASURE = "erasure"
 """In the place of a photo's id, which is 32 hex digits."""
@@ -24,9 +25,9 @@ class DynamoErasures:
     def get(self, user_id: str) -> Erasure | None:
         """Return a user's erasure, or None."""
         item = self._table.get({"user_id": user_id, "photo_id": ERASURE})
-        return Erasure.model_validate_json(item["erasure"]) if item else None
+        return _erasure(item) if item else None
 
-    def put(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+    def put(self, erasure: Erasure, replacing: Erasure | UnreadableRow | None) -> bool:
         """Store an erasure unless something else than `replacing` is stored now."""
         item: dict[str, Any] = {"user_id": erasure.user_id, "photo_id": ERASURE, "revision": erasure.revision}
         item["erasure"] = erasure.model_dump_json()
@@ -36,9 +37,14 @@ class DynamoErasures:
             return self._table.put(item, "attribute_not_exists(user_id)")
         return self._table.put(item, "revision = :replaced", replaced=replacing.revision)
 
-    def unfinished(self) -> Sequence[Erasure]:
+    def unfinished(self, skip: Skip = warn) -> Sequence[Erasure]:
         """Return those that are not finished, as of a moment ago."""
         found = self._table.query(
             "unfinished = :yes AND lease_until = :mark", index="unfinished", yes="yes", mark=_UNFINISHED
         )
-        return [Erasure.model_validate_json(item["erasure"]) for item in found]
+        return list(readable(found, _erasure, skip))
+
+
+def _erasure(item: Mapping[str, Any]) -> Erasure:
+    with reading("erasure", item["user_id"], revision=item.get("revision")):
+        return Erasure.from_store(item["erasure"])

@@ -18,8 +18,9 @@ from typing import Any
 from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.clock import in_us, now_us
+from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
-from selfiegate.records import as_decided
+from selfiegate.records import Skip, as_decided, readable, reading, refuse, warn
 from selfiegate.stores.dynamodb_erasures import ERASURE
 
 _UNDECIDED = "#status IN (:pending, :accepting)"
@@ -72,10 +73,10 @@ class DynamoLedger:
         item = self._table.get({"user_id": user_id, "photo_id": photo.id})
         return _claim(item) if item else None
 
-    def claims_of(self, user_id: str) -> Sequence[Claim]:
+    def claims_of(self, user_id: str, skip: Skip = refuse) -> Sequence[Claim]:
         """Return all rows of a user, oldest first."""
         found = self._table.query("user_id = :user_id", user_id=user_id)
-        return sorted(map(_claim, filter(_is_row, found)), key=lambda row: row.seniority)
+        return sorted(readable(filter(_is_row, found), _claim, skip), key=lambda row: row.seniority)
 
     def note_face(self, claim: Claim, face_id: str) -> bool:
         """Record the face enrolled for an undecided row."""
@@ -96,13 +97,9 @@ class DynamoLedger:
 
     def accept(self, claim: Claim) -> bool:
         """Turn pending into accepting, unless it was contested since `claim` was read."""
-        return self._change(
-            claim,
-            "SET #status = :accepting",
-            "#status = :pending AND contests = :contests",
-            contests=[_text(contest) for contest in claim.contests],
-            **_STATES,
-        )
+        # Contests are only added while the row is ours, and another version writes them in other words.
+        contested = "#status = :pending AND size(contests) = :count"
+        return self._change(claim, "SET #status = :accepting", contested, count=len(claim.contests), **_STATES)
 
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending."""
@@ -158,12 +155,12 @@ class DynamoLedger:
             token=token,
         )
 
-    def unfinished(self, before: int) -> Sequence[Claim]:
+    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
         """Return the rows with work left whose lease ran out before this time, as of a moment ago."""
         found = self._table.query(
             "unfinished = :yes AND lease_until < :before", index="unfinished", yes="yes", before=before
         )
-        return sorted(map(_claim, filter(_is_row, found)), key=lambda row: row.seniority)
+        return sorted(readable(filter(_is_row, found), _claim, skip), key=lambda row: row.seniority)
 
     def reopen(self, claim: Claim) -> bool:
         """Turn an accepted row back into a pending one that nobody holds."""
@@ -181,8 +178,11 @@ class DynamoLedger:
             one=1,
         )
 
-    def remove(self, claim: Claim) -> bool:
+    def remove(self, claim: Claim | UnreadableRow) -> bool:
         """Remove a row."""
+        if isinstance(claim, UnreadableRow):
+            key = {"user_id": claim.user_id, "photo_id": claim.name}
+            return self._table.delete(key, "attribute_exists(user_id)")
         return self._table.delete(_key(claim), _OURS, owner=claim.owner, attempt=claim.attempt)
 
     def expire(self, before: int) -> int:
@@ -216,8 +216,9 @@ def _item(claim: Claim) -> dict[str, Any]:
 
 
 def _claim(item: Mapping[str, Any]) -> Claim:
-    known = {name: item[name] for name in Claim.model_fields if item.get(name) is not None}
-    known["contests"] = [json.loads(text) for text in item["contests"]]
-    if "verdict" in known:
-        known["verdict"] = json.loads(known["verdict"])
-    return Claim.model_validate(known)
+    with reading("ledger row", item["user_id"], item["photo_id"]):
+        known = {name: item[name] for name in Claim.model_fields if item.get(name) is not None}
+        known["contests"] = [json.loads(text) for text in item["contests"]]
+        if "verdict" in known:
+            known["verdict"] = json.loads(known["verdict"])
+        return Claim.from_store(known)

@@ -12,7 +12,9 @@ from typing import Any
 
 from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
+from selfiegate.errors import UnreadableRow
 from selfiegate.model import PhotoRef, Profile, Remains
+from selfiegate.records import Skip, readable, reading, warn
 
 
 class DynamoProfiles:
@@ -26,9 +28,9 @@ class DynamoProfiles:
         item = self._table.get({"Username": user_id})
         return _profile(item) if item else None
 
-    def all(self) -> Iterable[Profile]:
+    def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles."""
-        return map(_profile, self._table.scan())
+        return readable(self._table.scan(), _profile, skip)
 
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
         """Store a profile unless something else than `replacing` is stored now."""
@@ -40,11 +42,13 @@ class DynamoProfiles:
             return self._table.overwrite(key, item, "attribute_exists(Username) AND attribute_not_exists(revision)")
         return self._table.overwrite(key, item, "revision = :replaced", replaced=replacing.revision)
 
-    def remove(self, profile: Profile) -> bool:
+    def remove(self, profile: Profile | UnreadableRow) -> bool:
         """Remove a profile unless another revision is stored now."""
         key = {"Username": profile.user_id}
-        if profile.revision == 0:
+        if not profile.revision:
             return self._table.delete(key, "attribute_exists(Username) AND attribute_not_exists(revision)")
+        if isinstance(profile, UnreadableRow):
+            return self._table.delete(key, "revision = :revision", revision=profile.revision)
         return self._table.delete(
             key, "revision = :revision AND faceId = :face_id", revision=profile.revision, face_id=profile.face_id
         )
@@ -70,6 +74,11 @@ def _profile_item(profile: Profile) -> dict[str, Any]:
 
 
 def _profile(item: Mapping[str, Any]) -> Profile:
+    with reading("profile", item["Username"], revision=item.get("revision")):
+        return _read(item)
+
+
+def _read(item: Mapping[str, Any]) -> Profile:
     small = item.get("thumbnail") or {}
     seeds = {"seed": f"s3://{small['s3bucket']}/{small['s3key']}"} if small else {}
     return Profile(
@@ -80,6 +89,6 @@ def _profile(item: Mapping[str, Any]) -> Profile:
         model=item.get("model", ""),
         upload_rank=item.get("newness", ""),
         enrolled_at=datetime.fromisoformat(item.get("enrolledAt", datetime.fromtimestamp(0, UTC).isoformat())),
-        remains=tuple(Remains.model_validate_json(text) for text in item.get("remains", ())),
+        remains=tuple(Remains.from_store(text) for text in item.get("remains", ())),
         revision=int(item.get("revision", 0)),
     )

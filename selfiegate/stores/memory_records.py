@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 from selfiegate.clock import in_us, now_us
+from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
-from selfiegate.records import Erasure, GalleryMark, Records, as_decided
+from selfiegate.records import Erasure, GalleryMark, Records, Skip, as_decided, refuse, warn
 
 _UNDECIDED = ("pending", "accepting")
 
@@ -61,7 +62,7 @@ class MemoryLedger:
         """Return a row, or None."""
         return self._rows.get((user_id, photo.id))
 
-    def claims_of(self, user_id: str) -> Sequence[Claim]:
+    def claims_of(self, user_id: str, skip: Skip = refuse) -> Sequence[Claim]:
         """Return all rows of a user, oldest first."""
         with self._lock:
             mine = [row for row in self._rows.values() if row.user_id == user_id]
@@ -125,7 +126,7 @@ class MemoryLedger:
         notice = "sent" if sent else "none"
         self._change(claim, lambda row: held and row.notice == "sending", lambda _: {"notice": notice})
 
-    def unfinished(self, before: int) -> Sequence[Claim]:
+    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
         """Return the rows with work left whose lease ran out before this time."""
         with self._lock:
             rows = [row for row in self._rows.values() if _unfinished(row) and row.lease_until < before]
@@ -145,8 +146,10 @@ class MemoryLedger:
             claim, lambda row: row.status == "accepted", lambda row: {**free, "attempt": row.attempt + 1}
         )
 
-    def remove(self, claim: Claim) -> bool:
+    def remove(self, claim: Claim | UnreadableRow) -> bool:
         """Remove a row."""
+        if isinstance(claim, UnreadableRow):
+            return False  # all can be read here
         with self._lock:
             row = self._rows.get((claim.user_id, claim.photo.id))
             if row is None or not _ours(row, claim):
@@ -196,7 +199,7 @@ class _ByUser(Generic[R]):
         """Return a user's, or None."""
         return self._values.get(user_id)
 
-    def put(self, value: R, replacing: R | None) -> bool:
+    def put(self, value: R, replacing: R | UnreadableRow | None) -> bool:
         """Store it unless something else than `replacing` is stored now."""
         with self._lock:
             stored = self._values.get(value.user_id)
@@ -213,12 +216,14 @@ class _ByUser(Generic[R]):
 class MemoryProfiles(_ByUser[Profile]):
     """The profiles."""
 
-    def all(self) -> Iterable[Profile]:
+    def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles."""
         return self._all()
 
-    def remove(self, profile: Profile) -> bool:
+    def remove(self, profile: Profile | UnreadableRow) -> bool:
         """Remove a profile unless another revision is stored now."""
+        if isinstance(profile, UnreadableRow):
+            return False
         with self._lock:
             stored = self._values.get(profile.user_id)
             if stored is None or (stored.revision, stored.face_id) != (profile.revision, profile.face_id):
@@ -230,7 +235,7 @@ class MemoryProfiles(_ByUser[Profile]):
 class MemoryErasures(_ByUser[Erasure]):
     """The erasures."""
 
-    def unfinished(self) -> Sequence[Erasure]:
+    def unfinished(self, skip: Skip = warn) -> Sequence[Erasure]:
         """Return those that are not finished."""
         return [one for one in self._all() if one.finished_at is None]
 

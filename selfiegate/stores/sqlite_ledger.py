@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from selfiegate.clock import in_us, now_us
+from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
-from selfiegate.records import as_decided
+from selfiegate.records import Skip, as_decided, readable, reading, refuse, warn
 from selfiegate.sqlite_database import Database
 
 _CLAIM = """
@@ -70,11 +71,10 @@ class SqliteLedger:
         rows = self._db.read(f"SELECT * FROM claims {_ROW}", user_id, photo.id)
         return _claim(rows[0]) if rows else None
 
-    def claims_of(self, user_id: str) -> Sequence[Claim]:
+    def claims_of(self, user_id: str, skip: Skip = refuse) -> Sequence[Claim]:
         """Return all rows of a user, oldest first."""
-        return [
-            _claim(row) for row in self._db.read("SELECT * FROM claims WHERE user_id = ? ORDER BY claimed_at", user_id)
-        ]
+        rows = self._db.read("SELECT * FROM claims WHERE user_id = ? ORDER BY claimed_at", user_id)
+        return list(readable(rows, _claim, skip))
 
     def note_face(self, claim: Claim, face_id: str) -> bool:
         """Record the face enrolled for an undecided row."""
@@ -87,7 +87,8 @@ class SqliteLedger:
             row = connection.execute(sql, (claim.user_id, claim.photo.id)).fetchone()
             if row is None:
                 return False
-            contests = [Contest.model_validate(held) for held in json.loads(row[0])]
+            with reading("ledger row", claim.user_id, claim.photo.id):
+                contests = [Contest.from_store(held) for held in json.loads(row[0])]
             if contest not in contests:
                 values = (_json([*contests, contest]), claim.user_id, claim.photo.id)
                 connection.execute(f"UPDATE claims SET contests = ? {_ROW}", values)
@@ -95,8 +96,10 @@ class SqliteLedger:
 
     def accept(self, claim: Claim) -> bool:
         """Turn pending into accepting, unless it was contested since `claim` was read."""
-        sql = f"UPDATE claims SET status = 'accepting' {_OURS} AND status = 'pending' AND contests = ?"
-        return self._changed(sql, *_ours(claim), _json(claim.contests))
+        # Contests are only added while the row is ours, and another version writes them in other words.
+        sql = f"""UPDATE claims SET status = 'accepting' {_OURS} AND status = 'pending'
+            AND json_array_length(contests) = ?"""
+        return self._changed(sql, *_ours(claim), len(claim.contests))
 
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending."""
@@ -130,11 +133,11 @@ class SqliteLedger:
         sql = f"UPDATE claims SET notice = ? {_ROW} AND notice = 'sending' AND notice_by = ?"
         self._db.execute(sql, "sent" if sent else "none", *_row(claim), token)
 
-    def unfinished(self, before: int) -> Sequence[Claim]:
+    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
         """Return the rows with work left whose lease ran out before this time."""
         sql = f"""SELECT * FROM claims WHERE ({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent', 'off')))
             AND lease_until < ? ORDER BY claimed_at"""
-        return [_claim(row) for row in self._db.read(sql, before)]
+        return list(readable(self._db.read(sql, before), _claim, skip))
 
     def reopen(self, claim: Claim) -> bool:
         """Turn an accepted row back into a pending one that nobody holds."""
@@ -142,8 +145,10 @@ class SqliteLedger:
             lease_until = 0, notice = 'off', attempt = attempt + 1 {_ROW} AND status = 'accepted'"""
         return self._changed(sql, *_row(claim))
 
-    def remove(self, claim: Claim) -> bool:
+    def remove(self, claim: Claim | UnreadableRow) -> bool:
         """Remove a row."""
+        if isinstance(claim, UnreadableRow):
+            return self._changed(f"DELETE FROM claims {_ROW}", claim.user_id, claim.name)
         return self._changed(f"DELETE FROM claims {_OURS}", *_ours(claim))
 
     def expire(self, before: int) -> int:
@@ -167,8 +172,9 @@ def _json(contests: Sequence[Contest]) -> str:
 
 
 def _claim(row: sqlite3.Row) -> Claim:
-    values = {name: row[name] for name in Claim.model_fields}
-    values["contests"] = json.loads(values["contests"])
-    values["photo"] = PhotoRef.model_validate_json(values["photo"])
-    values["verdict"] = values["verdict"] and Verdict.model_validate_json(values["verdict"])
-    return Claim.model_validate(values)
+    with reading("ledger row", row["user_id"], row["photo_id"]):
+        values = {name: row[name] for name in Claim.model_fields}
+        values["contests"] = json.loads(values["contests"])
+        values["photo"] = json.loads(values["photo"])
+        values["verdict"] = values["verdict"] and json.loads(values["verdict"])
+        return Claim.from_store(values)

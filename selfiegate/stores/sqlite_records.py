@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from selfiegate.errors import UnreadableRow
 from selfiegate.model import Profile
-from selfiegate.records import Erasure, GalleryMark, Records
+from selfiegate.records import Erasure, GalleryMark, Records, Skip, readable, reading, warn
 from selfiegate.sqlite_database import PATIENCE_S, Database
 from selfiegate.stores.sqlite_ledger import SqliteLedger
 from selfiegate.stores.sqlite_schema import RECORDS
@@ -29,14 +31,14 @@ class SqliteProfiles:
 
     def get(self, user_id: str) -> Profile | None:
         """Return a user's profile, or None."""
-        rows = self._db.read("SELECT profile FROM profiles WHERE user_id = ?", user_id)
-        return Profile.model_validate_json(rows[0][0]) if rows else None
+        rows = self._db.read("SELECT * FROM profiles WHERE user_id = ?", user_id)
+        return _profile(rows[0]) if rows else None
 
-    def all(self) -> Iterable[Profile]:
+    def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles, a thousand at a time."""
         last = ""
         while rows := self._db.read("SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT 1000", last):
-            yield from (Profile.model_validate_json(row["profile"]) for row in rows)
+            yield from readable(rows, _profile, skip)
             last = rows[-1]["user_id"]
 
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
@@ -48,8 +50,11 @@ class SqliteProfiles:
         sql = "UPDATE profiles SET revision = ?, profile = ? WHERE user_id = ? AND revision = ?"
         return self._db.execute(sql, profile.revision, data, profile.user_id, replacing.revision) == 1
 
-    def remove(self, profile: Profile) -> bool:
+    def remove(self, profile: Profile | UnreadableRow) -> bool:
         """Remove a profile unless another revision is stored now."""
+        if isinstance(profile, UnreadableRow):
+            sql = "DELETE FROM profiles WHERE user_id = ? AND revision IS ?"
+            return self._db.execute(sql, profile.user_id, profile.revision) == 1
         sql = "DELETE FROM profiles WHERE user_id = ? AND revision = ? AND profile ->> 'face_id' = ?"
         return self._db.execute(sql, profile.user_id, profile.revision, profile.face_id) == 1
 
@@ -62,10 +67,10 @@ class SqliteErasures:
 
     def get(self, user_id: str) -> Erasure | None:
         """Return a user's erasure, or None."""
-        rows = self._db.read("SELECT erasure FROM erasures WHERE user_id = ?", user_id)
-        return Erasure.model_validate_json(rows[0][0]) if rows else None
+        rows = self._db.read("SELECT * FROM erasures WHERE user_id = ?", user_id)
+        return _erasure(rows[0]) if rows else None
 
-    def put(self, erasure: Erasure, replacing: Erasure | None) -> bool:
+    def put(self, erasure: Erasure, replacing: Erasure | UnreadableRow | None) -> bool:
         """Store an erasure unless something else than `replacing` is stored now."""
         values = erasure.revision, erasure.finished_at is not None, erasure.model_dump_json()
         if replacing is None:
@@ -74,10 +79,20 @@ class SqliteErasures:
         sql = "UPDATE erasures SET revision = ?, finished = ?, erasure = ? WHERE user_id = ? AND revision = ?"
         return self._db.execute(sql, *values, erasure.user_id, replacing.revision) == 1
 
-    def unfinished(self) -> Sequence[Erasure]:
+    def unfinished(self, skip: Skip = warn) -> Sequence[Erasure]:
         """Return those that are not finished."""
-        rows = self._db.read("SELECT erasure FROM erasures WHERE NOT finished ORDER BY user_id")
-        return [Erasure.model_validate_json(row[0]) for row in rows]
+        rows = self._db.read("SELECT * FROM erasures WHERE NOT finished ORDER BY user_id")
+        return list(readable(rows, _erasure, skip))
+
+
+def _profile(row: sqlite3.Row) -> Profile:
+    with reading("profile", row["user_id"], revision=row["revision"]):
+        return Profile.from_store(row["profile"])
+
+
+def _erasure(row: sqlite3.Row) -> Erasure:
+    with reading("erasure", row["user_id"], revision=row["revision"]):
+        return Erasure.from_store(row["erasure"])
 
 
 class SqliteKnownGallery:

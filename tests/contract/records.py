@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime
+from typing import Protocol
 
 import pytest
 
-from selfiegate.errors import ClaimLost
+from selfiegate.errors import ClaimLost, UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
-from selfiegate.records import Erasure, Erasures, GalleryMark, Ledger, Profiles, Records
+from selfiegate.records import Erasure, Erasures, GalleryMark, Ledger, Profiles, Records, refuse
 from tests.present import present
 
 PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
@@ -381,6 +382,123 @@ class ErasuresContract:
 
 def mark_of(gallery_id: str, newest: int) -> GalleryMark:
     return GalleryMark(gallery_id=gallery_id, newest=newest)
+
+
+class Storage(Protocol):
+    """Writes to the rows of one user as a newer version of the program would, or a fault of the disk."""
+
+    def add_fields(self, user_id: str) -> None:
+        """Add the field `later` to all values of the user's rows."""
+
+    def has_field(self, kind: str, user_id: str) -> bool:
+        """Say whether the user's profile or erasure has that field."""
+
+    def damage(self, kind: str, user_id: str) -> None:
+        """Give a ledger row a status that nobody knows; make a profile or an erasure something else than JSON."""
+
+
+class SharedRecordsContract:
+    """What records promise beside a newer version of the program, and about rows that cannot be read."""
+
+    @pytest.fixture
+    def storage(self) -> Storage:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def erasure(self, erasures: Erasures) -> Erasure:
+        erasure = Erasure(user_id="ann", asked_at=1, run="run", photos=False)
+        erasures.put(erasure, replacing=None)
+        return erasure
+
+    def test_fields_of_a_newer_version_stay_when_this_one_writes(
+        self, profiles: Profiles, erasures: Erasures, erasure: Erasure, storage: Storage
+    ) -> None:
+        profiles.put(profile(), replacing=None)
+        storage.add_fields("ann")
+        held, asked = present(profiles.get("ann")), present(erasures.get("ann"))
+        assert profiles.put(held.model_copy(update={"face_id": "f", "revision": 2}), replacing=held)
+        assert erasures.put(asked.model_copy(update={"run": "other", "revision": 2}), replacing=asked)
+
+        assert (present(profiles.get("ann")).face_id, present(erasures.get("ann")).run) == ("f", "other")
+        assert storage.has_field("profile", "ann")
+        assert storage.has_field("erasure", "ann")
+        assert [one.user_id for one in erasures.unfinished(refuse)] == ["ann"]
+
+    def test_a_row_with_fields_of_a_newer_version_is_taken_to_its_verdict(
+        self, ledger: Ledger, claim: Claim, storage: Storage
+    ) -> None:
+        ledger.contest(claim, CONTEST)
+        storage.add_fields("ann")
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.photo, len(row.contests)) == (PHOTO, 1)
+        assert ledger.accept(row)
+        ledger.decide(row, verdict())
+        storage.add_fields("ann")
+
+        assert present(ledger.claim(PHOTO, "ann", "run-2", lease_s=60).verdict).status == "accepted"
+        assert ledger.reopen(row)
+        assert [one.user_id for one in ledger.unfinished(FAR, refuse)] == ["ann"]
+
+    def test_a_contest_after_the_row_was_read_counts_whoever_wrote_it(
+        self, ledger: Ledger, claim: Claim, storage: Storage
+    ) -> None:
+        ledger.contest(claim, CONTEST)
+        row = present(ledger.get(PHOTO, "ann"))
+        ledger.contest(claim, CONTEST.model_copy(update={"user_id": "cid"}))
+        storage.add_fields("ann")
+
+        assert not ledger.accept(row)
+        assert ledger.accept(present(ledger.get(PHOTO, "ann")))
+
+    def test_a_ledger_row_that_cannot_be_read_is_told_and_keeps_nobody_else_back(
+        self, ledger: Ledger, claim: Claim, storage: Storage
+    ) -> None:
+        ledger.claim(PHOTO, "bob", "run", lease_s=60)
+        storage.damage("claim", "ann")
+        skipped: list[UnreadableRow] = []
+
+        with pytest.raises(UnreadableRow, match=r"'ann' cannot be read \(status: Input should be 'pending'"):
+            ledger.get(PHOTO, "ann")
+        with pytest.raises(UnreadableRow):
+            ledger.claim(PHOTO, "ann", "run", lease_s=60)
+        with pytest.raises(UnreadableRow):
+            ledger.claims_of("ann")
+        assert [row.user_id for row in ledger.unfinished(FAR)] == ["bob"]
+        assert ledger.claims_of("ann", skipped.append) == []
+        assert ledger.remove(skipped[0])
+        assert not ledger.remove(skipped[0])
+        assert ledger.claim(PHOTO, "ann", "run", lease_s=60).attempt == 1
+
+    def test_a_profile_that_cannot_be_read_is_told_and_keeps_nobody_else_back(
+        self, profiles: Profiles, storage: Storage
+    ) -> None:
+        for user_id in ("ann", "bob"):
+            profiles.put(profile(user_id=user_id), replacing=None)
+        storage.damage("profile", "ann")
+        skipped: list[UnreadableRow] = []
+
+        with pytest.raises(UnreadableRow, match="profile of 'ann' cannot be read"):
+            profiles.get("ann")
+        assert [held.user_id for held in profiles.all(skipped.append)] == ["bob"]
+        assert [row.user_id for row in skipped] == ["ann"]
+        assert profiles.remove(skipped[0])
+        assert profiles.get("ann") is None
+        assert not profiles.remove(skipped[0])
+
+    def test_an_erasure_that_cannot_be_read_is_told_and_may_be_replaced(
+        self, erasures: Erasures, erasure: Erasure, storage: Storage
+    ) -> None:
+        erasures.put(erasure.model_copy(update={"user_id": "bob"}), replacing=None)
+        storage.damage("erasure", "ann")
+        skipped: list[UnreadableRow] = []
+
+        with pytest.raises(UnreadableRow, match="erasure of 'ann' cannot be read"):
+            erasures.get("ann")
+        assert [one.user_id for one in erasures.unfinished(skipped.append)] == ["bob"]
+        assert [row.user_id for row in skipped] == ["ann"]
+        assert erasures.put(erasure.model_copy(update={"revision": 2}), replacing=skipped[0])
+        assert not erasures.put(erasure, replacing=skipped[0])
+        assert present(erasures.get("ann")).revision == 2
 
 
 class RecordsContract(LedgerContract, ProfilesContract, ErasuresContract):

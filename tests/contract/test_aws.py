@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from typing import Any
 
 import boto3
 import pytest
+from boto3.dynamodb.conditions import Key
 from PIL import Image
 
 from selfiegate.aws.clients import AwsSettings, client
@@ -27,7 +29,7 @@ from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.contract.faces import FaceBackendContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
-from tests.contract.records import RecordsContract, profile
+from tests.contract.records import RecordsContract, SharedRecordsContract, Storage, profile
 from tests.present import present
 
 
@@ -36,12 +38,16 @@ def put(aws: AwsSettings, key: str, data: bytes, bucket: str = PHOTOS) -> str:
     return f"s3://{bucket}/{key}"
 
 
-class TestDynamoRecords(RecordsContract):
+class TestDynamoRecords(RecordsContract, SharedRecordsContract):
     expires_by_itself = True  # by TTL
 
     @pytest.fixture
     def records(self, aws: AwsSettings) -> Records:
         return Records(DynamoLedger(aws), DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
+
+    @pytest.fixture
+    def storage(self, aws: AwsSettings) -> Storage:
+        return DynamoStorage(aws)
 
     def test_a_row_of_the_workshop_is_read_and_can_be_replaced(self, aws: AwsSettings, profiles: Profiles) -> None:
         table = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.profiles_table)
@@ -80,6 +86,47 @@ class TestDynamoRecords(RecordsContract):
             "s3key": {"S": "ann/selfie \U0001f600.jpg"},
             "thumbnail": {"M": {"s3bucket": {"S": "thumbs"}, "s3key": {"S": "ann/1.jpg"}}},
         }
+
+
+class DynamoStorage:
+    """Writes to the tables of records behind the program's back."""
+
+    def __init__(self, aws: AwsSettings) -> None:
+        dynamodb = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url)
+        self._rows, self._profiles = dynamodb.Table(aws.ledger_table), dynamodb.Table(aws.profiles_table)
+
+    def add_fields(self, user_id: str) -> None:
+        for item in self._items(user_id):
+            for name in ("verdict", "erasure"):
+                if item.get(name):
+                    item[name] = json.dumps({**json.loads(item[name]), "later": 1})
+            if "photo" in item:
+                item["photo"]["later"] = "1"
+                item["contests"] = [json.dumps({**json.loads(text), "later": 1}) for text in item["contests"]]
+            self._rows.put_item(Item={**item, "later": "1"})
+        if profile := self._profile(user_id):
+            self._profiles.put_item(Item={**profile, "later": "1"})
+
+    def has_field(self, kind: str, user_id: str) -> bool:
+        if kind == "profile":
+            return "later" in self._profile(user_id)
+        return any("later" in json.loads(item["erasure"]) for item in self._items(user_id) if "erasure" in item)
+
+    def damage(self, kind: str, user_id: str) -> None:
+        if kind == "profile":
+            self._profiles.put_item(Item={**self._profile(user_id), "enrolledAt": "yesterday"})
+        for item in self._items(user_id):
+            if kind == "erasure" and kind in item:
+                self._rows.put_item(Item={**item, "erasure": item["erasure"][1:]})
+            if kind == "claim" and "status" in item:
+                self._rows.put_item(Item={**item, "status": "paused"})
+
+    def _items(self, user_id: str) -> list[Any]:
+        found: list[Any] = self._rows.query(KeyConditionExpression=Key("user_id").eq(user_id))["Items"]
+        return found
+
+    def _profile(self, user_id: str) -> Any:
+        return self._profiles.get_item(Key={"Username": user_id}).get("Item")
 
 
 class _S3Photos(PhotoStoreContract):

@@ -1,5 +1,7 @@
 """The embedded stores: SQLite and folders."""
 
+# ruff: noqa: S608  the only text put into statements are the names below
+
 from __future__ import annotations
 
 import os
@@ -23,7 +25,7 @@ from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.stores.sqlite_records import sqlite_records
 from tests.contract.gallery import D, GalleryContract, vectors
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
-from tests.contract.records import RecordsContract
+from tests.contract.records import RecordsContract, SharedRecordsContract, Storage
 
 
 class TestSqliteGallery(GalleryContract):
@@ -107,10 +109,41 @@ class TestSqliteGalleryOfANewerProgram(GalleryContract):
         return SqliteGallery(tmp_path / "gallery.db", "model", dimensions=D)
 
 
-class TestSqliteRecords(RecordsContract):
+class TestSqliteRecords(RecordsContract, SharedRecordsContract):
     @pytest.fixture
     def records(self, tmp_path: Path) -> Records:
         return sqlite_records(tmp_path / "records.db")
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return SqliteStorage(tmp_path / "records.db")
+
+
+class SqliteStorage:
+    """Writes to a database of records behind the program's back."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add_fields(self, user_id: str) -> None:
+        added = {
+            name: f"{name} = json_set({name}, '$.later', 1)" for name in ("photo", "verdict", "profile", "erasure")
+        }
+        contest = "contests = coalesce(json_set(contests, '$[0].later', 1), contests)"
+        self._run(f"UPDATE claims SET {added['photo']}, {added['verdict']}, {contest} WHERE user_id = ?", user_id)
+        self._run(f"UPDATE profiles SET {added['profile']} WHERE user_id = ?", user_id)
+        self._run(f"UPDATE erasures SET {added['erasure']} WHERE user_id = ?", user_id)
+
+    def has_field(self, kind: str, user_id: str) -> bool:
+        return self._run(f"SELECT {kind} ->> 'later' FROM {kind}s WHERE user_id = ?", user_id) == [(1,)]
+
+    def damage(self, kind: str, user_id: str) -> None:
+        change = "status = 'paused'" if kind == "claim" else f"{kind} = substr({kind}, 2)"
+        self._run(f"UPDATE {kind}s SET {change} WHERE user_id = ?", user_id)
+
+    def _run(self, sql: str, user_id: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self._path)) as database, database:
+            return database.execute(sql, (user_id,)).fetchall()
 
 
 class TestSqliteRecordsOfANewerProgram(RecordsContract):

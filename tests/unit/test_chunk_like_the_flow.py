@@ -236,7 +236,7 @@ def told(row: Claim, faces: dict[str, str]) -> Told:
         return Told(row.status, face, row.notice)
     # Of a user's faces that match, a photo may be refused for any: so for any score.
     score = None if verdict.score is None or verdict.matched_user_id else round(verdict.score, 3)
-    codes = tuple(reason.code.value for reason in verdict.reasons)
+    codes = tuple(reason.code for reason in verdict.reasons)
     return Told(row.status, face, row.notice, codes, verdict.matched_user_id, score)
 
 
