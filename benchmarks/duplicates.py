@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.lfw import embeddings
-from selfiegate.backends.embedding import MATCH
+from selfiegate.matching import COSINE
 
 THRESHOLDS = (0.25, 0.30, 0.35, 0.40, 0.45, 0.50, 0.55)
 
@@ -52,7 +52,7 @@ def _draw(rows: list[tuple[float, float, float]], picture: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.6))
     axes.plot(thresholds, [1 - share for share in right], "o-", label="enrolled before, let through")
     axes.plot(thresholds, wrong, "s-", label="new, refused wrongly")
-    axes.axvline(MATCH, color="grey", linestyle=":", label="default")
+    axes.axvline(COSINE.match, color="grey", linestyle=":", label="default")
     axes.set(xlabel="match threshold (cosine)", ylabel="share of photos", yscale="log")
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()

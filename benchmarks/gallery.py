@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.lfw import embeddings
-from selfiegate.backends.embedding import MATCH
 from selfiegate.cpus import available_cpus
 from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.matching import COSINE
 
 SIZES = (10_000, 100_000, 1_000_000)
 MODEL = "benchmark"
@@ -32,7 +32,7 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
     enrolled, probes = _people()
     rng = np.random.default_rng(0)
     everybody = np.concatenate([enrolled, strangers(max(sizes) - len(enrolled), rng)])
-    threshold = MATCH
+    threshold = COSINE.match
     print(f"{len(probes)} probes of {len(enrolled)} people, match threshold {threshold}, {available_cpus()} CPUs\n")
     print("| faces | open | search p50 | p99 | exact p50 | p99 | ratio | resident | on disk | recall |")
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")

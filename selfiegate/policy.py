@@ -12,10 +12,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfiegate.model import Check, Detection, Face, Reason, ReasonCode, Value
+from selfiegate.model import Check, Detection, Face, Reason, ReasonCode
+from selfiegate.setting_types import Group
 
 
-class Rules(Value):
+class Rules(Group):
     """The limits of the policy.
 
     Defaults were set against 796 LFW faces and the same faces spoiled, as `benchmarks.quality` does it. Of the plain
@@ -24,7 +25,7 @@ class Rules(Value):
     too bright, half above 95. No photo set at hand has faces cut off by the frame: that limit is a guess.
     """
 
-    min_eye_distance: float = Field(24.0, ge=0, description="Pixels between the eyes in the original photo")
+    min_eye_distance: float = Field(24.0, ge=0, le=10_000, description="Pixels between the eyes in the original photo")
     min_margin: float = Field(
         -0.12, ge=-1, le=1, description="Box to frame edge, in box sides; negative by the share that is cut off"
     )

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from selfiegate.backends.embedding import MATCH, VERIFY, EmbeddingBackend
+from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.errors import WrongSetting
 from selfiegate.extras import named_when_missing
-from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, Thresholds, ThumbnailStore
+from selfiegate.matching import COSINE, REKOGNITION
+from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, ThumbnailStore
 from selfiegate.records import Erasures, KnownGallery, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
 
@@ -100,12 +101,11 @@ def _face_backend(settings: Settings, photos: PhotoStore, open_gallery: Callable
 
             analyser = InsightFaceAnalyser(settings.insightface)
             gallery = open_gallery(analyser.model)
-            return EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings, MATCH, VERIFY))
+            return EmbeddingBackend(analyser, gallery, photos, settings.photos, settings.matching.on(COSINE))
         case "rekognition":
-            from selfiegate.backends import rekognition
+            from selfiegate.backends.rekognition import RekognitionBackend
 
-            thresholds = _thresholds(settings, rekognition.MATCH, rekognition.VERIFY)
-            return rekognition.RekognitionBackend(settings.aws, photos, settings.photos, thresholds)
+            return RekognitionBackend(settings.aws, photos, settings.photos, settings.matching.on(REKOGNITION))
 
 
 @named_when_missing()
@@ -172,20 +172,11 @@ def memory_runtime(settings: Settings | None = None) -> MemoryRuntime:
     return MemoryRuntime(
         settings=settings,
         photos=photos,
-        faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, _thresholds(settings, MATCH, VERIFY)),
+        faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, settings.matching.on(COSINE)),
         **memory_records()._asdict(),
         thumbnails=MemoryThumbnails(),
         notifier=MemoryNotices(),
     )
-
-
-def _thresholds(settings: Settings, match: float, verify: float) -> Thresholds:
-    """Take what is set, else the backend's own."""
-    matching = settings.matching
-    match = match if matching.match_threshold is None else matching.match_threshold
-    verify = verify if matching.verify_threshold is None else matching.verify_threshold
-    review = match if matching.review_threshold is None else matching.review_threshold
-    return Thresholds(match=match, verify=verify, review=review)
 
 
 _current: Runtime | None = None

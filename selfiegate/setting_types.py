@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 
 def _split(given: object) -> object:
     if not isinstance(given, str):
         return given
     if given.lstrip().startswith("["):
-        return json.loads(given)
+        try:
+            return json.loads(given)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
     return [item.strip() for item in given.split(",")] if given.strip() else []
 
 
@@ -21,20 +25,44 @@ def _pair(given: object) -> object:
     return given.lower().split("x") if isinstance(given, str) else given
 
 
-def _named(given: object) -> object:
-    if isinstance(given, str) and not given.strip():
+def folder(given: object) -> object:
+    """Refuse what can name no folder on this machine."""
+    if not isinstance(given, str):
+        return given
+    if not given.strip():
         raise ValueError("it is empty; name a folder, or unset it for the default")
+    try:
+        Path(given).expanduser().exists()
+    except RuntimeError:
+        raise ValueError("there is no user of that name") from None
+    except OSError as error:
+        raise ValueError(f"it cannot be a folder: {os.strerror(error.errno or 0)}") from None
     return given
+
+
+def text(given: object) -> object:
+    """Refuse text with bytes that are not UTF-8, or with control characters."""
+    if isinstance(given, str) and any(ord(c) < 32 or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in given):
+        raise ValueError("it holds control characters, or bytes that are not UTF-8")
+    return given
+
+
+class Group(BaseModel):
+    """Base of all groups of settings: no unknown names, every number finite, every text readable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _text = field_validator("*", mode="before")(text)
 
 
 COMMAS = BeforeValidator(_split)
 """Takes `a,b` as well as JSON: shells and env files read both alike."""
 
-Side = Annotated[int, Field(gt=0)]
+Side = Annotated[int, Field(gt=0, le=10_000)]
 """Of a picture, in pixels."""
 
 Size = Annotated[tuple[Side, Side], BeforeValidator(_pair)]
 """Width and height in pixels; takes `250x250`."""
 
-Folder = Annotated[Path, BeforeValidator(_named)]
+Folder = Annotated[Path, BeforeValidator(folder)]
 """A path that is not empty: an empty one would be the working folder."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -29,49 +28,60 @@ from pydantic_settings import (
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.decoding.decode import Limits
-from selfiegate.errors import WrongSetting
-from selfiegate.model import Value
+from selfiegate.errors import BackendMisconfigured, WrongSetting
+from selfiegate.key_template import KeyTemplate
+from selfiegate.matching import Matching
 from selfiegate.policy import Rules
-from selfiegate.setting_types import COMMAS, Folder
+from selfiegate.setting_types import COMMAS, Folder, Group, folder, text
 from selfiegate.sqlite_database import PATIENCE_S
 from selfiegate.thumbnails import ThumbnailSettings
+from selfiegate.wrong_settings import PREFIX, Fault, env_name, nearest, sentence, told
 
-PREFIX = "SELFIEGATE_"
-
-
-class Matching(Value):
-    """When two faces are one person; scores are the backend's own: cosine -1..1, or Rekognition's 0..100.
-
-    Where nothing is set, the backend's own defaults hold: see `backends.embedding` and `backends.rekognition`.
-    """
-
-    match_threshold: float | None = Field(
-        None, description="Another user's face at or above this: already enrolled; empty: 0.40, or Rekognition's 90"
-    )
-    verify_threshold: float | None = Field(
-        None, description="The user's own face below this: a different person; empty: 0.30, or Rekognition's 80"
-    )
-    review_threshold: float | None = Field(
-        None, description="Another user's face at or above this, below the match threshold: needs_review; empty: never"
-    )
+_DELAYS = "SELFIEGATE_RETRIES__ATTEMPTS, SELFIEGATE_RETRIES__FIRST_DELAY_S"
 
 
-class Retries(Value):
+def _key_template(text: str) -> str:
+    try:
+        KeyTemplate(text)
+    except BackendMisconfigured as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+class Retries(Group):
     """How often a step is tried while a store or model does not answer; read when the tasks are imported."""
 
     attempts: int = Field(6, ge=1, le=20, description="Tries of one step, the first included")
-    first_delay_s: float = Field(2.0, ge=0, description="Seconds; doubles with each attempt, and jitter is added")
-    step_timeout_s: float = Field(60.0, gt=0, description="Seconds that one attempt at one step may take")
+    first_delay_s: float = Field(
+        2.0,
+        ge=0,
+        le=300,
+        description="Seconds; doubles with each attempt, and jitter is added; 0: no delays",
+    )
+    step_timeout_s: float = Field(60.0, gt=0, le=3600, description="Seconds that one attempt at one step may take")
+
+    @property
+    def delays_s(self) -> float:
+        """All delays between the attempts at one step, without jitter, in seconds."""
+        return float(self.first_delay_s * (2 ** (self.attempts - 1) - 1))
+
+    @property
+    def longest_s(self) -> float:
+        """The longest that all attempts at one step take, in seconds; jitter adds to a delay as much again at most."""
+        return self.attempts * self.step_timeout_s + 2 * self.delays_s
 
 
-class BridgeSettings(Value):
+class BridgeSettings(Group):
     """How the bridge from the queue to Prefect works."""
 
     window: int = Field(32, ge=1, le=1000, description="How many photos are handed to Prefect and not claimed yet")
     patience_s: float = Field(
-        20.0, gt=0, description="Seconds until the event of a photo that no run claimed is sent again; doubles to 300"
+        20.0,
+        gt=0,
+        le=300,
+        description="Seconds until the event of a photo that no run claimed is sent again; doubles to 300",
     )
-    host: str = Field("127.0.0.1", description="Where /health and /metrics are; 0.0.0.0 in a container")
+    host: str = Field("127.0.0.1", min_length=1, description="Where /health and /metrics are; 0.0.0.0 in a container")
     port: int = Field(8080, ge=0, le=65535, description="Of /health and /metrics; 0: no health server")
 
 
@@ -83,6 +93,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,
         nested_model_default_partial_update=True,
     )
 
@@ -99,14 +110,14 @@ class Settings(BaseSettings):
         ("log",), description="How users and operators are told: log,sns,ses"
     )
     notification_block: str | None = Field(None, description="A Prefect block that is told too: slack-webhook/riders")
-    key_template: str = Field(
+    key_template: Annotated[str, Field(max_length=200), AfterValidator(_key_template)] = Field(
         "{user_id}/{name}", description="Whose photo an object key is, where its event tells none"
     )
     user_metadata: str | None = Field(
         None,
         description="Object metadata that names the user, e.g. user-id (x-amz-meta-user-id), in key_template's place",
     )
-    rejected_days: float = Field(30.0, gt=0, description="Days after which rejected photos leave the ledger")
+    rejected_days: float = Field(30.0, gt=0, le=3650, description="Days after which rejected photos leave the ledger")
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
     audit_pause_s: float = Field(
@@ -136,8 +147,35 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         60.0,
         gt=0,
-        description="Seconds without a renewed claim until a run is presumed dead; less than all retries' delays",
+        le=3600,
+        description="Seconds without a renewed claim until a run is presumed dead; "
+        "less than all retries' delays, where there are any",
     )
+
+    _text = field_validator("*", mode="before")(text)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Refuse settings that do not go together, each by its sentence."""
+        if faults := [told(*fault) for fault in self._faults()]:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[Fault]:
+        for field, value, cause in self.matching.faults(self.backend):
+            yield ("matching", field), value, cause
+        least, most = self.rules.min_brightness, self.rules.max_brightness
+        if least > most:
+            yield ("rules", "min_brightness"), least, f"it is above SELFIEGATE_RULES__MAX_BRIGHTNESS, {most:g}"
+        delays_s, longest_s = self.retries.delays_s, self.retries.longest_s
+        if 0 < delays_s <= self.lease_s:
+            why = f"a run would give up before a dead run's lease ends; mend it, {_DELAYS}"
+            yield ("lease_s",), self.lease_s, f"all delays between the attempts at a step take {delays_s:g} s: {why}"
+        if longest_s >= self.silent_run_s:
+            why = (
+                f"a run that is alive would be presumed dead; mend it, {_DELAYS} or SELFIEGATE_RETRIES__STEP_TIMEOUT_S"
+            )
+            yield ("silent_run_s",), self.silent_run_s, f"all attempts at a step may take {longest_s:g} s: {why}"
 
     @property
     def stuck_after_s(self) -> float:
@@ -171,7 +209,7 @@ class _Environment(EnvSettingsSource):
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
             return json.loads(value) if value.lstrip().startswith(("[", "{")) else value
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
 
 
@@ -192,9 +230,12 @@ def sources() -> Iterator[tuple[str, dict[str, Any]]]:
         yield str(file), _File(Settings, file)()
 
 
-def _files() -> tuple[Path, ...]:
-    home = Path(os.environ.get(f"{PREFIX}HOME") or "~/.selfiegate").expanduser()
-    return Path("selfiegate.toml"), home / "selfiegate.toml"
+def _files() -> Iterator[Path]:
+    yield Path("selfiegate.toml")
+    home = os.environ.get(f"{PREFIX}HOME") or "~/.selfiegate"
+    with suppress(ValueError):  # the setting itself is refused
+        folder(text(home))
+        yield Path(home).expanduser() / "selfiegate.toml"
 
 
 def leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
@@ -208,27 +249,12 @@ def leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple
 
 def load_settings() -> Settings:
     """Read the settings; raises `WrongSetting` that names each wrong one and what is allowed."""
-    names = {PREFIX + "__".join(path).upper() for path, _ in leaves(Settings)}
+    names = {env_name(path) for path, _ in leaves(Settings)}
     groups = {PREFIX + field.upper() for field in Settings.model_fields}  # a group may be set as JSON
     known = names | groups | {f"{PREFIX}PHOTOS__JPEG_HERE"}  # the former name of INLINE_JPEG_MAX
     if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
-        raise WrongSetting("\n".join(f"there is no setting {name}; {_nearest(name, names)}" for name in unknown))
+        raise WrongSetting("\n".join(f"there is no setting {name}; {nearest(name, names)}" for name in unknown))
     try:
         return Settings()
     except ValidationError as error:
-        raise WrongSetting("\n".join(_sentence(detail, names) for detail in error.errors())) from None
-
-
-def _nearest(name: str, names: Collection[str]) -> str:
-    near = get_close_matches(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names], n=1)
-    return f"did you mean {PREFIX}{near[0]}?" if near else "`selfiegate settings` lists all there are"
-
-
-def _sentence(error: ErrorDetails, names: Collection[str]) -> str:
-    path = [part for part in error["loc"] if isinstance(part, str)]  # a list's items have numbers
-    name, key = PREFIX + "__".join(path).upper(), ".".join(path)
-    if error["type"] == "extra_forbidden":
-        return f"there is no setting {key} in selfiegate.toml (in the environment: {name}); {_nearest(name, names)}"
-    cause = error["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(error["input"], dict) else f" cannot be {error['input']!r}"
-    return f"the setting {name} ({key} in selfiegate.toml){value}: {cause}"
+        raise WrongSetting("\n".join(sentence(detail, names) for detail in error.errors())) from None

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from selfiegate.settings import PREFIX, Settings, leaves, sources
+from selfiegate.settings import Settings, leaves, sources
+from selfiegate.wrong_settings import env_name
 
 _BOUNDS = {
     "minimum": "≥ {}",
@@ -14,6 +15,8 @@ _BOUNDS = {
     "maximum": "≤ {}",
     "exclusiveMaximum": "< {}",
     "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "multipleOf": "a multiple of {}",
     "minItems": "at least {} of them",
 }
 
@@ -47,7 +50,7 @@ def rows(settings: Settings) -> list[Row]:
     given = list(sources())
     return [
         Row(
-            name=PREFIX + "__".join(path).upper(),
+            name=env_name(path),
             key=".".join(path),
             value=_at(values, path),
             source=next((label for label, data in given if _holds(data, path)), "default"),
@@ -134,4 +137,4 @@ def _bounds(schema: dict[str, Any]) -> Iterator[str]:
         yield f"one of {', '.join(map(str, choices))}"
     for name, words in _BOUNDS.items():
         if name in schema:
-            yield words.format(f"{schema[name]:g}")
+            yield words.format(f"{schema[name]:.9g}")

@@ -12,11 +12,11 @@ from pydantic import Field
 
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
-from selfiegate.model import Box, PhotoRef, Value
-from selfiegate.setting_types import COMMAS, Size
+from selfiegate.model import Box, PhotoRef
+from selfiegate.setting_types import COMMAS, Group, Size
 
 
-class ThumbnailSettings(Value):
+class ThumbnailSettings(Group):
     """Which thumbnails are made of each accepted photo."""
 
     sizes: Annotated[tuple[Size, ...], COMMAS] = Field(

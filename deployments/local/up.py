@@ -29,7 +29,7 @@ from selfiegate.aws.clients import client, translated
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.insightface.pack import TINY, falls_back
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
-from selfiegate.ingestion.key_template import KeyTemplate
+from selfiegate.key_template import KeyTemplate
 from selfiegate.settings import load_settings
 
 ROOT = Path(__file__).parents[2]

@@ -6,18 +6,17 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfiegate.model import Value
-from selfiegate.setting_types import COMMAS
+from selfiegate.setting_types import COMMAS, Group
 
 
-class AwsSettings(Value):
+class AwsSettings(Group):
     """Where things are in AWS. Names left empty are not used."""
 
     region: str | None = Field(None, description="Empty: boto3's own")
     endpoint_url: str | None = Field(None, description="Of all services: an S3-compatible store, a test server")
     rekognition_endpoint_url: str | None = Field(None, description="Where it differs from endpoint_url")
     credentials_block: str | None = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
-    collection: str = Field("selfiegate", description="Rekognition's gallery")
+    collection: str = Field("selfiegate", min_length=1, description="Rekognition's gallery")
     quality_filter: Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"] = Field(
         "AUTO", description="Of Rekognition's IndexFaces"
     )
@@ -27,12 +26,15 @@ class AwsSettings(Value):
     settle_s: float = Field(1.0, ge=0, le=30, description="Seconds until an indexed face is surely found by a search")
     thumbnail_bucket: str | None = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
     photo_bucket: str | None = Field(None, description="Where `selfiegate upload` puts photos")
-    event_buckets: Annotated[tuple[str, ...], COMMAS] = Field(
+    event_buckets: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], COMMAS] = Field(
         (), description="Events of other buckets are refused; empty: all are taken"
     )
-    ledger_table: str = Field("selfiegate-ledger", description="DynamoDB table, where records is dynamodb")
+    ledger_table: str = Field(
+        "selfiegate-ledger", min_length=1, description="DynamoDB table, where records is dynamodb"
+    )
     profiles_table: str = Field(
         "selfiegate-profiles",
+        min_length=1,
         description="DynamoDB table, where records is dynamodb; the workshop's can be used as it is",
     )
     queue_url: str | None = Field(None, description="SQS queue of photo events, for the bridge")

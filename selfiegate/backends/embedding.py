@@ -28,13 +28,6 @@ _EMBEDDINGS = 2048
 _AT_ONCE = 64
 """Matches asked for; few faces have as many."""
 
-MATCH, VERIFY = 0.40, 0.30
-"""Cosines used where nothing is set, for the MobileFaceNet recogniser of buffalo_s and buffalo_sc.
-
-On all LFW photos in turn, 0.40 refuses 1.0 % of new people, of which wrong labels are most, and misses 2.7 % of
-returning ones (`benchmarks.duplicates`). VERIFY is lower, for there are no strangers to be told from.
-"""
-
 
 class Analyser(Protocol):
     """Finds faces in pictures and turns aligned faces into embeddings."""

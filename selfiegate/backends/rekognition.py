@@ -25,11 +25,9 @@ from selfiegate.backends.rekognition_responses import area, external_id, face_of
 from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
+from selfiegate.matching import REKOGNITION, Matching
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
 from selfiegate.ports import EnrolledFace, GalleryStats, PhotoStore, Thresholds
-
-MATCH, VERIFY = 90.0, 80.0
-"""Similarity, 0-100, used where nothing is set. AWS's own default is 80; the workshop used 70 for both."""
 
 _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
 _INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
@@ -52,7 +50,7 @@ class RekognitionBackend:
         settings: AwsSettings,
         photos: PhotoStore,
         limits: Limits,
-        thresholds: Thresholds = Thresholds(MATCH, VERIFY, MATCH),  # noqa: B008  immutable
+        thresholds: Thresholds = Matching().on(REKOGNITION),  # noqa: B008  immutable
     ) -> None:
         self.match_threshold, self.verify_threshold = thresholds.match, thresholds.verify
         self._review = min(thresholds.review, thresholds.match)

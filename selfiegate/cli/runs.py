@@ -11,7 +11,7 @@ import typer
 from selfiegate.cli import console
 from selfiegate.cli.recording import runner
 from selfiegate.errors import WrongInput
-from selfiegate.ingestion.key_template import KeyTemplate
+from selfiegate.key_template import KeyTemplate
 
 app = typer.Typer()
 

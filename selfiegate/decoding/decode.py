@@ -18,7 +18,8 @@ from pydantic import Field, model_validator
 from selfiegate.cpus import available_cpus
 from selfiegate.decoding.file_structure import MAX_EXIF, checked
 from selfiegate.errors import PhotoRejected
-from selfiegate.model import ReasonCode, Value
+from selfiegate.model import ReasonCode
+from selfiegate.setting_types import Group
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 """Pillow's names for what phones and browsers upload; MPO files of phones open as JPEG."""
@@ -52,12 +53,18 @@ _TURNING = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 """Where a PNG may say which way is up; looking there would mean decoding it."""
 
 
-class Limits(Value):
+class Limits(Group):
     """What a photo may measure."""
 
-    max_bytes: int = Field(25_000_000, gt=0, description="Bytes; larger files are refused before they are read")
-    max_pixels: int = Field(51_000_000, gt=0, description="Width x height; phones make up to 50 million")
-    min_side: int = Field(80, gt=0, description="Pixels of the shorter side; Rekognition takes no less than 80")
+    max_bytes: int = Field(
+        25_000_000, gt=0, le=1_000_000_000, description="Bytes; larger files are refused before they are read"
+    )
+    max_pixels: int = Field(
+        51_000_000, gt=0, le=1_000_000_000, description="Width x height; phones make up to 50 million"
+    )
+    min_side: int = Field(
+        80, gt=0, le=10_000, description="Pixels of the shorter side; Rekognition takes no less than 80"
+    )
     max_seconds: float = Field(
         20.0,
         gt=0,
@@ -73,10 +80,11 @@ class Limits(Value):
     inline_jpeg_max: int = Field(
         1_000_000,
         ge=0,
+        le=1_000_000_000,
         description="JPEGs of up to so many pixels are decoded in the worker's own process; 0: none is",
     )
     working_side: int = Field(
-        1280, ge=640, description="Pixels of the longer side of the picture that faces are sought in"
+        1280, ge=640, le=10_000, description="Pixels of the longer side of the picture that faces are sought in"
     )
 
     @property

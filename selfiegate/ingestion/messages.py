@@ -25,7 +25,7 @@ from urllib.parse import unquote_plus
 from pydantic import Field
 
 from selfiegate.errors import WrongInput
-from selfiegate.ingestion.key_template import MAX_KEY
+from selfiegate.key_template import MAX_KEY
 from selfiegate.model import Value
 from selfiegate.user_ids import user_id_of
 

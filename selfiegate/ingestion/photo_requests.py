@@ -10,8 +10,8 @@ from pydantic import Field
 
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import WrongInput
-from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.ingestion.messages import Upload, uploads
+from selfiegate.key_template import KeyTemplate
 from selfiegate.model import ETAG, PhotoRef, Value
 from selfiegate.ports import PhotoStore
 from selfiegate.settings import Settings

@@ -15,9 +15,9 @@ from selfiegate.backfill.sources import entries
 from selfiegate.backfill.sources.inventory import Manifest, rows_of
 from selfiegate.backfill.sources.objects import object_entries
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.ingestion.key_template import MAX_KEY, KeyTemplate
 from selfiegate.ingestion.messages import uploads
 from selfiegate.ingestion.photo_requests import photo_request
+from selfiegate.key_template import MAX_KEY, KeyTemplate
 from selfiegate.settings import Settings
 from selfiegate.stores.memory_photos import MemoryPhotos
 from selfiegate.user_ids import user_id_of

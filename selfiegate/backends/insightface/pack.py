@@ -13,8 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.model import Value
-from selfiegate.setting_types import COMMAS, Folder, Side
+from selfiegate.setting_types import COMMAS, Folder, Group
 
 NOTICE = (
     "The weights of InsightFace's packs are for non-commercial research only; "
@@ -32,7 +31,11 @@ _DIGESTS = "SHA256SUMS"
 _log = logging.getLogger(__name__)
 
 
-class PackSettings(Value):
+DetectionSide = Annotated[int, Field(gt=0, le=4096, multiple_of=32)]
+"""Of a detector's input, in pixels: its coarsest feature map has a place for every 32."""
+
+
+class PackSettings(Group):
     """Which models are loaded, and how they run."""
 
     pack: str | None = Field(
@@ -42,11 +45,13 @@ class PackSettings(Value):
         "small selfiegate_tiny that comes along, which a worker does not take unless it is named",
     )
     root: Folder = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
-    providers: Annotated[tuple[str, ...], COMMAS] = Field(
+    providers: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], COMMAS] = Field(
         (), description="onnxruntime providers; empty: CUDA if there, then CPU"
     )
-    threads: int = Field(1, ge=0, description="Threads of one inference, and of OpenCV in this process; 0: all CPUs")
-    detection_sizes: Annotated[tuple[Side, ...], COMMAS] = Field(
+    threads: int = Field(
+        1, ge=0, le=1024, description="Threads of one inference, and of OpenCV in this process; 0: all CPUs"
+    )
+    detection_sizes: Annotated[tuple[DetectionSide, ...], COMMAS] = Field(
         (128, 640), min_length=1, description="Sides in pixels that a photo is fitted into; small ones find close-ups"
     )
     detection_threshold: float = Field(0.5, gt=0, lt=1, description="Faces below this confidence are ignored")

@@ -13,7 +13,7 @@ from selfiegate.backfill.sources.folder import beside, photos_below
 from selfiegate.backfill.sources.inventory import Manifest, OpenData, rows_of
 from selfiegate.backfill.sources.objects import UserOf, batch_entries, object_entries
 from selfiegate.errors import WrongInput
-from selfiegate.ingestion.key_template import KeyTemplate
+from selfiegate.key_template import KeyTemplate
 from selfiegate.settings import Settings
 
 if TYPE_CHECKING:

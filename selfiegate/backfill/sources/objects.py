@@ -10,8 +10,8 @@ from selfiegate.backfill.listing import Entry, Fault
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.decoding.decode import named_like_photo
 from selfiegate.errors import WrongInput
-from selfiegate.ingestion.key_template import MAX_KEY
 from selfiegate.ingestion.messages import Upload, uploads
+from selfiegate.key_template import MAX_KEY
 from selfiegate.model import ETAG
 
 UserOf = Callable[[str], str]

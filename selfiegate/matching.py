@@ -1,0 +1,92 @@
+"""When two faces are one person: the scale of each backend's similarities, and the thresholds on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from selfiegate.ports import Thresholds
+from selfiegate.setting_types import Group
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A backend's similarities. A threshold lies between `low` and `high`; `match` and `verify` where none is set.
+
+    At `high` a threshold would find no face but a copy of the same photo, and every duplicate would be accepted.
+    """
+
+    name: str
+    low: float
+    high: float
+    match: float
+    verify: float
+
+
+COSINE = Scale("cosine similarity", low=0, high=1, match=0.40, verify=0.30)
+"""The defaults are for the MobileFaceNet recogniser of buffalo_s and buffalo_sc.
+
+On all LFW photos in turn, 0.40 refuses 1.0 % of new people, of which wrong labels are most, and misses 2.7 % of
+returning ones (`benchmarks.duplicates`). `verify` is lower, for there are no strangers to be told from.
+"""
+
+REKOGNITION = Scale("Rekognition's similarity", low=1, high=100, match=90.0, verify=80.0)
+"""Rekognition's go from 0 to 100; up to 1 is a cosine that was left over. AWS's own default is 80; the workshop used
+70 for both.
+"""
+
+SCALES = {"insightface": COSINE, "rekognition": REKOGNITION}
+
+
+def _unset(given: object) -> object:
+    return None if given == "" else given
+
+
+_Threshold = Annotated[float | None, BeforeValidator(_unset)]
+
+
+class Matching(Group):
+    """When two faces are one person; scores are the backend's own: cosine -1..1, or Rekognition's 0..100."""
+
+    match_threshold: _Threshold = Field(
+        None,
+        gt=0,
+        lt=100,
+        description="Another user's face at or above this: already enrolled; empty: 0.40, or Rekognition's 90",
+    )
+    verify_threshold: _Threshold = Field(
+        None,
+        gt=0,
+        lt=100,
+        description="The user's own face below this: a different person; empty: 0.30, or Rekognition's 80; "
+        "not above the match threshold",
+    )
+    review_threshold: _Threshold = Field(
+        None,
+        gt=0,
+        lt=100,
+        description="Another user's face at or above this, below the match threshold: needs_review; empty: never",
+    )
+
+    def on(self, scale: Scale) -> Thresholds:
+        """Take what is set, else the scale's own."""
+        match = scale.match if self.match_threshold is None else self.match_threshold
+        verify = scale.verify if self.verify_threshold is None else self.verify_threshold
+        review = match if self.review_threshold is None else self.review_threshold
+        return Thresholds(match=match, verify=verify, review=review)
+
+    def faults(self, backend: str) -> Iterator[tuple[str, float, str]]:
+        """Yield each threshold off the backend's scale or out of order: its field, its value and what is allowed."""
+        scale, used = SCALES[backend], self.on(SCALES[backend])
+        for field in type(self).model_fields:
+            value = getattr(self, field)
+            if value is not None and not scale.low < value < scale.high:
+                allowed = f"above {scale.low:g} and below {scale.high:g}"
+                yield field, value, f"with SELFIEGATE_BACKEND={backend} it is a {scale.name}, {allowed}"
+        if used.verify > used.match:
+            yield "verify_threshold", used.verify, f"it is above the match threshold, {used.match:g}"
+        if used.review > used.match:
+            yield "review_threshold", used.review, f"it is above the match threshold, {used.match:g}"
