@@ -54,11 +54,20 @@ def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> R
             f"the setting SELFIEGATE_RECORDS cannot be {settings.records!r} with SELFIEGATE_BACKEND='insightface': "
             "other machines share these records, but not this machine's faces; use sqlite, or the backend rekognition"
         )
-    photos, records = open_photos(settings), open_records(settings)
+    records = open_records(settings)
+    return assembled(settings, records, partial(_sqlite_gallery, settings, records), more_notices)
+
+
+@named_when_missing()
+def assembled(
+    settings: Settings, records: Records, open_gallery: Callable[[str], Gallery], more_notices: Sequence[Notifier] = ()
+) -> Runtime:
+    """Build a runtime over these records, and the gallery that is made for the model's name."""
+    photos = open_photos(settings)
     return Runtime(
         settings=settings,
         photos=photos,
-        faces=_face_backend(settings, photos, partial(_sqlite_gallery, settings, records)),
+        faces=_face_backend(settings, photos, open_gallery),
         **records._asdict(),
         thumbnails=_thumbnails(settings),
         notifier=_notifier(settings, more_notices),

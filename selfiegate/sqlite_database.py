@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.home_use import used
 from selfiegate.local_disk import require_local
 from selfiegate.sqlite_schema import Schema, migrate
 
@@ -30,6 +31,7 @@ class Database:
         with self._translated():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             require_local(path.parent)
+            self._use = used(path.parent)
             path.touch(mode=0o600)  # biometric: for this user alone; SQLite's other files follow it
             self._file = _identity(path)
             self._create(schema)

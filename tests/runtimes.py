@@ -15,6 +15,7 @@ from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import PhotoRef
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.ports import Thresholds
+from selfiegate.records import Records
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
@@ -34,13 +35,19 @@ class ScriptedRuntime(Runtime):
 def scripted_runtime(home: Path, settings: Settings | None = None) -> ScriptedRuntime:
     """Return the embedded stores on disk, with the scripted analyser in the place of the models."""
     settings = settings or Settings(home=home)
-    photos, analyser = FolderPhotos(settings.photos), ScriptedAnalyser()
-    records = sqlite_records(home / "records.db", settings.sqlite_patience_s)
-    gallery = SqliteGallery(home / "gallery.db", analyser.model, patience_s=settings.sqlite_patience_s, records=records)
+    patience_s, path = settings.sqlite_patience_s, home / "gallery.db"
+    records = sqlite_records(home / "records.db", patience_s)
+    gallery = SqliteGallery(path, ScriptedAnalyser.model, patience_s=patience_s, records=records)
+    return scripted_over(home, settings, records, gallery)
+
+
+def scripted_over(home: Path, settings: Settings, records: Records, gallery: SqliteGallery) -> ScriptedRuntime:
+    """Return the same over records and a gallery that are open already."""
+    photos = FolderPhotos(settings.photos)
     return ScriptedRuntime(
         settings=settings,
         photos=photos,
-        faces=EmbeddingBackend(analyser, gallery, photos, settings.photos, THRESHOLDS),
+        faces=EmbeddingBackend(ScriptedAnalyser(), gallery, photos, settings.photos, THRESHOLDS),
         **records._asdict(),
         thumbnails=FolderThumbnails(home / "thumbnails"),
         notifier=MemoryNotices(),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from selfiegate import __version__, report
-from selfiegate.cli import checkout, console, doctor, explain, runs, show_settings, users
+from selfiegate.cli import backups, checkout, console, doctor, explain, runs, show_settings, users
 from selfiegate.cli.recording import runner
 from selfiegate.model import Verdict
 from selfiegate.ports import Creatable
@@ -27,6 +27,7 @@ app.add_typer(users.app)
 app.add_typer(explain.app)
 app.add_typer(show_settings.app)
 app.add_typer(doctor.app)
+app.add_typer(backups.app)
 app.add_typer(gallery, name="gallery")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,3 +125,28 @@ class Bond:
         """Look again: a process of the version before may have replaced a face meanwhile."""
         profile = self._records.profiles.get(user_id)
         return not profile or bool(database.read("SELECT 1 FROM faces WHERE face_id = ?", profile.face_id))
+
+
+def state_of(path: Path) -> GalleryState | None:
+    """Return what a gallery file says of itself; None where it is missing, damaged, or of a version without ties."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            found = GalleryState(*database.execute(_STATE).fetchone())
+    except sqlite3.Error:
+        return None
+    return found if found.id else None
+
+
+def renewed(gallery: Path, records: Path, gallery_id: str, newest: int) -> None:
+    """Tie the files of a gallery and of records to each other as a new pair, which goes on from a number or later."""
+    with closing(sqlite3.connect(gallery)) as database, database:
+        database.execute("ATTACH ? AS records", (str(records),))
+        (records_id,) = database.execute("SELECT records_id FROM records.gallery").fetchone()
+        notes = {"id": gallery_id, "records": records_id, "relied_on": "0"}
+        database.executemany("INSERT OR REPLACE INTO main.meta VALUES (?, ?)", notes.items())
+        (number,) = database.execute(
+            "SELECT max(?, coalesce(max(seq), 0)) FROM main.sqlite_sequence", (newest,)
+        ).fetchone()
+        database.execute("DELETE FROM main.sqlite_sequence WHERE name = 'faces'")
+        database.execute("INSERT INTO main.sqlite_sequence VALUES ('faces', ?)", (number,))
+        database.execute("UPDATE records.gallery SET gallery_id = ?, newest = ?", (gallery_id, number))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,50 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from selfiegate.backends.scripted import scripted_photo
-from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.model import PhotoRef
 from selfiegate.privacy.sequence import forget_user
-from selfiegate.runtime import Runtime
 from selfiegate.steps import inline
-from tests.present import present
+from tests.home_folders import copied, delete, outcome, photo_of, put_back
 from tests.runtimes import scripted_runtime
-
-FILES = ("", "-wal", "-shm")
-
-
-def photo_of(home: Path, person: str) -> PhotoRef:
-    file = home / "photos" / f"{person}.png"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(scripted_photo(person.strip("0123456789")))
-    return scripted_runtime(home / "elsewhere").photos.find(str(file))
-
-
-def outcome(rt: Runtime, photo: PhotoRef, user_id: str) -> str:
-    claim = asyncio.run(process_photo(rt, inline(rt, attempts=1), photo, user_id, f"run of {user_id}"))
-    return present(claim.verdict).status
-
-
-def delete(home: Path, name: str) -> None:
-    for end in FILES:
-        (home / f"{name}{end}").unlink(missing_ok=True)
-
-
-def copied(home: Path, name: str, to: Path) -> None:
-    """Copy a database as a careful operator does while nothing runs."""
-    to.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(home / name)) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    shutil.copy(home / name, to / name)
-
-
-def put_back(backup: Path, name: str, home: Path) -> None:
-    delete(home, name)
-    shutil.copy(backup / name, home / name)
-
-
-def nothing(_: Path) -> None: ...
 
 
 def without_gallery(home: Path) -> None:

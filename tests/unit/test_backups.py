@@ -1,0 +1,227 @@
+"""Backups of the embedded stores, and restores of what was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import stat
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from selfiegate.backups.copies import back_up, opened
+from selfiegate.backups.restore import Restore, Restored
+from selfiegate.errors import BackendMisconfigured, WrongInput
+from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.home_use import used_alone
+from selfiegate.privacy.sequence import forget_user
+from selfiegate.records import Records
+from selfiegate.runtime import Runtime
+from selfiegate.settings import Settings
+from selfiegate.steps import inline
+from tests.home_folders import delete, outcome, photo_of, put_back
+from tests.present import present
+from tests.runtimes import scripted_over, scripted_runtime
+
+PEOPLE = ("ann", "bob", "carl", "dora")
+
+
+def enrol(home: Path, *people: str) -> None:
+    rt = scripted_runtime(home)
+    for person in people:
+        assert outcome(rt, photo_of(home, person), person) == "accepted"
+
+
+def forget(home: Path, user_id: str) -> None:
+    asyncio.run(forget_user(inline(scripted_runtime(home)), user_id, "forget-run"))
+
+
+def restored(home: Path, backup: Path | None, forgotten: Sequence[str] | None = None, drop: bool = False) -> Restored:
+    settings = Settings(home=home)
+
+    def opener(records: Records, gallery: Path) -> Runtime:
+        return scripted_over(home, settings, records, SqliteGallery(gallery, "scripted"))
+
+    _closed(home)
+    return Restore(settings, backup, opener).run(forgotten, drop)
+
+
+def _closed(home: Path) -> None:
+    """Close what earlier runtimes of a test have open, as their processes would by ending; threads take a moment."""
+    for _ in range(40):
+        gc.collect()
+        with suppress(BackendMisconfigured):
+            used_alone(home).close()
+            return
+        time.sleep(0.05)
+
+
+def users(home: Path) -> set[str]:
+    """Return who has a profile, having seen that just their faces, and all their thumbnails, are there."""
+    rt = scripted_runtime(home)
+    profiles = list(rt.profiles.all())
+    assert {face.face_id for face in rt.faces.faces()} == {one.face_id for one in profiles}
+    kept = rt.thumbnails.keys()
+    assert all(any(place.endswith(key) for key in kept) for one in profiles for place in one.thumbnails.values())
+    assert all(
+        outcome(rt, photo_of(home, f"{one.user_id}9"), f"mallory {one.user_id}") == "rejected" for one in profiles
+    )
+    return {one.user_id for one in profiles}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a folder with two users from before its backup and two from after it."""
+    home = tmp_path / "home"
+    enrol(home, *PEOPLE[:2])
+    back_up(Settings(home=home), tmp_path / "backup")
+    enrol(home, *PEOPLE[2:])
+    return home
+
+
+@pytest.fixture
+def backup(home: Path) -> Path:
+    return home.parent / "backup"
+
+
+def test_a_backup_is_for_its_owner_alone_and_never_mixed_with_another(home: Path, backup: Path) -> None:
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in backup.iterdir()} == {0o600}
+    assert set(opened(backup).files) == {"records.db", "gallery.db"}
+    with pytest.raises(WrongInput, match="is not empty"):
+        back_up(Settings(home=home), backup)
+
+
+def test_a_backup_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackendMisconfigured, match="is SELFIEGATE_HOME right"):
+        back_up(Settings(home=tmp_path / "empty"), tmp_path / "backup")
+
+
+def test_stores_on_aws_are_not_said_to_be_copied(tmp_path: Path) -> None:
+    with pytest.raises(BackendMisconfigured, match="point-in-time recovery"):
+        back_up(Settings(home=tmp_path, backend="rekognition", records="dynamodb"), tmp_path / "backup")
+
+
+def test_a_lost_gallery_is_made_anew_from_backup_and_photos(home: Path, backup: Path) -> None:
+    delete(home, "gallery.db")
+    done = restored(home, backup)
+
+    assert (done.mended.faces, done.mended.rebuilt) == (4, 2)
+    assert users(home) == set(PEOPLE)
+
+
+def test_a_lost_gallery_is_made_anew_from_the_photos_alone(home: Path) -> None:
+    delete(home, "gallery.db")
+    done = restored(home, None)
+
+    assert done.mended.rebuilt == 4
+    assert users(home) == set(PEOPLE)
+
+
+def test_a_gallery_of_last_night_is_brought_up_to_the_records(home: Path, backup: Path) -> None:
+    put_back(backup, "gallery.db", home)
+    with pytest.raises(BackendMisconfigured, match="is older than the records"):
+        scripted_runtime(home)
+    restored(home, backup)
+
+    assert users(home) == set(PEOPLE)
+
+
+def test_who_was_forgotten_since_the_backup_does_not_come_back_with_a_lost_gallery(home: Path, backup: Path) -> None:
+    forget(home, "ann")
+    delete(home, "gallery.db")
+    done = restored(home, backup)
+
+    assert done.mended.removed == 1
+    assert users(home) == {"bob", "carl", "dora"}
+    assert present(scripted_runtime(home).erasures.get("ann")).finished_at
+
+
+def test_lost_records_are_the_backups_and_the_newer_gallery_tells_who_was_forgotten(home: Path, backup: Path) -> None:
+    forget(home, "ann")
+    delete(home, "records.db")
+    with pytest.raises(WrongInput, match="--nobody-forgotten"):
+        restored(home, backup)
+    done = restored(home, backup, forgotten=[])
+
+    assert (done.mended.dropped, done.mended.removed) == (("ann",), 2)
+    assert users(home) == {"bob"}
+
+
+def test_records_of_last_night_are_known_to_be_older(home: Path, backup: Path) -> None:
+    forget(home, "ann")
+    put_back(backup, "records.db", home)
+    with pytest.raises(WrongInput, match="--nobody-forgotten"):
+        restored(home, None)
+    restored(home, None, forgotten=[])
+
+    assert users(home) == {"bob"}
+
+
+def test_who_is_named_as_forgotten_does_not_come_back_when_all_is_lost(home: Path, backup: Path) -> None:
+    forget(home, "ann")
+    for name in ("records.db", "gallery.db"):
+        delete(home, name)
+    restored(home, backup, forgotten=["ann"])
+
+    assert users(home) == {"bob"}
+    assert present(scripted_runtime(home).erasures.get("ann")).finished_at
+
+
+def test_what_came_since_the_backup_comes_back_by_a_backfill(home: Path, backup: Path) -> None:
+    for name in ("records.db", "gallery.db"):
+        delete(home, name)
+    restored(home, backup, forgotten=[])
+    enrol(home, *PEOPLE[2:])
+
+    assert users(home) == set(PEOPLE)
+
+
+def test_a_profile_whose_photo_is_gone_is_dropped_when_asked_for(home: Path) -> None:
+    delete(home, "gallery.db")
+    (home / "photos" / "carl.png").unlink()
+    with pytest.raises(WrongInput, match=r"carl\.png of 'carl' for one; .* --drop-missing"):
+        restored(home, None)
+    with pytest.raises(BackendMisconfigured, match="is not there"):
+        scripted_runtime(home)
+    done = restored(home, None, drop=True)
+
+    assert done.mended.dropped == ("carl",)
+    assert users(home) == {"ann", "bob", "dora"}
+
+
+def test_stores_that_belong_together_are_not_replaced(home: Path, backup: Path) -> None:
+    with pytest.raises(WrongInput, match="nothing lacks"):
+        restored(home, backup, forgotten=[])
+
+
+def test_stores_that_somebody_uses_are_not_replaced(home: Path, backup: Path) -> None:
+    rt = scripted_runtime(home)
+    delete(home, "gallery.db")
+    with pytest.raises(BackendMisconfigured, match="other processes use it"):
+        restored(home, backup)
+    assert rt.ledger is not None
+
+
+def test_a_backup_that_was_changed_or_not_finished_is_refused(home: Path, backup: Path) -> None:
+    delete(home, "gallery.db")
+    with (backup / "records.db").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(WrongInput, match="is not as the backup left it"):
+        restored(home, backup)
+    (backup / "backup.json").write_text(json.dumps({}))
+    with pytest.raises(WrongInput, match="is no backup"):
+        restored(home, backup)
+
+
+def test_an_old_copy_of_a_file_that_was_replaced_is_never_taken_for_it(home: Path, backup: Path) -> None:
+    delete(home, "gallery.db")
+    restored(home, backup)
+    put_back(backup, "gallery.db", home)
+
+    with pytest.raises(BackendMisconfigured, match="is not the gallery that the records rely on"):
+        scripted_runtime(home)
