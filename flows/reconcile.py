@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from prefect import State, flow
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows.forget_user import forget_user
@@ -28,14 +28,16 @@ async def reconcile(
     """Run photos again whose runs died and notices that failed; audit the stores where asked.
 
     Running it again, or twice at once, changes nothing more. Ends Completed, named Reconciled, with the number of
-    findings of each kind; what it found and did is a table among the artifacts. The order of its steps stands in
-    `selfiegate.reconciliation`.
+    findings of each kind; what it found and did is a table among the artifacts. Where a part of it failed, the others
+    run all the same, and it ends Failed. The order of its steps stands in `selfiegate.reconciliation`.
     """
     restarts = Restarts(run_photo_again, carry_on_erasure, close_dead_runs)
     done = await reconciliation.reconcile(
         await opened(), as_task, restarts, limit=limit, at_once=at_once, audit=audit, repair=repair
     )
     await show_findings([line._asdict() for line in done.lines])
+    if done.failures:
+        return Failed(message=done.failures, data=done.counts)  # type: ignore[return-value]
     message = ", ".join(f"{count} {kind}" for kind, count in done.counts.items()) or "nothing to do"
     return Completed(name="Reconciled", message=message, data=done.counts)  # type: ignore[return-value]
 

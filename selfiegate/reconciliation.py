@@ -1,4 +1,6 @@
-"""The order in which `reconcile` finishes what died: rejected rows, erasures, photos, then the stores' audit.
+"""The order in which `reconcile` finishes what died: photos, erasures, rejected rows, then the stores' audit.
+
+Each part stands alone: where a part fails, the others still run, and the failure is a line of the report.
 
 The flow `reconcile` and the command without a server run this. They differ in how a step is taken (`selfiegate.steps`)
 and in what starts a photo or an erasure again (`Restarts`): a run of its own in Prefect, or a plain call.
@@ -10,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from selfiegate.audit import Kind, Orphan, count_faces, drop, orphans, remove, reopen, unfinished
 from selfiegate.model import Claim
@@ -25,12 +27,16 @@ _FEW, _SMALL_SHARE = 20, 0.05
 """More findings than this, and than this share of the faces, are no leftovers: a store is missing, say."""
 _TOO_MANY = "too many to repair: see what happened to the stores"
 """Said in the table as well: Prefect keeps that, but not our log."""
+FAILED_PART = "failed part"
+"""What a line has found that tells of a part of `reconcile` itself."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 
 class Restarts(NamedTuple):
-    """Starts again what died; a fault of the new run is told by what it returns, and raises nothing."""
+    """Starts again what died; a fault of the new run is told by what it returns. What they raise ends nothing else."""
 
     photo: Callable[[Claim], Awaitable[str]]
     """Runs a photo again, and returns how that ended: Accepted, Rejected, InProgress, Failed ..."""
@@ -55,6 +61,11 @@ class Reconciled(NamedTuple):
     lines: Sequence[Line]
     counts: dict[str, int]
 
+    @property
+    def failures(self) -> str:
+        """Say which parts failed, and why; empty where none did."""
+        return "; ".join(f"{line.what}: {line.done}" for line in self.lines if line.found == FAILED_PART)
+
 
 async def reconcile(
     rt: Runtime,
@@ -68,23 +79,37 @@ async def reconcile(
 ) -> Reconciled:
     """Run photos again whose runs died and notices that failed; audit the stores where asked.
 
-    Running it again, or twice at once, changes nothing more.
+    Running it again, or twice at once, changes nothing more. Raises nothing: a part that fails is a line.
     """
-    counts = {"expired photos": await take(expire), "interrupted erasures": await carry_on_erasures(take, restarts)}
+    lines = list[Line]()
     # By their claims, which are somebody else's as soon as their photos run again.
-    counts["runs of dead processes"] = await restarts.close_dead_runs()
-    lines = await run_unfinished(take, restarts, limit, at_once)
+    closed = await apart("runs of dead processes", restarts.close_dead_runs(), lines, 0)
+    lines += await apart("unfinished photos", run_unfinished(take, restarts, limit, at_once), lines, [])
+    erased = await apart("interrupted erasures", carry_on_erasures(take, restarts, lines), lines, 0)
+    expired = await apart("expired photos", take(expire), lines, 0)
     if audit or repair:
-        lines += await audit_stores(take, restarts, repair, rt.settings.audit_pause_s)
+        lines += await apart("audit", audit_stores(take, restarts, repair, rt.settings.audit_pause_s), lines, [])
+    counts = {"expired photos": expired, "interrupted erasures": erased, "runs of dead processes": closed}
     found = Counter(line.found for line in lines)
     return Reconciled(lines, {**found, **{name: count for name, count in counts.items() if count}})
 
 
-async def carry_on_erasures(take: Take, restarts: Restarts) -> int:
+async def apart(name: str, part: Awaitable[T], lines: list[Line], otherwise: T) -> T:
+    """Await a part; where it fails, write that into the lines and return `otherwise`."""
+    try:
+        return await part
+    except Exception as error:  # whatever a store or Prefect raises: the other parts go on
+        why = f"{type(error).__name__}: {error}"
+        _log.error("%s: %s", name, why)
+        lines.append(Line(FAILED_PART, "", name, why))
+        return otherwise
+
+
+async def carry_on_erasures(take: Take, restarts: Restarts, lines: list[Line]) -> int:
     """Carry on erasures whose runs died, one after the other; return how many there were."""
     erasures = await take(interrupted)
     for erasure in erasures:
-        await restarts.erasure(erasure)
+        await apart(f"erasure of {erasure.user_id}", restarts.erasure(erasure), lines, None)
     return len(erasures)
 
 
@@ -102,7 +127,16 @@ async def run_again(row: Claim, restarts: Restarts, turns: asyncio.Semaphore) ->
     found = "unfinished photo" if row.verdict is None else "untold user"
     async with turns:
         _log.info("%s of %s is run again: %s", row.photo.name, row.user_id, found)
-        return Line(found, row.user_id, row.photo.uri, f"run again: {await restarts.photo(row)}")
+        return Line(found, row.user_id, row.photo.uri, f"run again: {await ended(restarts.photo(row))}")
+
+
+async def ended(photo: Awaitable[str]) -> str:
+    """Await a photo's run, and return how it ended; one that cannot even begin does not keep the others back."""
+    try:
+        return await photo
+    except Exception as error:
+        _log.error("a photo could not be run again: %s: %s", type(error).__name__, error)
+        return f"{type(error).__name__}: {error}"
 
 
 async def audit_stores(take: Take, restarts: Restarts, repair: bool, pause_s: float) -> list[Line]:
@@ -133,7 +167,7 @@ async def enrol_again(orphan: Orphan, take: Take, restarts: Restarts) -> str:
     """Let an accepted photo win its face again; a profile whose face is somebody else's by now goes."""
     done = "listed: the photo or its row can no longer be used"
     if row := await take(reopen, orphan):
-        done = f"run again: {await restarts.photo(row)}"
+        done = f"run again: {await ended(restarts.photo(row))}"
     return f"{done}; removed" if await take(drop, orphan) else done
 
 

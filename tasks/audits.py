@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 from prefect import State, get_run_logger
 from prefect.artifacts import acreate_table_artifact
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed, Scheduled
 from pydantic import ValidationError
 
@@ -22,7 +23,9 @@ from selfiegate.steps import in_thread
 from tasks.artifacts import attached
 from tasks.steps import task_of
 
-_AT_ONCE = 200
+_PAGE = 50
+_MOST_PAGES = 1000
+"""Fifty thousand runs under way: far above what a server of Prefect runs at once."""
 
 
 find_unfinished = task_of(audit.unfinished, "find unfinished photos")
@@ -39,34 +42,44 @@ async def close_dead_runs() -> int:
     Prefect does not notice that a worker was killed; the lease in the ledger tells. A run that died before it had
     claimed its photo is started again, for nothing else would.
     """
-    try:
-        return await _close_dead_runs()
-    except Exception as error:  # Prefect's client's and the ledger's; the next reconcile tries again
-        get_run_logger().warning("dead runs could not be looked for: %s", error)
-        return 0
-
-
-async def _close_dead_runs() -> int:
-    lease_s, closed = runtime().settings.lease_s, 0
+    closed, others = 0, 0
+    begun_before = datetime.now(UTC) - timedelta(seconds=2 * runtime().settings.lease_s)
     async with get_client() as client:
-        runs = await client.read_flow_runs(
-            flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=["process-photo"])),
-            flow_run_filter=filters.FlowRunFilter(
-                state=filters.FlowRunFilterState(
-                    type=filters.FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
-                ),
-                expected_start_time=filters.FlowRunFilterExpectedStartTime(
-                    before_=datetime.now(UTC) - timedelta(seconds=2 * lease_s)
-                ),
-            ),
-            limit=_AT_ONCE,
-        )
-        for run in runs:
-            if (end := await in_thread(_end_of, run)) is not None:
-                await client.set_flow_run_state(run.id, end, force=True)
-                get_run_logger().warning("the process that ran %s died; it is %s now", run.name, end.name)
-                closed += 1
+        for _ in range(_MOST_PAGES):
+            page = await client.read_flow_runs(
+                flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=["process-photo"])),
+                flow_run_filter=runs_under_way(begun_before),
+                sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+                limit=_PAGE,
+                offset=others,  # those that were closed are not among them any more
+            )
+            ended = [await _closed(client, run) for run in page]
+            closed, others = closed + sum(ended), others + ended.count(False)
+            if len(page) < _PAGE:
+                break
     return closed
+
+
+def runs_under_way(begun_before: datetime) -> filters.FlowRunFilter:
+    return filters.FlowRunFilter(
+        state=filters.FlowRunFilterState(
+            type=filters.FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING])
+        ),
+        expected_start_time=filters.FlowRunFilterExpectedStartTime(before_=begun_before),
+    )
+
+
+async def _closed(client: PrefectClient, run: FlowRun) -> bool:
+    """Bring a run to an end if it is dead; one that cannot be looked at is left to the next reconcile."""
+    try:
+        end = await in_thread(_end_of, run)
+        if end is not None:
+            await client.set_flow_run_state(run.id, end, force=True)
+            get_run_logger().warning("the process that ran %s died; it is %s now", run.name, end.name)
+    except Exception as error:  # Prefect's client's, and the ledger's
+        get_run_logger().warning("whether %s is dead cannot be told: %s", run.name, error)
+        return False
+    return end is not None
 
 
 def _end_of(run: FlowRun) -> State[None] | None:

@@ -41,9 +41,15 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
     return _result(run())
 
 
-def reconciled(*, limit: int, audit: bool, repair: bool) -> dict[str, int]:
-    """Run the flow `reconcile` and return how many findings of each kind there were."""
-    return _result(reconcile(limit=limit, audit=audit, repair=repair))
+def reconciled(*, limit: int, audit: bool, repair: bool) -> tuple[dict[str, int], str]:
+    """Run the flow `reconcile`; return how many findings of each kind there were, and which parts failed."""
+
+    async def run() -> State[dict[str, int]]:
+        state: State[dict[str, int]] = await reconcile(limit=limit, audit=audit, repair=repair, return_state=True)
+        return state
+
+    state, found = _ended(run())
+    return found, "" if state.is_completed() else str(state.message)
 
 
 def forgotten(user_id: str, photos: bool) -> Erasure:
@@ -67,15 +73,21 @@ def backfilled(watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]
         return state
 
     try:
-        state = _result(run())
+        state, found = _ended(run())
     finally:
         progress.watchers.remove(watch)
+    return found, state.is_completed()
+
+
+def _ended(work: Coroutine[Any, Any, State[dict[str, T]]]) -> tuple[State[dict[str, T]], dict[str, T]]:
+    """Run a flow that ends with counts, red or not; raise where it has none."""
+    state = _result(work)
     found = state.result(raise_on_failure=False)
     if isinstance(found, SelfiegateError):
         raise found
     if not isinstance(found, dict):
         raise BackendUnavailable(f"{type(found).__name__}: {found}")
-    return found, state.is_completed()
+    return state, found
 
 
 def _show_link(state: State[Any]) -> None:

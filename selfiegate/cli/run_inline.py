@@ -57,13 +57,14 @@ def forgotten(user_id: str, photos: bool) -> Erasure:
         raise BackendUnavailable(f"another run is forgetting {user_id}; try again when it is done") from None
 
 
-def reconciled(*, limit: int, audit: bool, repair: bool) -> dict[str, int]:
-    """Finish what died, and return how many findings of each kind there were."""
+def reconciled(*, limit: int, audit: bool, repair: bool) -> tuple[dict[str, int], str]:
+    """Finish what died; return how many findings of each kind there were, and which parts failed."""
     restarts = Restarts(_photo_again, _carry_on, _no_runs)
     work = reconciliation.reconcile(
         runtime(), inline(runtime()), restarts, limit=limit, at_once=1, audit=audit, repair=repair
     )
-    return asyncio.run(work).counts
+    done = asyncio.run(work)
+    return done.counts, done.failures
 
 
 def backfilled(watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]) -> tuple[dict[str, Any], bool]:

@@ -34,8 +34,8 @@ class Runner(Protocol):
     def forgotten(self, user_id: str, photos: bool) -> Erasure:
         """Forget a user, and return the receipt."""
 
-    def reconciled(self, *, limit: int, audit: bool, repair: bool) -> dict[str, int]:
-        """Finish what died, and return how many findings of each kind there were."""
+    def reconciled(self, *, limit: int, audit: bool, repair: bool) -> tuple[dict[str, int], str]:
+        """Finish what died; return how many findings of each kind there were, and which parts failed, if any."""
 
     def backfilled(
         self, watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]

@@ -96,10 +96,16 @@ def reconcile(
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,
 ) -> None:
-    """Finish photos whose runs died, and compare the stores where asked. Running it twice changes nothing more."""
+    """Finish photos whose runs died, and compare the stores where asked. Running it twice changes nothing more.
+
+    Exit 1: a part of it failed; the others were done.
+    """
     console.prepared()
-    found = runner(verbose).reconciled(limit=limit, audit=audit, repair=repair)
+    found, failures = runner(verbose).reconciled(limit=limit, audit=audit, repair=repair)
     if as_json:
         print(json.dumps(found))
     else:
         console.out.print("\n".join(f"{count} {kind}" for kind, count in found.items()) or "nothing to do")
+    if failures:
+        console.err.print(console.shown(failures), soft_wrap=True)
+    raise typer.Exit(1 if failures else 0)

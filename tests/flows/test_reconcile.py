@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.states import Pending, Running
 
@@ -21,6 +23,7 @@ from selfiegate.errors import BackendUnavailable
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime, using
 from selfiegate.settings import Settings
+from tasks.audits import runs_under_way
 from tests.flowruns import LOOP, run
 from tests.present import present
 from tests.runtimes import Failing, assert_consistent, replacing
@@ -318,3 +321,38 @@ def test_a_ledger_that_does_not_answer_for_a_run_does_not_keep_photos_from_being
         "unfinished photo": 1
     }
     assert ledger.left == 0
+
+
+def test_a_part_that_fails_ends_the_run_red_and_the_others_are_done(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    died(rt, ann, "user_a")
+    odd = replacing(rt, "erasures", Failing(rt.erasures, "unfinished", 1, after=False, error=ValueError("a bad row")))
+    state = LOOP.run(ended(odd))
+
+    assert (state.name, state.message) == ("Failed", "interrupted erasures: ValueError: a bad row")
+    assert present(rt.ledger.get(ann, "user_a")).status == "accepted"
+
+
+async def ended(rt: Runtime) -> State[Any]:
+    with using(rt):
+        state: State[Any] = await reconcile(return_state=True)
+        await asyncio.sleep(0.3)
+        return state
+
+
+def test_all_runs_of_dead_processes_are_closed_however_many(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    """More than one page of them."""
+
+    async def start(number: int) -> None:
+        await asyncio.gather(*(started_run(ann, f"user_{n}") for n in range(number)))
+
+    async def under_way() -> int:
+        await asyncio.sleep(0.3)
+        async with get_client() as client:
+            return len(await client.read_flow_runs(flow_run_filter=runs_under_way(datetime.now(UTC))))
+
+    reconciled(rt)
+    LOOP.run(start(60))
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.01, "silent_run_s": 0}))
+
+    assert reconciled(rt)["runs of dead processes"] >= 60
+    assert LOOP.run(under_way()) == 0

@@ -36,9 +36,9 @@ def test_reconcile_says_so_too_of_an_erasure_that_it_carries_on(
     rt: MemoryRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request_erasure(rt, "ann", "a dead run")
-    found = run_inline.reconciled(limit=10, audit=False, repair=False)
+    found, failures = run_inline.reconciled(limit=10, audit=False, repair=False)
 
-    assert found == {"interrupted erasures": 1}
+    assert (found, failures) == ({"interrupted erasures": 1}, "")
     erasure = rt.erasures.get("ann")
     assert erasure
     assert erasure.finished_at
@@ -51,8 +51,8 @@ def test_a_photo_that_makes_a_library_fail_does_not_end_a_reconcile(rt: MemoryRu
     rt.ledger.claim(ben, "ben", "a dead run", 0)
     detect = Failing(rt.faces, "detect", 1, after=False, error=ValueError("a library's"))
     with using(replace(rt, faces=detect)):
-        found = run_inline.reconciled(limit=10, audit=False, repair=False)
+        found, failures = run_inline.reconciled(limit=10, audit=False, repair=False)
 
-    assert found == {"unfinished photo": 2}
+    assert (found, failures) == ({"unfinished photo": 2}, "")
     rows = rt.ledger.get(ann, "ann"), rt.ledger.get(ben, "ben")
     assert [row and row.status for row in rows] == ["pending", "accepted"]
