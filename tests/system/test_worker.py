@@ -55,7 +55,7 @@ class World:
             "PREFECT_WORKER_WEBSERVER_PORT": str(self.health),
             "SELFIEGATE_HOME": str(folder / "home"),
             "SELFIEGATE_LEASE_S": "3",
-            "SELFIEGATE_PHOTOS__MAX_SECONDS": "3",
+            "SELFIEGATE_PHOTOS__MAX_SECONDS": "1",
         }
         self.parts: list[Part] = []
 
