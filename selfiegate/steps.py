@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import anyio
 
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import Runtime
@@ -62,5 +65,8 @@ async def in_thread(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
-        await asyncio.wait([work])
+        with anyio.CancelScope(shield=True):  # Prefect's timeouts cancel again and again until the caller gives in
+            while not work.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
         raise

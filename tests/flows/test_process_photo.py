@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from prefect import State
+from prefect import State, flow
 from prefect.client.orchestration import PrefectClient
 
 from flows.process_photo import process_photo
@@ -24,6 +24,7 @@ from selfiegate.model import PhotoRef, ReasonCode, Verdict
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from selfiegate.steps import in_thread
+from tasks.steps import step
 from tests.flowruns import LOOP, run
 from tests.hostile.faulty_decoder import slow_photo
 from tests.present import present
@@ -319,6 +320,25 @@ def test_a_step_that_is_cancelled_has_ended_before_anything_follows() -> None:
     LOOP.run(cancelled())
 
     assert ended == ["thread", "caller"]
+
+
+def test_a_step_that_times_out_has_ended_before_it_is_tried_again() -> None:
+    """Prefect's timeout cancels again and again until its step gives in."""
+    happened: list[str] = []
+
+    @step("work for a while", timeout_s=0.5)
+    def work_for_a_while() -> None:
+        happened.append("begins")
+        time.sleep(1.5 if len(happened) == 1 else 0)
+        happened.append("ends")
+
+    @flow
+    async def once() -> None:
+        await work_for_a_while()
+
+    LOOP.run(once())
+
+    assert happened == ["begins", "ends", "begins", "ends"]
 
 
 @pytest.mark.parametrize(("part", "method"), [("faces", "enrol"), ("profiles", "put"), ("thumbnails", "put")])
