@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -80,6 +81,11 @@ class PhotoRef(Stored):
     def etag(self) -> str | None:
         """The ETag that pins it in a bucket without versions, else None."""
         return self.version.removeprefix(ETAG) if self.version.startswith(ETAG) else None
+
+    @property
+    def recurs(self) -> bool:
+        """Whether the same bytes, uploaded again, are this version again; a version id is given once."""
+        return self.etag is not None or re.fullmatch("[0-9a-f]{64}", self.version) is not None
 
     @property
     def id(self) -> str:
@@ -236,7 +242,7 @@ class Claim(Stored):
     photo: PhotoRef
     user_id: UserId
     status: Literal["pending", "accepting", "accepted", "rejected", "needs_review"] = "pending"
-    claimed_at: int = Field(description="First claimed, microseconds since 1970, UTC; never changes")
+    claimed_at: int = Field(description="First claimed for this upload, microseconds since 1970, UTC")
     upload_order: str = Field("", description="Sorts photos by when they were uploaded; empty: when claimed")
     owner: str = Field(description="The run that works on it")
     lease_until: int = Field(description="When another run may take over, microseconds since 1970")
@@ -245,6 +251,7 @@ class Claim(Stored):
     face_id: str | None = Field(None, description="The face enrolled for this claim, if it still stands")
     verdict: Verdict | None = None
     notice: Literal["none", "sending", "sent", "off"] = Field("none", description="Of a refusal, to its user")
+    uploads: int = Field(1, description="For how many uploads of these bytes the row was opened")
 
     @property
     def upload_rank(self) -> str:

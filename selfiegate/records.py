@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Never, Protocol, TypeVar
 
 from pydantic import Field, ValidationError
 
+from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Stored, Value, Verdict
 from selfiegate.user_ids import UserId
@@ -125,8 +126,15 @@ class Ledger(Protocol):
         These are the ones without a verdict, and the refused ones whose user was not told.
         """
 
-    def reopen(self, claim: Claim) -> bool:
-        """Turn an accepted row back into a pending one that nobody holds; False where it is not accepted."""
+    def note_upload(self, claim: Claim, upload_order: str) -> bool:
+        """Let a row, decided or not, stand for a later upload of its photo; False unless it is still ours."""
+
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
+        """Turn a decided row back into a pending one that nobody holds; False where it has changed since it was read.
+
+        With `upload_order` for a later upload of its photo: it is claimed as of now. Else only an accepted row, which
+        keeps its seniority.
+        """
 
     def remove(self, claim: Claim | UnreadableRow) -> bool:
         """Remove a row, decided or not; False unless its owner and attempt are the claim's, if they can be read."""
@@ -226,6 +234,15 @@ def readable(rows: Iterable[Any], read: Callable[[Any], T], skip: Skip) -> Itera
 def taken_over(claim: Claim) -> ClaimLost:
     """Return the error that says so."""
     return ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
+
+
+def opened_anew(claim: Claim, upload_order: str, notify: bool) -> dict[str, str | int]:
+    """Return what `Ledger.reopen` changes in a row, beside its attempt, verdict, face and contests."""
+    changes: dict[str, str | int] = {"status": "pending", "lease_until": 0, "notice": "none" if notify else "off"}
+    if upload_order:
+        now = max(now_us(), claim.claimed_at + 1)
+        changes |= {"upload_order": upload_order, "claimed_at": now, "uploads": claim.uploads + 1}
+    return changes
 
 
 def as_decided(row: Claim | None, claim: Claim, verdict: Verdict, written: bool) -> Claim:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.protocol import still_ours
+from selfiegate.enrolment.uploads import date_profile
 from selfiegate.errors import ClaimLost
 from selfiegate.model import Claim, Profile, Remains
 from selfiegate.runtime import Runtime
@@ -15,7 +16,9 @@ from selfiegate.runtime import Runtime
 def saved_profile(rt: Runtime, claim: Claim) -> Profile | None:
     """Return the profile that an earlier attempt at this claim saved: all but the clean-up is done then."""
     profile = rt.profiles.get(claim.user_id) if claim.status == "accepting" else None
-    return profile if profile and (profile.photo, profile.face_id) == (claim.photo, claim.face_id) else None
+    if profile is None or (profile.photo, profile.face_id) != (claim.photo, claim.face_id):
+        return None
+    return date_profile(rt, claim.photo, claim.user_id, claim.upload_rank)
 
 
 def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[str, str]) -> bool:
@@ -28,7 +31,9 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             raise ClaimLost(f"{claim.photo.name} of {claim.user_id} did not win its face")
         present = rt.profiles.get(claim.user_id)
         if present and present.photo == claim.photo and present.face_id == face_id:
-            return bool(present.remains)
+            if dated := date_profile(rt, claim.photo, claim.user_id, claim.upload_rank):
+                return bool(dated.remains)
+            continue
         if present and present.upload_rank > claim.upload_rank:
             return True
         profile = Profile(

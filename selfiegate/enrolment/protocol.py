@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
+from selfiegate.enrolment.uploads import claim_upload, wait_for_removal
 from selfiegate.errors import PhotoInProgress, StillContested
 from selfiegate.model import Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value
 from selfiegate.policy import Judgement, judge, reason
@@ -56,13 +57,13 @@ class SearchResult(Value):
 def claim_photo(
     rt: Runtime, photo: PhotoRef, user_id: str, owner: str, upload_order: str = "", notify: bool = True
 ) -> Claim:
-    """Claim a photo for a run; a decided one comes back with its verdict.
+    """Claim a photo for a run; a decided one comes back with its verdict, unless it was uploaded again since.
 
     Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten, and
     `UserForgotten` where the photo was uploaded before its user asked for that.
     """
     erasures.before_claim(rt, photo, user_id, upload_order)
-    claim = rt.ledger.claim(photo, user_id, owner, rt.settings.lease_s, upload_order, notify)
+    claim = claim_upload(rt, photo, user_id, owner, upload_order, notify)
     erasures.after_claim(rt, claim, upload_order)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
@@ -75,7 +76,11 @@ def judge_photo(rt: Runtime, photo: PhotoRef) -> Judgement:
 
 
 def search_gallery(rt: Runtime, claim: Claim) -> SearchResult:
-    """Look the photo's face up; only faces that somebody holds for good count against it here."""
+    """Look the photo's face up; only faces that somebody holds for good count against it here.
+
+    Raises `PhotoInProgress` while another run may remove what an earlier upload of this photo left.
+    """
+    wait_for_removal(rt, claim)
     return search_photo(rt, claim.photo, claim.user_id)
 
 

@@ -20,7 +20,7 @@ from selfiegate.aws.settings import AwsSettings
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
-from selfiegate.records import Skip, as_decided, readable, reading, refuse, warn
+from selfiegate.records import Skip, as_decided, opened_anew, readable, reading, refuse, warn
 from selfiegate.stores.dynamodb_erasures import ERASURE
 
 _UNDECIDED = "#status IN (:pending, :accepting)"
@@ -162,19 +162,21 @@ class DynamoLedger:
         )
         return sorted(readable(filter(_is_row, found), _claim, skip), key=lambda row: row.seniority)
 
-    def reopen(self, claim: Claim) -> bool:
-        """Turn an accepted row back into a pending one that nobody holds."""
-        return self._table.update(
-            _key(claim),
-            "SET #status = :pending, contests = :none, lease_until = :zero, unfinished = :yes, notice = :off"
-            " REMOVE verdict, face_id ADD attempt :one",
-            "#status = :accepted",
-            off="off",
-            pending="pending",
+    def note_upload(self, claim: Claim, upload_order: str) -> bool:
+        """Let a row stand for a later upload."""
+        return self._change(claim, "SET upload_order = :upload_order", "", upload_order=upload_order)
+
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
+        """Turn a decided row back into a pending one that nobody holds."""
+        opened = opened_anew(claim, upload_order, notify)
+        changes: dict[str, Any] = {**opened, "contests": [], "unfinished": "yes"}
+        sets = ", ".join(f"{'#status' if name == 'status' else name} = :{name}" for name in changes)
+        return self._change(
+            claim,
+            f"SET {sets} REMOVE verdict, face_id, expires_at ADD attempt :one",
+            "attribute_exists(verdict)" if upload_order else "#status = :accepted",
+            **changes,
             accepted="accepted",
-            none=[],
-            zero=0,
-            yes="yes",
             one=1,
         )
 

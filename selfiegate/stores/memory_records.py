@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
-from selfiegate.records import Erasure, GalleryMark, Records, Skip, as_decided, refuse, warn
+from selfiegate.records import Erasure, GalleryMark, Records, Skip, as_decided, opened_anew, refuse, warn
 
 _UNDECIDED = ("pending", "accepting")
 
@@ -132,18 +132,17 @@ class MemoryLedger:
             rows = [row for row in self._rows.values() if _unfinished(row) and row.lease_until < before]
         return sorted(rows, key=lambda row: row.seniority)
 
-    def reopen(self, claim: Claim) -> bool:
-        """Turn an accepted row back into a pending one that nobody holds."""
-        free = {
-            "status": "pending",
-            "verdict": None,
-            "face_id": None,
-            "contests": (),
-            "lease_until": 0,
-            "notice": "off",
-        }
+    def note_upload(self, claim: Claim, upload_order: str) -> bool:
+        """Let a row stand for a later upload."""
+        return self._change(claim, lambda row: _ours(row, claim), lambda _: {"upload_order": upload_order})
+
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
+        """Turn a decided row back into a pending one that nobody holds."""
+        cleared = {"verdict": None, "face_id": None, "contests": ()}
         return self._change(
-            claim, lambda row: row.status == "accepted", lambda row: {**free, "attempt": row.attempt + 1}
+            claim,
+            lambda row: _ours(row, claim) and (row.status == "accepted" or bool(upload_order and row.verdict)),
+            lambda row: {**opened_anew(row, upload_order, notify), **cleared, "attempt": row.attempt + 1},
         )
 
     def remove(self, claim: Claim | UnreadableRow) -> bool:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
-from selfiegate.records import Skip, as_decided, readable, reading, refuse, warn
+from selfiegate.records import Skip, as_decided, opened_anew, readable, reading, refuse, warn
 from selfiegate.sqlite_database import Database
 
 _CLAIM = """
@@ -139,11 +139,17 @@ class SqliteLedger:
             AND lease_until < ? ORDER BY claimed_at"""
         return list(readable(self._db.read(sql, before), _claim, skip))
 
-    def reopen(self, claim: Claim) -> bool:
-        """Turn an accepted row back into a pending one that nobody holds."""
-        sql = f"""UPDATE claims SET status = 'pending', verdict = NULL, face_id = NULL, contests = '[]',
-            lease_until = 0, notice = 'off', attempt = attempt + 1 {_ROW} AND status = 'accepted'"""
-        return self._changed(sql, *_row(claim))
+    def note_upload(self, claim: Claim, upload_order: str) -> bool:
+        """Let a row stand for a later upload."""
+        return self._changed(f"UPDATE claims SET upload_order = ? {_OURS}", upload_order, *_ours(claim))
+
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
+        """Turn a decided row back into a pending one that nobody holds."""
+        changes = opened_anew(claim, upload_order, notify)
+        sql = f"""UPDATE claims SET {", ".join(f"{name} = ?" for name in changes)},
+            verdict = NULL, face_id = NULL, contests = '[]', attempt = attempt + 1 {_OURS}
+            AND {"verdict IS NOT NULL" if upload_order else "status = 'accepted'"}"""
+        return self._changed(sql, *changes.values(), *_ours(claim))
 
     def remove(self, claim: Claim | UnreadableRow) -> bool:
         """Remove a row."""

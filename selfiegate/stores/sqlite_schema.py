@@ -39,6 +39,11 @@ CREATE TABLE gallery (
     one INTEGER PRIMARY KEY CHECK (one = 1), records_id TEXT NOT NULL, gallery_id TEXT, newest INTEGER);
 """
 
+_UPLOADS = """
+ALTER TABLE claims ADD COLUMN uploads INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX to_review ON claims (claimed_at) WHERE status = 'needs_review';
+"""
+
 _ADDED = {
     "notice": "TEXT NOT NULL DEFAULT 'none'",
     "notice_by": "TEXT",
@@ -63,4 +68,9 @@ def _adopt(connection: sqlite3.Connection) -> None:
         connection.execute(_RANK_FROM_CLAIM)
 
 
-RECORDS = Schema([Migration(_FIRST, oldest_program=1), Migration(_GALLERY, oldest_program=1)], _adopt)
+_MIGRATIONS = (
+    Migration(_FIRST, oldest_program=1),
+    Migration(_GALLERY, oldest_program=1),
+    Migration(_UPLOADS, oldest_program=1),
+)
+RECORDS = Schema(_MIGRATIONS, _adopt)

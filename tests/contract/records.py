@@ -260,6 +260,51 @@ class LedgerContract:
 
         assert other.upload_rank == again.upload_rank == "0000000000000001.0A" < claim.upload_rank
 
+    def test_a_row_may_stand_for_a_later_upload(self, ledger: Ledger, claim: Claim) -> None:
+        assert ledger.note_upload(claim, "0000000000000002.0B")
+        ledger.decide(claim, verdict("rejected", None))
+        assert ledger.note_upload(claim, "0000000000000003.0C")
+        assert not ledger.note_upload(claim.model_copy(update={"attempt": 2}), "0000000000000004.0D")
+
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.status, row.verdict, row.upload_rank) == (
+            "rejected",
+            verdict("rejected", None),
+            "0000000000000003.0C",
+        )
+
+    @pytest.mark.parametrize("status", ["accepted", "rejected", "needs_review"])
+    @pytest.mark.parametrize("notify", [True, False])
+    def test_a_later_upload_opens_a_decided_row_anew(
+        self, ledger: Ledger, claim: Claim, status: str, notify: bool
+    ) -> None:
+        ledger.contest(claim, CONTEST)
+        claim = present(ledger.get(PHOTO, "ann"))
+        if status == "accepted":
+            ledger.note_face(claim, "face")
+            ledger.accept(claim)
+        ledger.decide(claim, verdict(status, "face" if status == "accepted" else None))
+        if status != "accepted":
+            ledger.end_notice(claim, present(ledger.begin_notice(claim, 60)), sent=True)
+        decided = present(ledger.get(PHOTO, "ann"))
+
+        assert ledger.reopen(decided, "0000000000000009.0A", notify)
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.status, row.verdict, row.face_id, row.contests) == ("pending", None, None, ())
+        assert (row.upload_rank, row.uploads, row.notice) == ("0000000000000009.0A", 2, "none" if notify else "off")
+        assert row.claimed_at > claim.claimed_at
+        assert row.attempt > decided.attempt
+        assert [found.user_id for found in ledger.unfinished(before=FAR)] == ["ann"]
+        assert not ledger.reopen(decided, "0000000000000009.0A")
+        taken = ledger.claim(PHOTO, "ann", "run-2", lease_s=60, notify=False)
+        assert (taken.owner, taken.claimed_at) == ("run-2", row.claimed_at)
+
+    def test_an_undecided_row_is_not_opened_anew(self, ledger: Ledger, claim: Claim) -> None:
+        assert not ledger.reopen(claim, "0000000000000009.0A")
+        ledger.accept(claim)
+
+        assert not ledger.reopen(claim, "0000000000000009.0A")
+
     def test_a_removed_row_is_gone_and_its_run_is_fenced(self, ledger: Ledger, claim: Claim) -> None:
         other = ledger.claim(PHOTO, "bob", "run-2", lease_s=60)
         assert not ledger.remove(claim.model_copy(update={"attempt": 2}))

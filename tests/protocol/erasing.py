@@ -53,9 +53,16 @@ def carry_on(world: World, user_id: str) -> Erasing | None:
 def come_back(world: World, user_id: str, name: str) -> Run:
     """Begin a run of a photo that a user uploads after having asked to be forgotten."""
     if world.watch.forgets(user_id, world.orders.get((user_id, name), "~")):
-        world.watch.back_with_the_same.add(user_id)
-        world.upload(user_id, name)
+        return upload_again(world, user_id, name)
     return world.start(user_id, name)
+
+
+def upload_again(world: World, user_id: str, name: str, process: int = 0) -> Run:
+    """Begin a run of a photo that a user uploads once more, just as it was."""
+    if world.watch.forgets(user_id, world.orders.get((user_id, name), "~")):
+        world.watch.back_with_the_same.add(user_id)
+    world.upload(user_id, name)
+    return world.start(user_id, name, process)
 
 
 def carry_on_all(world: World) -> None:

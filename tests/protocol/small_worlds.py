@@ -29,6 +29,8 @@ PEOPLE = ("ann", "ann~", "ann~~", "bob", "bob~")
 BROKEN = ("nobody can read this",)
 
 STORES = ("photos", "faces", "ledger", "profiles", "erasures", "thumbnails", "notifier")
+LATER = 10
+"""Later than all first uploads, microseconds."""
 CALLS_OF_A_RUN = 40
 """No run of one photo calls its stores more often."""
 
@@ -50,6 +52,8 @@ class Upload(NamedTuple):
     """Whether the run may end between enrolling the face and noting it in its row."""
     gone: Literal["", "before", "later"] = ""
     """It vanishes before the test, or after it was looked at."""
+    again: bool = False
+    """Whether it is uploaded again, just as it was, before the test."""
 
 
 class Drawn(NamedTuple):
@@ -82,7 +86,7 @@ def uploads(draw: st.DrawFn) -> Upload:
     people = draw(st.sampled_from(faces[-2:] if gone == "later" else [*faces, *faces, (), ("ann", "bob"), BROKEN]))
     past: Literal["new", "died", "held"] = draw(st.sampled_from(["new", "new", "died", "died", "held"]))
     calls = draw(st.integers(0, CALLS_OF_A_RUN)) if past != "new" else 0
-    return Upload(user_id, people, draw(st.integers(0, 3)), past, calls, gone=gone)
+    return Upload(user_id, people, draw(st.integers(0, 3)), past, calls, gone=gone, again=draw(st.booleans()))
 
 
 @st.composite
@@ -110,7 +114,7 @@ def build(drawn: Drawn, rt: Runtime, folder: Path | None = None) -> SmallWorld:
     for user_id in drawn.being_forgotten:
         request_erasure(rt, user_id, "an erasure")
     entries = [
-        Entry(uri=uri, user_id=upload.user_id, modified=upload.modified)
+        Entry(uri=uri, user_id=upload.user_id, modified=upload.modified + LATER * upload.again)
         for uri, upload in zip(uris, drawn.uploads, strict=True)
     ]
     for ref, upload in zip(refs, drawn.uploads, strict=True):

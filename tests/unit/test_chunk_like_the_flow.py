@@ -21,6 +21,7 @@ from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.clock import now_us
 from selfiegate.enrolment.protocol import judge_photo
 from selfiegate.enrolment.sequence import process_photo
+from selfiegate.enrolment.uploads import is_later
 from selfiegate.errors import BackendUnavailable, SelfiegateError, UserForgotten
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.privacy.erasures import is_forgotten
@@ -139,7 +140,8 @@ def in_memory() -> Runtime:
 def in_the_chunks_order(world: SmallWorld) -> list[Entry]:
     """Return the listing in the order in which a chunk decides.
 
-    Photos that won their face before their run died; then the first usable photo of each user, the second, and so on;
+    Photos that are the profile and were only uploaded again; photos that won their face before their run died; then the
+    first usable photo of each user, the second, and so on;
     among these the oldest claims. New claims are made in the listing's order.
     """
     turns = Counter[str]()
@@ -147,12 +149,21 @@ def in_the_chunks_order(world: SmallWorld) -> list[Entry]:
     def rank(number: int, entry: Entry) -> tuple[bool, int, float, int]:
         ref, turn = world.listed[number], turns[entry.user_id]
         row = world.rt.ledger.get(ref, entry.user_id)
+        if row and row.verdict and is_later(entry.upload_order, row):
+            if is_profile(world.rt, row):
+                return False, -1, 0, number
+            row = None  # it is opened anew
         if takes_a_turn(world.rt, ref, entry, row):
             turns[entry.user_id] += 1
         return row is None or row.status != "accepting", turn, row.claimed_at if row else math.inf, number
 
     ranks = [(rank(number, entry), entry) for number, entry in enumerate(world.entries)]
     return [entry for _, entry in sorted(ranks, key=lambda ranked: ranked[0])]
+
+
+def is_profile(rt: Runtime, row: Claim) -> bool:
+    profile = rt.profiles.get(row.user_id)
+    return profile is not None and (profile.photo, row.status) == (row.photo, "accepted")
 
 
 def takes_a_turn(rt: Runtime, ref: PhotoRef, entry: Entry, row: Claim | None) -> bool:
@@ -344,6 +355,7 @@ def assert_promises_once_all_is_done(world: SmallWorld, drawn: Drawn) -> None:
     for ref, user_id in photos:
         if rt.ledger.get(ref, user_id):
             asyncio.run(process_photo(rt, take, ref, user_id, "the end"))
+    by_a_chunk(rt, world.entries)  # what was uploaded again, and held by another run until now
     done = state(world)
     by_a_chunk(rt, world.entries)
 

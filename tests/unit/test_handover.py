@@ -6,6 +6,7 @@ import asyncio
 
 from deployments.bridge.handover import DEFAULT_PACE, Handover, OvertakeTracker
 from deployments.bridge.health import Meters
+from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import PhotoRef
 from selfiegate.privacy import erasures
@@ -66,3 +67,20 @@ def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None
     asyncio.run(handover.see_claimed(late))
 
     assert sent == [late]
+
+
+def test_the_same_bytes_uploaded_again_are_handed_over_until_a_run_took_the_later_upload() -> None:
+    rt, sent = memory_runtime(), list[PhotoRequest]()
+    photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version='etag:"1"')
+
+    async def emit(one: PhotoRequest) -> None:
+        sent.append(one)
+        claim_upload(rt, one.photo, one.user_id, "run", one.upload_order)
+
+    records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
+    handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
+    orders = [f"000000000000000{n}.{n:0>32}" for n in (1, 1, 2, 2, 1)]
+    for order in orders:
+        asyncio.run(handover.see_claimed(PhotoRequest(photo=photo, user_id="ann", upload_order=order)))
+
+    assert [one.upload_order for one in sent] == [orders[0], orders[2]]

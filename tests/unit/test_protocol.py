@@ -20,7 +20,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.protocol.erasing import Erasing, carry_on, come_back, forget
+from tests.protocol.erasing import Erasing, carry_on, come_back, forget, upload_again
 from tests.protocol.promises import assert_kept_for_now, assert_kept_in_the_end
 from tests.protocol.scheduled import Run
 from tests.protocol.scheduler import World
@@ -89,6 +89,12 @@ class Schedules(RuleBasedStateMachine):
         if taken:
             self.world.expire(run)
         self.world.start(run.user_id, run.name, owner="" if taken else run.owner)
+
+    @precondition(lambda self: self.world.dated and len(self.world.live) < 5)
+    @rule(upload=st.runner().flatmap(lambda machine: st.sampled_from(sorted(machine.world.uploads))))
+    def upload_again(self, upload: tuple[str, str]) -> None:
+        """Let a user upload a photo once more, another one or none in between."""
+        upload_again(self.world, *upload, process=1)
 
     @precondition(lambda self: self.world.dated and len(self.world.live) < 5)
     @rule(user_id=somebody_known, process=st.integers(0, 1))
@@ -236,12 +242,38 @@ def test_two_may_meet_anywhere(lagging: bool, flow: bool, fate: Fate, stride: in
                 break
 
 
+@pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
+@pytest.mark.parametrize("lagging", [False, True])
+def test_a_photo_uploaded_again_may_meet_the_one_that_replaces_it_anywhere(
+    lagging: bool, fate: Fate, stride: int
+) -> None:
+    """Show that of A, B and A again the last stays, and no promise breaks, wherever the runs of B and A again meet."""
+    stride = 1 if LONG else stride
+    for replaced_first in (True, False):
+        for first in itertools.count(0):
+            for second in itertools.count(first % stride, stride):
+                with World(lagging, dated=True) as world:
+                    world.start("user_a", "ann-0").end()
+                    pair = world.start("user_a", "ann-1", 1), upload_again(world, "user_a", "ann-0")
+                    ordered = pair if replaced_first else pair[::-1]
+                    under_way = meet_once(world, *ordered, (first, second), fate)
+                if not under_way[1]:
+                    break
+            if not under_way[0]:
+                break
+
+
 def meet(world: World, older_is_first: bool, calls: tuple[int, int], flow: bool, fate: Fate) -> tuple[bool, bool]:
     """Let two meet after so many calls, and hold the promises; returns which had not ended by then."""
     pair = world.start("user_a", "ann-0", flow=flow), world.start("user_b", "ann-0", 1, flow=flow)
     for run in pair:
         run.step()  # the claim, which says who is the older
     one, other = pair if older_is_first else pair[::-1]
+    return meet_once(world, one, other, calls, fate)
+
+
+def meet_once(world: World, one: Run, other: Run, calls: tuple[int, int], fate: Fate) -> tuple[bool, bool]:
+    """Let two that have begun meet after so many calls, and hold the promises; returns which had not ended by then."""
     for run, count in ((one, calls[0]), (other, calls[1])):
         for _ in range(count):
             run.step()
