@@ -1,0 +1,107 @@
+"""Backups while processes enrol, and restores after all of them were killed; judged from the outside."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfiegate.backups.copies import back_up
+from selfiegate.backups.restore import Restore
+from selfiegate.decoding.decode import Limits
+from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.records import Records
+from selfiegate.runtime import Runtime
+from selfiegate.settings import Settings
+from selfiegate.stores.folder import FolderPhotos
+from tests.backfilling import PATIENCE_S, crowd, take, taking
+from tests.chaos.check import read_files, violations
+from tests.home_folders import delete
+from tests.runtimes import scripted_over
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+PHOTOS, CHUNK = 240, 8
+
+
+def restore(home: Path, backup: Path, begun: Any = None) -> None:
+    """Be the command, with the scripted analyser in the place of the models."""
+    settings = Settings(home=home)
+
+    def opener(records: Records, gallery: Path) -> Runtime:
+        if begun:
+            begun.set()
+        return scripted_over(home, settings, records, SqliteGallery(gallery, "scripted"))
+
+    Restore(settings, backup, opener).run(forgotten=[], drop_missing=False)
+
+
+def in_a_process(target: Any, *args: object, killed_after_s: float | None = None) -> None:
+    context = mp.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=target, args=(*args, begun) if killed_after_s is not None else args, daemon=True)
+    process.start()
+    if killed_after_s is not None:
+        assert begun.wait(PATIENCE_S)
+        time.sleep(killed_after_s)
+        process.kill()
+    process.join(PATIENCE_S)
+    assert killed_after_s is not None or process.exitcode == 0
+
+
+def users_without_a_face(backup: Path) -> set[str]:
+    with closing(sqlite3.connect(backup / "records.db")) as records:
+        named = dict(records.execute("SELECT profile ->> 'face_id', user_id FROM profiles").fetchall())
+    with closing(sqlite3.connect(backup / "gallery.db")) as gallery:
+        held = {face_id for (face_id,) in gallery.execute("SELECT face_id FROM faces")}
+    return {named[face_id] for face_id in named.keys() - held}
+
+
+def killed_under_load(home: Path, files: Sequence[str]) -> Path:
+    """Let three processes enrol, take backups meanwhile, kill them all at once; return a backup from the middle."""
+    with ExitStack() as stack:
+        workers = [stack.enter_context(taking(home, files[n::3], CHUNK)) for n in range(3)]
+        for n in range(4):
+            time.sleep(0.5)
+            back_up(Settings(home=home), home.parent / f"backup-{n}")
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join()
+    return home.parent / "backup-1"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    return crowd(tmp_path / "crowd", PHOTOS)
+
+
+@pytest.fixture
+def people(files: Sequence[str]) -> dict[tuple[str, str], str]:
+    photos = FolderPhotos(Limits())
+    return {
+        (Path(file).stem, photos.find(file).key): f"person {int(Path(file).stem) % (PHOTOS // 2)}" for file in files
+    }
+
+
+@pytest.mark.parametrize("lost", [("gallery.db",), ("records.db",), ("gallery.db", "records.db")], ids=" and ".join)
+def test_what_is_lost_under_load_is_restored_and_every_face_is_enrolled_once(
+    tmp_path: Path, files: Sequence[str], people: dict[tuple[str, str], str], lost: Sequence[str]
+) -> None:
+    home = tmp_path / "home"
+    backup = killed_under_load(home, files)
+    inconsistent = [users_without_a_face(tmp_path / f"backup-{n}") for n in range(4)]
+    for name in lost:
+        delete(home, name)
+    in_a_process(restore, home, backup, killed_after_s=0.05)
+    in_a_process(restore, home, backup)
+    in_a_process(take, home, files, CHUNK)
+
+    assert inconsistent == [set()] * 4
+    assert violations(read_files(home), people) == []
