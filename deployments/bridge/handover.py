@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from deployments.bridge.health import Meters
 from selfiegate.enrolment.uploads import is_later
-from selfiegate.errors import BackendUnavailable, SelfiegateError
+from selfiegate.errors import BackendUnavailable, SelfiegateError, UnreadableRow
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.records import Records
@@ -157,6 +157,9 @@ class Handover:
 
     def _is_known(self, one: PhotoRequest) -> bool:
         """Say whether there is nothing left to hand over: a run has the photo, or its user asked to be forgotten."""
-        row = self._records.ledger.get(one.photo, one.user_id)
-        held = row is not None and not is_later(one.upload_order, row)
-        return held or is_forgotten(self._records.erasures, one.user_id, one.upload_order)
+        try:
+            row = self._records.ledger.get(one.photo, one.user_id)
+            held = row is not None and not is_later(one.upload_order, row)
+            return held or is_forgotten(self._records.erasures, one.user_id, one.upload_order)
+        except UnreadableRow as unreadable:  # of the photo: `reconcile` lists it; of an erasure: a run says so
+            return unreadable.name != ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import UnreadableRow
 from selfiegate.records import Erasure, Skip, readable, reading, warn
+from selfiegate.stores.dynamodb_schema import RecordsTable
 
 ERASURE = "erasure"
 """In the place of a photo's id, which is 32 hex digits."""
@@ -20,7 +20,7 @@ class DynamoErasures:
     """The erasures for any number of machines."""
 
     def __init__(self, settings: AwsSettings) -> None:
-        self._table = Table(settings, settings.ledger_table)
+        self._table = RecordsTable(settings, settings.ledger_table)
 
     def get(self, user_id: str) -> Erasure | None:
         """Return a user's erasure, or None."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.records import GalleryMark
+from selfiegate.stores.dynamodb_schema import RecordsTable
 
 _KEY = {"user_id": "\tgallery", "photo_id": "gallery"}
 """No user's id holds a tab."""
@@ -14,7 +14,7 @@ class DynamoKnownGallery:
     """The note about the gallery of any number of machines."""
 
     def __init__(self, settings: AwsSettings) -> None:
-        self._table = Table(settings, settings.ledger_table)
+        self._table = RecordsTable(settings, settings.ledger_table)
         self.records_id = f"dynamodb:{settings.ledger_table}"
 
     def get(self) -> GalleryMark | None:

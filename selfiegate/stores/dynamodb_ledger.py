@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.records import Skip, as_decided, opened_anew, readable, reading, refuse, warn
 from selfiegate.stores.dynamodb_erasures import ERASURE
+from selfiegate.stores.dynamodb_schema import RecordsTable
 
 _UNDECIDED = "#status IN (:pending, :accepting)"
 _OURS = "#owner = :owner AND attempt = :attempt"
@@ -32,7 +32,7 @@ class DynamoLedger:
 
     def __init__(self, settings: AwsSettings, rejected_days: float = 30.0) -> None:
         """`rejected_days` after it is decided, a rejected photo's row may be removed by DynamoDB."""
-        self._table = Table(settings, settings.ledger_table)
+        self._table = RecordsTable(settings, settings.ledger_table)
         self._rejected_s = rejected_days * 86_400
 
     def batch(self) -> AbstractContextManager[object]:

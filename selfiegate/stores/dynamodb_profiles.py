@@ -10,18 +10,18 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from selfiegate.aws.dynamodb_table import Table
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import PhotoRef, Profile, Remains
 from selfiegate.records import Skip, readable, reading, warn
+from selfiegate.stores.dynamodb_schema import RecordsTable
 
 
 class DynamoProfiles:
     """The workshop's table of profiles."""
 
     def __init__(self, settings: AwsSettings) -> None:
-        self._table = Table(settings, settings.profiles_table)
+        self._table = RecordsTable(settings, settings.profiles_table)
 
     def get(self, user_id: str) -> Profile | None:
         """Return a user's profile, or None; one that the workshop wrote has revision 0 and no model."""

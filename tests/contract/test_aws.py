@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import boto3
@@ -25,11 +26,12 @@ from selfiegate.stores.dynamodb_erasures import DynamoErasures
 from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
 from selfiegate.stores.dynamodb_ledger import DynamoLedger
 from selfiegate.stores.dynamodb_profiles import DynamoProfiles
+from selfiegate.stores.dynamodb_schema import KEY, NUMBER, require_usable
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.contract.faces import FaceBackendContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
-from tests.contract.records import RecordsContract, SharedRecordsContract, Storage, profile
+from tests.contract.records import PHOTO, RecordsContract, SharedRecordsContract, Storage, profile
 from tests.present import present
 
 
@@ -86,6 +88,20 @@ class TestDynamoRecords(RecordsContract, SharedRecordsContract):
             "s3key": {"S": "ann/selfie \U0001f600.jpg"},
             "thumbnail": {"M": {"s3bucket": {"S": "thumbs"}, "s3key": {"S": "ann/1.jpg"}}},
         }
+
+
+@pytest.mark.parametrize(("oldest", "refused"), [(NUMBER, False), (NUMBER + 1, True)])
+def test_tables_of_a_newer_schema_are_refused_unless_it_lets_this_one_work(
+    aws: AwsSettings, oldest: int, refused: bool
+) -> None:
+    table = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.ledger_table)
+    table.put_item(Item={**KEY, "number": 7, "oldest_program": oldest})
+    require_usable.cache_clear()
+    stores = DynamoLedger(aws), DynamoProfiles(aws), DynamoErasures(aws)
+
+    for store in stores:
+        with pytest.raises(BackendMisconfigured, match="this one knows 1") if refused else nullcontext():
+            store.get(PHOTO, "ann") if isinstance(store, DynamoLedger) else store.get("ann")
 
 
 class DynamoStorage:

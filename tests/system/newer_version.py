@@ -20,8 +20,10 @@ def make_newer_version(folder: Path) -> Path:
     package = folder / "selfiegate"
     shutil.copytree(Path(selfiegate.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     fields = sum(_edited(package / name, _STORED, rf"\1{_FIELD}") for name in ("model.py", "records.py"))
-    lists = re.compile(r"(RECORDS = Schema\(\s*\[.*?),?\s*\](, _adopt)", re.DOTALL)
-    migrations = _edited(package / "stores" / "sqlite_schema.py", lists, rf"\1, {_MIGRATION}]\2")
+    last = re.compile(r"^RECORDS = Schema\(_MIGRATIONS", re.MULTILINE)
+    migrations = _edited(
+        package / "stores" / "sqlite_schema.py", last, rf"RECORDS = Schema((*_MIGRATIONS, {_MIGRATION})"
+    )
     assert (fields, migrations) == (6, 1)
     return folder
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 from deployments.bridge.handover import DEFAULT_PACE, Handover, OvertakeTracker
 from deployments.bridge.health import Meters
@@ -13,6 +16,7 @@ from selfiegate.privacy import erasures
 from selfiegate.records import Records
 from selfiegate.runtime import memory_runtime
 from selfiegate.settings import BridgeSettings
+from selfiegate.stores.sqlite_records import sqlite_records
 
 LONG = 3600.0
 
@@ -84,3 +88,19 @@ def test_the_same_bytes_uploaded_again_are_handed_over_until_a_run_took_the_late
         asyncio.run(handover.see_claimed(PhotoRequest(photo=photo, user_id="ann", upload_order=order)))
 
     assert [one.upload_order for one in sent] == [orders[0], orders[2]]
+
+
+def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: Path) -> None:
+    records, sent = sqlite_records(tmp_path / "records.db"), list[PhotoRequest]()
+    one = PhotoRequest(photo=PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1"), user_id="ann")
+    records.ledger.claim(one.photo, one.user_id, "run", 60)
+    with closing(sqlite3.connect(tmp_path / "records.db")) as database, database:
+        database.execute("UPDATE claims SET status = 'paused'")
+
+    async def emit(one: PhotoRequest) -> None:
+        sent.append(one)
+
+    handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
+    asyncio.run(asyncio.wait_for(handover.see_claimed(one), 60))
+
+    assert sent == []
