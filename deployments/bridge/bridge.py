@@ -23,7 +23,7 @@ from deployments.bridge.handover import DEFAULT_PACE, Emit, Handover, Outage, Pa
 from deployments.bridge.health import Meters
 from selfiegate.aws.sqs_queue import Message, Queue
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
-from selfiegate.ingestion.messages import uploads
+from selfiegate.ingestion.messages import read_event
 from selfiegate.ingestion.photo_requests import PhotoRequest, photo_request
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
@@ -210,12 +210,9 @@ class Bridge:
 
 def read(settings: Settings, photos: PhotoStore, body: str) -> Reading:
     """Read each photo of a message by itself: a wrong one does not keep back the others."""
-    try:
-        found = uploads(body)
-    except WrongInput as error:
-        return Reading(wrong=[str(error)])
-    photo_requests, wrong, later = [], [], []
-    for upload in found:
+    event = read_event(body)
+    photo_requests, wrong, later = [], event.wrong, []
+    for upload in event.uploads:
         try:
             photo_requests.append(photo_request(settings, photos, upload))
         except WrongInput as error:

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from itertools import chain
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from pydantic import Field
@@ -56,35 +55,69 @@ class Upload(Value):
     user_id: str | None = Field(None, description="None where the event names none: see `KeyTemplate`")
 
 
+class Event(NamedTuple):
+    """What a message tells."""
+
+    uploads: list[Upload]
+    wrong: list[str]
+    """What is wrong with each malformed record, or with the message."""
+
+
 def uploads(message: str | bytes | Mapping[str, Any]) -> list[Upload]:
     """Return the uploads that a message tells of, none for an event of another kind.
 
     Raises `WrongInput` that names what is missing where any part of the message is malformed.
     """
-    return _uploads(message, texts=0)
+    event = read_event(message)
+    if event.wrong:
+        raise WrongInput("; ".join(event.wrong))
+    return event.uploads
 
 
-def _uploads(message: object, texts: int) -> list[Upload]:
+def read_event(message: str | bytes | Mapping[str, Any]) -> Event:
+    """Return the uploads that a message tells of, and of each malformed record what is wrong with it.
+
+    A wrong record keeps back no other one.
+    """
+    wrong: list[str] = []
+    try:
+        return Event(_uploads(message, 0, wrong), wrong)
+    except WrongInput as error:
+        return Event([], [str(error)])
+
+
+def _uploads(message: object, texts: int, wrong: list[str]) -> list[Upload]:
     if isinstance(message, str | bytes):
-        return _uploads(_parsed(message, texts), texts + 1)
+        return _uploads(_parsed(message, texts), texts + 1, wrong)
     if not isinstance(message, Mapping):
         raise WrongInput(f"the event is not an object but {type(message).__name__}; {_KNOWN}")
     match message:
         case {"Type": "Notification"}:
-            return _uploads(_enclosed(message, "Message"), texts)
+            return _uploads(_enclosed(message, "Message"), texts, wrong)
         case {"Body": _}:
-            return _uploads(_enclosed(message, "Body"), texts)
+            return _uploads(_enclosed(message, "Body"), texts, wrong)
         case {"Records": records}:
-            return list(chain.from_iterable(_from_record(record, texts) for record in _listed(records, "Records")))
+            return _each("Records", records, wrong, lambda record: _from_record(record, texts, wrong))
         case {"Event": "s3:TestEvent"} | {"Type": "SubscriptionConfirmation" | "UnsubscribeConfirmation"}:
             return []
         case {"source": str(), "detail-type": str(), "detail": Mapping()}:
             return _from_eventbridge(message)
         case {"images": images}:
-            return [_from_workshop(message, image) for image in _listed(images, "images")]
+            return _each("images", images, wrong, lambda image: [_from_workshop(message, image)])
         case {"s3Bucket": _} | {"s3Key": _} | {"userId": _}:
             return [_from_workshop(message, message)]
     raise WrongInput(f"the event is of no known shape; {_KNOWN}")
+
+
+def _each(name: str, items: object, wrong: list[str], read: Callable[[object], list[Upload]]) -> list[Upload]:
+    """Read each item of a list, and note what is wrong with the others."""
+    found: list[Upload] = []
+    for number, item in enumerate(_listed(items, name)):
+        try:
+            found += read(item)
+        except WrongInput as error:
+            wrong.append(f"{name}[{number}]: {str(error).removesuffix(f'; {_KNOWN}')}")
+    return found
 
 
 def _parsed(text: str | bytes, texts: int) -> object:
@@ -103,12 +136,12 @@ def _from_workshop(outer: Mapping[str, Any], image: object) -> Upload:
     return _upload(_text(outer, "s3Bucket"), _text(image, "s3Key"), user_id=user_id)
 
 
-def _from_record(record: object, texts: int) -> list[Upload]:
+def _from_record(record: object, texts: int, wrong: list[str]) -> list[Upload]:
     match record:
         case {"body": _}:
-            return _uploads(_enclosed(record, "body"), texts)
+            return _uploads(_enclosed(record, "body"), texts, wrong)
         case {"Sns": _}:
-            return _uploads(_enclosed(record, "Sns", "Message"), texts)
+            return _uploads(_enclosed(record, "Sns", "Message"), texts, wrong)
     name = _text(record, "eventName").removeprefix("s3:")  # MinIO writes the prefix, AWS does not
     if not name.startswith("ObjectCreated:"):
         return []

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import Field
 
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import WrongInput
-from selfiegate.ingestion.messages import Upload, uploads
+from selfiegate.ingestion.messages import Upload
 from selfiegate.key_template import KeyTemplate
 from selfiegate.model import ETAG, PhotoRef, Value
 from selfiegate.ports import PhotoStore
@@ -26,17 +24,11 @@ class PhotoRequest(Value):
     upload_order: str = Field("", description="See `Claim.upload_order`; empty where the event tells no time")
 
 
-def photo_requests(settings: Settings, photos: PhotoStore, event: Mapping[str, Any]) -> list[PhotoRequest]:
-    """Return each photo of an event with its user.
-
-    Raises `WrongInput` for a malformed event, a photo that names no user and one that is not there.
-    """
-    found = (photo_request(settings, photos, upload) for upload in uploads(event))
-    return [one for one in found if one]
-
-
 def photo_request(settings: Settings, photos: PhotoStore, upload: Upload) -> PhotoRequest | None:
-    """Return one upload with its user; None for our own thumbnails, lest they come round as photos."""
+    """Return one upload with its user; None for our own thumbnails, lest they come round as photos.
+
+    Raises `WrongInput` for a photo that names no user and one that is not there.
+    """
     if upload.bucket == settings.aws.thumbnail_bucket:
         return None
     if settings.aws.event_buckets and upload.bucket not in settings.aws.event_buckets:

@@ -182,7 +182,8 @@ def test_what_names_no_photo_is_deleted(rig: Rig) -> None:
 
 
 def test_a_bad_record_does_not_keep_back_the_good_ones(rig: Rig) -> None:
-    message = {"Records": [record("1/a.jpg"), record("no-user.jpg"), record("2/b.jpg")]}
+    malformed = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": PHOTOS}}}
+    message = {"Records": [record("1/a.jpg"), record("no-user.jpg"), malformed, record("2/b.jpg")]}
     rig.send(message)
 
     bridge = rig.bridge()
@@ -192,6 +193,7 @@ def test_a_bad_record_does_not_keep_back_the_good_ones(rig: Rig) -> None:
     ((body, reason, _),) = rig.dead()
     assert json.loads(body) == message
     assert "no-user.jpg" in reason
+    assert "Records[2]: the event has no s3.object.key" in reason
     assert value_of(bridge, "dead_total") == 1
 
 
