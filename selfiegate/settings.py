@@ -81,6 +81,18 @@ class BridgeSettings(Group):
         le=300,
         description="Seconds until the event of a photo that no run claimed is sent again; doubles to 300",
     )
+    turn_s: float = Field(
+        600.0, ge=0.1, le=3600, description="Seconds until a photo that no run claimed gives up its place and is parked"
+    )
+    park_s: float = Field(
+        600.0, ge=0.1, le=36_000, description="Longest pause of a parked photo; pauses double from 5 s"
+    )
+    parked: int = Field(
+        1000, ge=0, le=100_000, description="How many messages may wait beside the window; others wait in the queue"
+    )
+    oldest_s: float = Field(
+        3600.0, ge=1, le=1_209_600, description="/health fails once no run claims a photo for so long, erasures aside"
+    )
     host: str = Field("127.0.0.1", min_length=1, description="Where /health and /metrics are; 0.0.0.0 in a container")
     port: int = Field(8080, ge=0, le=65535, description="Of /health and /metrics; 0: no health server")
 

@@ -1,4 +1,4 @@
-"""Photos to Prefect, each until a run has claimed it.
+"""Photos to Prefect, each in turns until a run has claimed it.
 
 Neither a sent event nor the run that it starts is durable: Prefect's server may die in between. The ledger's row is.
 """
@@ -9,13 +9,16 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from enum import Enum
 from typing import NamedTuple
 
 from deployments.bridge.health import Meters
+from deployments.bridge.overtakes import OvertakeTracker
+from deployments.bridge.unclaimed import Unclaimed, Wait
 from selfiegate.enrolment.uploads import is_later
 from selfiegate.errors import BackendUnavailable, SelfiegateError, UnreadableRow
 from selfiegate.ingestion.photo_requests import PhotoRequest
-from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.records import Records
 from selfiegate.settings import BridgeSettings
 from selfiegate.steps import in_thread
@@ -37,6 +40,18 @@ class Pace(NamedTuple):
     poll_s: int = 5
     """One receive, and so the longest that stopping takes; SQS's own bound is 20."""
     visibility_s: int = 60
+    """For how long a message is kept from other bridges at first; doubles to `park_s` while it is kept."""
+    kept_s: float = 39_600.0
+    """How long one delivery of a message is kept at most; SQS's own bound is 12 h."""
+    first_park_s: float = 5.0
+    longest_park_s: float = 36_000.0
+    """For messages that wait in the queue; those that the bridge keeps wait for `park_s` at most."""
+    ask_s: float = 20.0
+    """How often the queue is asked at least, so that its silence is seen."""
+
+    def pause_s(self, times: int) -> float:
+        """Return how long to leave a message alone that was tried so often in vain: doubles each time."""
+        return min(self.first_park_s * 2.0 ** min(times - 1, 30), self.longest_park_s)
 
 
 DEFAULT_PACE = Pace()
@@ -62,104 +77,152 @@ class Outage:
         self._told = False
 
 
-class OvertakeTracker:
-    """Which photos were handed over before which, to tell a lost event from one that waits its turn.
+class Standing(Enum):
+    """What the records say of a photo."""
 
-    Prefect starts runs in about the order of their events. So a photo that many later ones have overtaken was
-    lost, and so was one that nothing has followed for long; a mere backlog looks like neither, and events sent
-    into it again would only lengthen it.
-    """
+    SETTLED = 1
+    """Nothing is left to hand over: a run has the photo, or its user asked to be forgotten after the upload."""
+    FORGETTING = 2
+    """No run may claim the photo until its user has been forgotten."""
+    OPEN = 3
 
-    def __init__(self, many: int) -> None:
-        self._many, self._next, self._moved_at = many, 0, time.monotonic()
-        self._overtaken: dict[int, int] = {}
 
-    def begin(self) -> int:
-        """Take the next place."""
-        self._next += 1
-        self._overtaken[self._next] = 0
-        return self._next
+class GiveBack(Exception):
+    """A message can be kept no longer, and is to be seen again after `delay_s` at the earliest."""
 
-    def end(self, place: int, claimed: bool) -> None:
-        """Give a place up; one that was claimed has overtaken all before it."""
-        del self._overtaken[place]
-        if claimed:
-            self._moved_at = time.monotonic()
-            for earlier in self._overtaken:
-                self._overtaken[earlier] += earlier < place
-
-    def is_lost(self, place: int, patience_s: float) -> bool:
-        """Say whether a place was overtaken, or nothing has moved for so long; ask when so long has passed."""
-        return self._overtaken[place] >= self._many or time.monotonic() - self._moved_at >= patience_s
+    def __init__(self, why: str, delay_s: float) -> None:
+        super().__init__(why)
+        self.delay_s = delay_s
 
 
 class Handover:
-    """Sends photos' events and looks whether the ledger holds them; at most `window` photos at a time."""
+    """Gives photos turns: a place in the window, events to Prefect, and looks at the ledger.
+
+    A turn ends after `turn_s`. A photo that nobody claimed meanwhile gives its place to others, is parked for a pause
+    that doubles up to `park_s`, and gets another turn. A photo whose user is being forgotten is parked without a turn.
+    """
 
     def __init__(self, settings: BridgeSettings, records: Records, emit: Emit, meters: Meters, pace: Pace) -> None:
-        self._patience_s, self._records, self._emit, self._meters = settings.patience_s, records, emit, meters
-        self._pace, self._room = pace, asyncio.Semaphore(settings.window)
+        self._settings, self._records, self._emit, self._meters = settings, records, emit, meters
+        self._pace, self.unclaimed, self.places = pace, meters.unclaimed, meters.places
         self._overtakes = OvertakeTracker(many=max(1, settings.window // 2))
+        self._looking = asyncio.Semaphore(settings.window)  # of the threads, some are left for photos with a place
         self._ledger_outage = Outage("the ledger", pace.first_look_s, pace.longest_look_s)
         self._prefect_outage = Outage("Prefect", pace.first_look_s, pace.longest_outage_s)
 
-    async def see_claimed(self, one: PhotoRequest) -> None:
-        """Send a photo's event, and again where it was lost, until a run has claimed the photo."""
-        async with self._room:
-            sent, failed, patience_s = 0, 0, self._patience_s
-            claimed = await self._is_claimed(one)
-            while not claimed:
-                try:
-                    await self._emit(one)
-                except BackendUnavailable as error:
-                    await asyncio.sleep(self._prefect_outage.goes_on(error, failed))
-                    failed += 1
-                    claimed = await self._is_claimed(one)
-                    continue
-                self._prefect_outage.ends()
-                failed = 0
-                self._count(one, again=sent > 0)
-                claimed = await self._is_claimed_or_lost(one, patience_s)
-                sent, patience_s = sent + 1, min(2 * patience_s, self._pace.longest_patience_s)
-            self._meters.claimed.inc()
+    async def see_claimed(self, photo: Unclaimed) -> None:
+        """Send a photo's event, and again where it was lost, until a run has claimed the photo.
 
-    def _count(self, one: PhotoRequest, again: bool) -> None:
-        self._meters.emitted.inc()
-        if again:
-            self._meters.emitted_again.inc()
-            _log.warning("no run claimed %s of %s: its event was sent again", plain(one.photo.uri), plain(one.user_id))
+        Raises `GiveBack` where the photo would have to wait beside too many others.
+        """
+        with self.unclaimed.holding(photo):
+            if self.places.is_at_share(photo.request.user_id):
+                self._see_room(photo)
+            standing = await self._turn(photo)
+            while standing is not Standing.SETTLED:
+                await self._park(photo, standing)
+                async with self._looking:
+                    standing = await self._look(photo.request)
+                if standing is Standing.OPEN:
+                    standing = await self._turn(photo)
+        self._meters.claimed.inc()
 
-    async def _is_claimed_or_lost(self, one: PhotoRequest, patience_s: float) -> bool:
-        """Look at the ledger at growing intervals, until the photo is claimed or its event seems lost."""
-        end, pause = time.monotonic() + patience_s, self._pace.first_look_s
-        place, claimed = self._overtakes.begin(), False
+    def standing(self, one: PhotoRequest) -> Standing:
+        """Return what the records say of a photo; blocks, and may raise `BackendUnavailable`."""
         try:
-            while not claimed and not (time.monotonic() >= end and self._overtakes.is_lost(place, patience_s)):
+            row = self._records.ledger.get(one.photo, one.user_id)
+            if row is not None and not is_later(one.upload_order, row):
+                return Standing.SETTLED
+            erasure = self._records.erasures.get(one.user_id)
+        except UnreadableRow as unreadable:  # of the photo: `reconcile` lists it; of an erasure: a run says so
+            return Standing.SETTLED if unreadable.name else Standing.OPEN
+        if erasure and one.upload_order and erasure.covers_upload(one.upload_order):
+            return Standing.SETTLED
+        return Standing.FORGETTING if erasure and erasure.finished_at is None else Standing.OPEN
+
+    async def _turn(self, photo: Unclaimed) -> Standing:
+        photo.waits_for = Wait.PLACE
+        async with self.places.place(photo.request.user_id, again=photo.parked > 0):
+            photo.waits_for, photo.since = Wait.TURN, photo.since or time.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.turn_s):
+                    return await self._hand_over(photo)
+            return Standing.OPEN
+
+    async def _park(self, photo: Unclaimed, standing: Standing) -> None:
+        if standing is Standing.FORGETTING:
+            photo.waits_for, photo.since = Wait.ERASURE, None
+            why = "its user is being forgotten"
+        else:
+            photo.waits_for, why = Wait.CLAIM, "no run claimed it in its turn"
+        self._see_room(photo)
+        if not photo.parked:
+            one = photo.request
+            _log.warning("%s of %s is parked: %s", plain(one.photo.uri), plain(one.user_id), why)
+        photo.parked += 1
+        await asyncio.sleep(min(self._pace.pause_s(photo.deliveries + photo.parked - 1), self._settings.park_s))
+
+    def _see_room(self, photo: Unclaimed) -> None:
+        if self.unclaimed.messages > self._settings.window + self._settings.parked:
+            pause_s = self._pace.pause_s(photo.deliveries)
+            raise GiveBack("too many others wait (SELFIEGATE_BRIDGE__PARKED)", pause_s)
+
+    async def _hand_over(self, photo: Unclaimed) -> Standing:
+        failed, standing = 0, await self._look(photo.request)
+        while standing is Standing.OPEN:
+            try:
+                await self._emit(photo.request)
+            except BackendUnavailable as error:
+                await asyncio.sleep(self._prefect_outage.goes_on(error, failed))
+                failed += 1
+                standing = await self._look(photo.request)
+                continue
+            self._prefect_outage.ends()
+            failed = 0
+            patience_s = self._patience_s(photo.emitted)
+            self._count(photo)
+            standing = await self._settled_or_lost(photo.request, patience_s)
+        return standing
+
+    def _patience_s(self, emitted: int) -> float:
+        first_s = self._settings.patience_s
+        return min(first_s * 2.0 ** min(emitted, 30), max(first_s, self._pace.longest_patience_s))
+
+    def _count(self, photo: Unclaimed) -> None:
+        self._meters.emitted.inc()
+        if photo.emitted:
+            self._meters.emitted_again.inc()
+            one = photo.request
+            _log.warning("no run claimed %s of %s: its event was sent again", plain(one.photo.uri), plain(one.user_id))
+        photo.emitted += 1
+
+    async def _settled_or_lost(self, one: PhotoRequest, patience_s: float) -> Standing:
+        """Look at the records at growing intervals, until the photo is not open any more or its event seems lost."""
+        end, pause = time.monotonic() + patience_s, self._pace.first_look_s
+        place, standing = self._overtakes.begin(), Standing.OPEN
+        try:
+            while standing is Standing.OPEN and not (
+                time.monotonic() >= end and self._overtakes.is_lost(place, patience_s)
+            ):
                 await asyncio.sleep(pause)
-                claimed = await self._is_claimed(one)
+                standing = await self._look(one)
                 pause = min(2 * pause, self._pace.longest_look_s, max(end - time.monotonic(), self._pace.first_look_s))
         finally:
-            self._overtakes.end(place, claimed)
-        return claimed
+            self._overtakes.end(place, standing is Standing.SETTLED)
+        return standing
 
-    async def _is_claimed(self, one: PhotoRequest) -> bool:
-        """Ask the ledger until it answers: its silence is no reason to send events again."""
+    async def _look(self, one: PhotoRequest) -> Standing:
+        """Ask the records until they answer: their silence is no reason to send events again.
+
+        A turn bounds this, and for a parked photo the time for which its message is kept.
+        """
         attempt = 0
         while True:
             try:
-                known = await in_thread(self._is_known, one)
+                standing = await in_thread(self.standing, one)
             except SelfiegateError as error:
                 await asyncio.sleep(self._ledger_outage.goes_on(error, attempt))
                 attempt += 1
             else:
                 self._ledger_outage.ends()
-                return known
-
-    def _is_known(self, one: PhotoRequest) -> bool:
-        """Say whether there is nothing left to hand over: a run has the photo, or its user asked to be forgotten."""
-        try:
-            row = self._records.ledger.get(one.photo, one.user_id)
-            held = row is not None and not is_later(one.upload_order, row)
-            return held or is_forgotten(self._records.erasures, one.user_id, one.upload_order)
-        except UnreadableRow as unreadable:  # of the photo: `reconcile` lists it; of an erasure: a run says so
-            return unreadable.name != ""
+                return standing

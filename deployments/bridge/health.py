@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -13,27 +14,58 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 
+from deployments.bridge.places import Places
+from deployments.bridge.unclaimed import PARKED, UnclaimedPhotos, Wait
 from selfiegate.errors import BackendMisconfigured
+from selfiegate.settings import BridgeSettings
+
+_STALE_S = 60.0
+"""A bridge whose queue has not answered for so long is not healthy."""
 
 
 class Meters:
     """The bridge's metrics, in a registry of their own; each begins with `selfiegate_bridge_`."""
 
-    def __init__(self, in_flight: Callable[[], float], oldest_s: Callable[[], float]) -> None:
-        self.registry = CollectorRegistry()
+    def __init__(self, window: int) -> None:
+        self.registry, self.unclaimed, self.places = CollectorRegistry(), UnclaimedPhotos(), Places(window)
         self.received = self._counter("received", "Messages taken from the queue")
         self.emitted = self._counter("emitted", "Events sent to Prefect")
         self.emitted_again = self._counter("emitted_again", "Events sent again, since no run had claimed the photo")
         self.claimed = self._counter("claimed", "Photos that the ledger holds")
         self.dead = self._counter("dead", "Messages that cannot be understood")
-        self._gauge("in_flight", "Messages taken and not settled yet", in_flight)
-        self._gauge("oldest_unclaimed_seconds", "Since the oldest message in flight was sent", oldest_s)
+        self.given_back = self._counter("given_back", "Messages that could be kept no longer")
+        self._gauge("in_flight", "Photos that hold a place in the window", lambda: self.places.held)
+        oldest_s, waiting = self.unclaimed.oldest_s, (Wait.PLACE, Wait.TURN, Wait.CLAIM)
+        self._gauge("oldest_unclaimed_seconds", "Age of the oldest, erasures aside", lambda: oldest_s(*waiting))
+        self._gauge("oldest_parked_seconds", "Age of the oldest that is parked", lambda: oldest_s(*PARKED))
+        parked = Gauge("selfiegate_bridge_parked", "Photos without a place", ["waits_for"], registry=self.registry)
+        for wait in PARKED:
+            parked.labels(wait).set_function(partial(self.unclaimed.count, wait))
 
     def _counter(self, name: str, what: str) -> Counter:
         return Counter(f"selfiegate_bridge_{name}", what, registry=self.registry)
 
     def _gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
         Gauge(f"selfiegate_bridge_{name}", what, registry=self.registry).set_function(value)
+
+
+def health_of(settings: BridgeSettings, unclaimed: UnclaimedPhotos, silent_s: float | None) -> dict[str, Any]:
+    """Say whether the queue answers and photos get through, and in words why not.
+
+    Photos of users who are being forgotten are `degraded`, not unhealthy: no bridge could hand them over, so another
+    process in this one's place would mend nothing.
+    """
+    reasons, waited_s = [], unclaimed.longest_unclaimed_s()
+    if silent_s is None or silent_s >= _STALE_S:
+        reasons.append("the queue has not answered " + ("yet" if silent_s is None else f"for {silent_s:.0f} s"))
+    if waited_s > settings.oldest_s:
+        reasons.append(
+            f"for {waited_s:.0f} s no run has claimed a photo that was handed over "
+            f"(SELFIEGATE_BRIDGE__OLDEST_S={settings.oldest_s:g}): see whether workers live and Prefect starts runs"
+        )
+    forgotten = unclaimed.count(Wait.ERASURE)
+    degraded = [f"photos that wait until their users are forgotten: {forgotten}"] if forgotten else []
+    return {"healthy": not reasons, "reasons": reasons, "degraded": degraded}
 
 
 @contextmanager

@@ -31,8 +31,8 @@ async def _serve(settings: Settings) -> None:
     from deployments.bridge.health import served  # after `quiet_prefect`, which has to come before Prefect
     from deployments.bridge.photo_events import PrefectEvents
 
-    # Each message has a thread that looks and, now and then, one that keeps it.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * settings.bridge.window + 2, "bridge"))
+    # As many look at photos with a place, look at parked ones, and keep messages.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3 * settings.bridge.window + 2, "bridge"))
     queue = Queue(settings.aws)
     async with PrefectEvents() as events:
         bridge = Bridge(settings, queue, open_photos(settings), open_records(settings), events.emit)

@@ -32,6 +32,8 @@ class Message(NamedTuple):
     receipt: str
     sent_at: float
     """Seconds since 1970."""
+    deliveries: int = 1
+    """How often it was received, now included; the queue's redrive policy counts them."""
 
 
 class Queue:
@@ -56,7 +58,7 @@ class Queue:
                 MaxNumberOfMessages=min(most, _MOST),
                 WaitTimeSeconds=wait_s,
                 VisibilityTimeout=visibility_s,
-                MessageSystemAttributeNames=["SentTimestamp"],
+                MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
             )
         return [_message(found) for found in answer.get("Messages", [])]
 
@@ -105,6 +107,7 @@ class Queue:
 
 
 def _message(found: dict[str, Any]) -> Message:
-    sent_ms = found.get("Attributes", {}).get("SentTimestamp")
-    sent_at = int(sent_ms) / 1000 if sent_ms else time.time()
-    return Message(found["MessageId"], found["Body"], found["ReceiptHandle"], sent_at)
+    told = found.get("Attributes", {})
+    sent_at = int(told["SentTimestamp"]) / 1000 if "SentTimestamp" in told else time.time()
+    deliveries = int(told.get("ApproximateReceiveCount", 1))
+    return Message(found["MessageId"], found["Body"], found["ReceiptHandle"], sent_at, deliveries)

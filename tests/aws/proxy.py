@@ -82,7 +82,8 @@ def operation(handler: BaseHTTPRequestHandler) -> str:
     """Name the call, as IAM does."""
     target = handler.headers.get("X-Amz-Target")
     if target:
-        return f"dynamodb:{target.split('.')[1]}"
+        service, name = target.split(".")
+        return f"{'sqs' if service == 'AmazonSQS' else 'dynamodb'}:{name}"
     what = "Bucket" if "list-type=2" in handler.path else "Object"
     return f"s3:{ {'HEAD': 'Head', 'GET': 'Get', 'PUT': 'Put', 'DELETE': 'Delete'}.get(handler.command, 'Post') }{what}"
 

@@ -374,6 +374,18 @@ def test_a_bridge_that_stops_gives_back_what_is_not_claimed(rig: Rig) -> None:
     assert sorted(rig.users[6:] + rig.users[:6]) == sorted(["0", "1", "1", "2", "3", "3", "4", "5", "5"])
 
 
+def test_a_bridge_that_stops_gives_back_the_same_bytes_uploaded_again(rig: Rig) -> None:
+    """The row in the ledger is of the earlier upload, so no run has taken the later one."""
+    again = record("7/a.jpg", version=None)
+    again["s3"]["object"]["eTag"] = "1"
+    rig.ledger.claim(PhotoRef(bucket=PHOTOS, key="7/a.jpg", version='etag:"1"'), "7", "run", 60, f"{1:016d}.{1:0>32}")
+    rig.send({"Records": [{**again, "eventTime": "2026-11-20T14:35:33Z"}]})
+
+    run(rig.bridge(rig.lose), until=lambda: bool(rig.emitted))
+
+    assert rig.queued() == (1, 0)
+
+
 def test_no_more_than_a_window_is_in_flight(aws: AwsSettings) -> None:
     rig = Rig(aws, bridge=BridgeSettings(window=4, patience_s=60))
     rig.send(*(upload_of(f"{number}/a.jpg") for number in range(16)))

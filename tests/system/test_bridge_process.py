@@ -19,6 +19,7 @@ from selfiegate.aws.clients import AwsSettings
 from selfiegate.model import PhotoRef
 from tests.aws.local import PHOTOS
 from tests.system.test_bridge import Rig, fetched, upload_of
+from tests.system.test_bridge_parking import begin_erasure, end_erasure
 
 pytestmark = pytest.mark.system
 
@@ -123,7 +124,54 @@ def test_events_arrive_though_the_server_is_killed_and_the_rest_is_given_back(
     assert "stopped" in bridge.output
 
 
-def start_bridge(rig: Rig, server: Server, port: int, folder: Path) -> Process:
+@pytest.mark.slow
+def test_stuck_photos_hold_up_nobody_though_the_bridge_is_killed(
+    server: Server, aws: AwsSettings, tmp_path: Path
+) -> None:
+    """Four photos fill a window of four; their user is being forgotten, so that no run may claim them."""
+    rig, port = Rig(aws), free_port()
+    erasure = begin_erasure(rig, "stuck")
+    rig.send(*(upload_of(f"stuck/{number}.jpg") for number in range(4)))
+    few = {"SELFIEGATE_BRIDGE__WINDOW": "4", "SELFIEGATE_BRIDGE__PARK_S": "2"}
+    bridge = start_bridge(rig, server, port, tmp_path, **few)
+    try:
+        eventually(lambda: 'parked{waits_for="erasure"} 4.0' in (fetched_or_none(port, "metrics") or ""))
+        rig.send(upload_of("7/a.jpg"), upload_of("8/b.jpg"))
+        eventually(lambda: claimed(rig, server) == {"7/a.jpg", "8/b.jpg"})
+        health = fetched(port, "health")
+
+        bridge.end(signal.SIGKILL)
+        bridge = start_bridge(rig, server, port, tmp_path, **few)
+        rig.send(upload_of("9/c.jpg"))
+        eventually(lambda: claimed(rig, server) == {"7/a.jpg", "8/b.jpg", "9/c.jpg"})
+        end_erasure(rig, erasure)
+        eventually(lambda: len(claimed(rig, server)) == 7, 300)
+        eventually(rig.is_settled)
+    finally:
+        bridge.end(signal.SIGKILL)
+
+    assert (health[0], "photos that wait until their users are forgotten: 4" in health[1]) == (200, True)
+    assert rig.queued(1) == (0, 0)
+    assert "Traceback" not in bridge.output
+
+
+def claimed(rig: Rig, server: Server) -> set[str]:
+    """Be the runs that the events start; return the keys of their photos."""
+    events = server.events()
+    for event in events:
+        claim(rig, event)
+    return {event["payload"]["photo"]["key"] for event in events}
+
+
+def fetched_or_none(port: int, path: str) -> str | None:
+    """Fetch from a server that may not listen yet."""
+    try:
+        return fetched(port, path)[1]
+    except OSError:
+        return None
+
+
+def start_bridge(rig: Rig, server: Server, port: int, folder: Path, **more: str) -> Process:
     aws = rig.settings.aws
     wanted = {
         "PREFECT_API_URL": server.api,
@@ -133,6 +181,7 @@ def start_bridge(rig: Rig, server: Server, port: int, folder: Path) -> Process:
         "SELFIEGATE_AWS__QUEUE_URL": str(aws.queue_url),
         "SELFIEGATE_AWS__DEAD_QUEUE_URL": str(aws.dead_queue_url),
         "SELFIEGATE_BRIDGE__PORT": str(port),
+        **more,
     }
     return Process(folder / "bridge.log", "-m", "selfiegate", "bridge", **wanted)
 

@@ -7,8 +7,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from deployments.bridge.handover import DEFAULT_PACE, Handover, OvertakeTracker
+from deployments.bridge.handover import DEFAULT_PACE, Handover
 from deployments.bridge.health import Meters
+from deployments.bridge.overtakes import OvertakeTracker
+from deployments.bridge.unclaimed import Unclaimed
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import PhotoRef
@@ -58,17 +60,17 @@ def test_where_nothing_moves_for_so_long_all_are_lost() -> None:
 def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None:
     rt, sent = memory_runtime(), list[PhotoRequest]()
     photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1")
-    erasures.request_erasure(rt, "ann", "run")
+    erasures.write_receipt(rt, erasures.request_erasure(rt, "ann", "run"))
 
     async def emit(one: PhotoRequest) -> None:
         sent.append(one)
         rt.ledger.claim(one.photo, one.user_id, "run", 60)
 
     records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
-    handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
+    handover = Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE)
     early, late = (PhotoRequest(photo=photo, user_id="ann", upload_order=tracker) for tracker in ("0" * 16, "9" * 16))
-    asyncio.run(handover.see_claimed(early))
-    asyncio.run(handover.see_claimed(late))
+    asyncio.run(handover.see_claimed(Unclaimed(early)))
+    asyncio.run(handover.see_claimed(Unclaimed(late)))
 
     assert sent == [late]
 
@@ -82,10 +84,10 @@ def test_the_same_bytes_uploaded_again_are_handed_over_until_a_run_took_the_late
         claim_upload(rt, one.photo, one.user_id, "run", one.upload_order)
 
     records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
-    handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
+    handover = Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE)
     orders = [f"000000000000000{n}.{n:0>32}" for n in (1, 1, 2, 2, 1)]
     for order in orders:
-        asyncio.run(handover.see_claimed(PhotoRequest(photo=photo, user_id="ann", upload_order=order)))
+        asyncio.run(handover.see_claimed(Unclaimed(PhotoRequest(photo=photo, user_id="ann", upload_order=order))))
 
     assert [one.upload_order for one in sent] == [orders[0], orders[2]]
 
