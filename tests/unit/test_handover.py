@@ -102,7 +102,7 @@ def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: 
     async def emit(one: PhotoRequest) -> None:
         sent.append(one)
 
-    handover = Handover(BridgeSettings(), records, emit, Meters(lambda: 0, lambda: 0), DEFAULT_PACE)
-    asyncio.run(asyncio.wait_for(handover.see_claimed(one), 60))
+    handover = Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE)
+    asyncio.run(asyncio.wait_for(handover.see_claimed(Unclaimed(one)), 60))
 
     assert sent == []
