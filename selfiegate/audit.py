@@ -19,9 +19,11 @@ from pydantic import Field
 from selfiegate import thumbnails as thumbs
 from selfiegate.clock import now_us, seconds_until
 from selfiegate.enrolment.protocol import judge_photo
+from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, PhotoRef, Profile, ReasonCode, Value
 from selfiegate.ports import EnrolledFace
 from selfiegate.privacy.erasures import is_forgotten
+from selfiegate.records import Skip, warn
 from selfiegate.runtime import Runtime
 
 _FAR = 2**62
@@ -37,13 +39,14 @@ class Kind(StrEnum):
     THUMBNAIL = "thumbnails without a profile"
     PROFILE = "profile without its face"
     BARE_PROFILE = "profile without its thumbnails"
+    UNREADABLE = "row that cannot be read"
 
 
 class Orphan(Value):
     """One thing that lacks its counterpart."""
 
     kind: Kind
-    name: str = Field(description="Face id, the thumbnails' folder, or the photo's URI")
+    name: str = Field(description="Face id, the thumbnails' folder, the photo's URI, or which row and why")
     user_id: str | None = Field(None, description="None where a thumbnail's folder does not tell it")
     photo: PhotoRef | None = Field(None, description="Of an accepted photo")
     face: EnrolledFace | None = None
@@ -71,10 +74,12 @@ def orphans(rt: Runtime) -> list[Orphan]:
     """
     faces = list(rt.faces.faces())
     folders = {key.rpartition("/")[0] for key in rt.thumbnails.keys()}  # noqa: SIM118  a store, not a dict
-    at_work = _at_work(rt)
-    profiles = list(rt.profiles.all())
+    unreadable: list[UnreadableRow] = []
+    at_work = _at_work(rt, unreadable.append)
+    profiles = list(rt.profiles.all(unreadable.append))
 
-    busy = {row.user_id for row in at_work}
+    busy = {row.user_id for row in at_work} | {row.user_id for row in unreadable}
+    homes = tuple(f"{thumbs.home(row.user_id)}/" for row in unreadable)
     wanted = {face_id for profile in profiles for face_id in _faces(profile)}
     loose = [face for face in faces if face.face_id not in wanted and face.user_id not in busy]
     live = {folder for profile in profiles for folder in _folders(profile)}
@@ -84,7 +89,12 @@ def orphans(rt: Runtime) -> list[Orphan]:
     live |= {thumbs.folder(one.photo, one.user_id) for one in of_faces if one.photo and one.user_id}
     return [
         *of_faces,
-        *(Orphan(kind=Kind.THUMBNAIL, name=folder) for folder in sorted(folders - live) if _is_ours(folder)),
+        *(Orphan(kind=Kind.UNREADABLE, name=str(row), user_id=row.user_id) for row in unreadable),
+        *(
+            Orphan(kind=Kind.THUMBNAIL, name=folder)
+            for folder in sorted(folders - live)
+            if _is_ours(folder) and not folder.startswith(homes)
+        ),
         *(
             Orphan(kind=kind, name=profile.photo.uri, user_id=profile.user_id, photo=profile.photo)
             for profile in profiles
@@ -150,10 +160,15 @@ _LOST = ReasonCode.FACE_ALREADY_ENROLLED
 
 
 def _of_face(rt: Runtime, face: EnrolledFace) -> Orphan | None:
-    """Say what a face without a profile is as of now; None where all is well or somebody is at it.
+    """Say what a face without a profile is as of now; None where all is well or somebody is at it."""
+    try:
+        return _by_its_rows(rt, face)
+    except UnreadableRow as row:
+        return Orphan(kind=Kind.UNREADABLE, name=str(row), user_id=face.user_id)
 
-    A face that no row accounts for may be all that keeps its owner from enrolling twice.
-    """
+
+def _by_its_rows(rt: Runtime, face: EnrolledFace) -> Orphan | None:
+    """Hold a face against its user's rows; one without a row may be all that keeps its owner from enrolling twice."""
     rows = rt.ledger.claims_of(face.user_id)
     row = next((row for row in rows if rt.faces.origin(row.photo, row.user_id) == face.origin), None)
     profile = rt.profiles.get(face.user_id)
@@ -185,8 +200,8 @@ def _is_ours(folder: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_.-]*-[0-9a-f]{16}/[0-9a-f]{32}", folder) is not None
 
 
-def _at_work(rt: Runtime) -> list[Claim]:
-    return [row for row in rt.ledger.unfinished(before=_FAR) if row.verdict is None]
+def _at_work(rt: Runtime, skip: Skip = warn) -> list[Claim]:
+    return [row for row in rt.ledger.unfinished(before=_FAR, skip=skip) if row.verdict is None]
 
 
 def _row(rt: Runtime, orphan: Orphan) -> Claim | None:

@@ -20,6 +20,7 @@ from selfiegate.privacy.erasures import expire, interrupted
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
+from selfiegate.unreadable import unreadable_rows
 
 _SUSPECT = 4
 """Attempts from which on a photo is run by itself."""
@@ -86,6 +87,7 @@ async def reconcile(
     closed = await apart("runs of dead processes", restarts.close_dead_runs(), lines, 0)
     lines += await apart("unfinished photos", run_unfinished(take, restarts, limit, at_once), lines, [])
     erased = await apart("interrupted erasures", carry_on_erasures(take, restarts, lines), lines, 0)
+    lines += await apart("unreadable rows", list_unreadable(take), lines, [])
     expired = await apart("expired photos", take(expire), lines, 0)
     if audit or repair:
         lines += await apart("audit", audit_stores(take, restarts, repair, rt.settings.audit_pause_s), lines, [])
@@ -111,6 +113,11 @@ async def carry_on_erasures(take: Take, restarts: Restarts, lines: list[Line]) -
     for erasure in erasures:
         await apart(f"erasure of {erasure.user_id}", restarts.erasure(erasure), lines, None)
     return len(erasures)
+
+
+async def list_unreadable(take: Take) -> list[Line]:
+    """List rows that this version cannot read, which every part has left out."""
+    return [Line("unreadable row", user_id, why, "skipped") for user_id, why in await take(unreadable_rows)]
 
 
 async def run_unfinished(take: Take, restarts: Restarts, limit: int, at_once: int) -> list[Line]:

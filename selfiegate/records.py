@@ -214,7 +214,7 @@ def reading(kind: str, user_id: object, name: str = "", revision: object = None)
         yield
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        why = ": ".join([".".join(map(str, first["loc"])), first["msg"]])
+        why = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
         raise UnreadableRow(kind, str(user_id), why, name, revision) from None
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise UnreadableRow(kind, str(user_id), f"{type(error).__name__}: {error}", name, revision) from None
