@@ -24,7 +24,9 @@ from uuid import UUID
 import httpx
 from anyio.abc import TaskStatus
 from prefect import Flow, State
+from prefect._flow_run_suspension import is_suspended_flow_run_state, mark_flow_run_suspension_requested
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Abort, Pause
 from prefect.flow_engine import run_flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
@@ -36,8 +38,8 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.runtime import runtime
 from selfiegate.stuck import stuck, stuck_for_good, watched
 
-_LOOK_S = 3.0
-"""How often a run is asked whether somebody cancelled it; most end before the first time."""
+LOOK_S = 3.0
+"""How often a run is asked whether somebody cancelled or suspended it; most end before the first time."""
 
 _WAKE_S = 0.5
 """How often the main thread wakes: a signal's handler runs there, and the signal itself does not always wake it.
@@ -125,13 +127,15 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
         return self._flows[deployment_id]
 
     async def _cancelled(self, run_id: UUID) -> None:
-        """Return when somebody has asked for this run to be cancelled."""
+        """Return when somebody has asked for this run to be cancelled; a run that is suspended stops by itself."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
             with suppress(httpx.HTTPError):  # a server that is away cancels nothing
                 state = (await self.client.read_flow_run(run_id)).state
                 if state and (state.is_cancelling() or state.is_cancelled()):
                     return
+                if state and is_suspended_flow_run_state(state):
+                    mark_flow_run_suspension_requested(run_id, state)  # raised between two of its tasks
 
 
 # Registered beside Prefect's process worker, not over it; pools of type `process` then serve both.
@@ -140,8 +144,13 @@ WarmWorker.type = "process"
 
 async def _outlived(flow: Flow[..., Any], flow_run: FlowRun) -> int:
     """Run a flow, and let nothing that it raises reach the worker; return an exit status."""
+    # Of a deployment's run Prefect's engine watches by itself whether the run is suspended. It blocks the loop until
+    # the server has answered, and so all other runs; `_cancelled` watches beside it.
+    unwatched = flow_run.model_copy(update={"deployment_id": None})
     try:
-        await cast("Awaitable[State]", run_flow(flow, flow_run=flow_run, return_type="state"))
+        await cast("Awaitable[State]", run_flow(flow, flow_run=unwatched, return_type="state"))
+    except (Abort, Pause) as signal_of_prefect:  # the run's state says the rest, and a resumed run is taken anew
+        _log.info("the run %s ends here: %s", flow_run.name, type(signal_of_prefect).__name__)
     except BaseException as error:  # SystemExit, too: it would end the worker
         if isinstance(error, asyncio.CancelledError) and _is_asked_to_stop():
             raise

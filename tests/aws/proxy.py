@@ -1,11 +1,14 @@
-"""A proxy before moto's server that throttles calls, or loses the reply to work that was done."""
+"""A proxy before moto's server that throttles calls, loses the reply to work that was done, or never ends a reply."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import threading
+import time
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,10 +18,12 @@ THROTTLED = {
     "s3": (503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"),
 }
 """Status and body by service."""
+DELAY_S = 8.0
+"""Until a delayed call is forwarded: less than a client's patience with a reply."""
 
 
 class Proxy:
-    """Forwards to `upstream`; `fail` names the operation that goes wrong next."""
+    """Forwards to `upstream`; `fail` names the operation that goes wrong next: throttle, delay, lose_reply, trickle."""
 
     def __init__(self, upstream: str) -> None:
         self.calls: Counter[str] = Counter()
@@ -36,7 +41,12 @@ class Proxy:
                     status, text = THROTTLED[operation(handler).split(":")[0]]
                     reply(handler, status, {}, text)
                     return
+                if fault == "delay":
+                    time.sleep(DELAY_S)
                 answer, data = forward(host, handler, body)
+                if fault == "trickle":
+                    trickle(handler, answer.status, dict(answer.getheaders()), data)
+                    return
                 if fault == "lose_reply":
                     handler.close_connection = True
                     handler.connection.close()
@@ -100,11 +110,24 @@ def reply(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str],
     """Answer, with the length that the body has."""
     length = headers.get("Content-Length", headers.get("content-length")) if handler.command == "HEAD" else len(data)
     dropped = {"content-length", "transfer-encoding", "connection"}
-    handler.send_response(status)
-    for name, value in headers.items():
-        if name.lower() not in dropped:
-            handler.send_header(name, value)
-    handler.send_header("Content-Length", str(length))
-    handler.end_headers()
+    _begin(
+        handler, status, {**{k: v for k, v in headers.items() if k.lower() not in dropped}, "Content-Length": length}
+    )
     if handler.command != "HEAD":
         handler.wfile.write(data)
+
+
+def trickle(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, str], data: bytes) -> None:
+    """Answer with a byte each second: no timeout of a read ever ends it."""
+    _begin(handler, status, headers)
+    with suppress(OSError):  # whoever asked is gone
+        for byte in data:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(1)
+
+
+def _begin(handler: BaseHTTPRequestHandler, status: int, headers: Mapping[str, object]) -> None:
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, str(value))
+    handler.end_headers()

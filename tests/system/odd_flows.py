@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
-from prefect import flow
+from prefect import flow, task
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
 
 
 @flow
@@ -25,3 +27,25 @@ async def cancels_itself() -> None:
 @flow
 def blocking() -> None:
     pass
+
+
+@flow
+async def suspends_itself() -> None:
+    await suspend_flow_run(timeout=600)  # type: ignore[misc]  # sync or async by context
+
+
+@flow
+async def pauses_itself() -> None:
+    await pause_flow_run(timeout=600, poll_interval=1)  # type: ignore[misc]
+
+
+@task
+async def look_for(file: str) -> bool:
+    await asyncio.sleep(0.3)
+    return Path(file).exists()
+
+
+@flow
+async def step_by_step(file: str) -> None:
+    while not await look_for(file):
+        pass

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import itertools
 import os
 import platform
+import shutil
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from prefect import Flow
+from prefect import Flow, State
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.flows import load_flow_from_entrypoint
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Scheduled, Suspended
 
-from deployments.local.processes import Part, answers, free_port
+from deployments.local.processes import Part, answers, free_port, restart_dead
+from deployments.worker import LOOK_S
+from selfiegate.aws.clients import client
 from selfiegate.decoding.decode import Limits
 from selfiegate.stores.folder import FolderPhotos
+from selfiegate.stores.s3 import S3Photos
+from tests.aws.local import PHOTOS, create, settings
+from tests.aws.proxy import Proxy
 from tests.hostile.faulty_decoder import slow_photo
 from tests.present import present
 
@@ -36,6 +48,7 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 POOL = "selfiegate"
+ODD_FLOWS = ("slow", "blows_up", "cancels_itself", "blocking", "suspends_itself", "pauses_itself", "step_by_step")
 PATIENCE_S = 300
 """A bound on hangs: with two cores for four tests, Prefect's own worker took over 60 s to start a run's process."""
 
@@ -97,10 +110,18 @@ class World:
 
         self.ask(create)
 
-    def run(self, flow: str, **parameters: Any) -> Any:
+    def stock_worker(self) -> Part:
+        prefect = str(Path(sys.executable).with_name("prefect"))
+        command = [prefect, "worker", "start", "--pool", POOL, "--type", "process", "--with-healthcheck"]
+        return self.start("stock", command, f"http://127.0.0.1:{self.health}/health")
+
+    def run(self, flow: str, *, at: datetime | None = None, **parameters: Any) -> Any:
         async def create(client: PrefectClient) -> Any:
             deployment = await client.read_deployment_by_name(f"{flow}/{flow}")
-            return (await client.create_flow_run_from_deployment(deployment.id, parameters=parameters)).id
+            scheduled: State[Any] | None = Scheduled(scheduled_time=at) if at else None
+            return (
+                await client.create_flow_run_from_deployment(deployment.id, parameters=parameters, state=scheduled)
+            ).id
 
         return self.ask(create)
 
@@ -116,8 +137,27 @@ class World:
     def logs(self) -> str:
         return "\n".join(f"{log.name}: {log.read_text()[-3000:]}" for log in self.folder.glob("*.log"))
 
+    def health_answers_until_the_end_of(self, worker: Part) -> list[int]:
+        """Return what `/health` answered, changes alone, until the worker's process ended by itself."""
+        found, give_up = list[int](), time.monotonic() + PATIENCE_S
+        while worker.alive:
+            assert time.monotonic() < give_up, self.logs()
+            with suppress(httpx.HTTPError):
+                found.append(httpx.get(f"http://127.0.0.1:{self.health}/health", timeout=10).status_code)
+            time.sleep(0.1)
+        return [status for status, _ in itertools.groupby(found)]
+
+    def row_of(self, user_id: str) -> tuple[str, str]:
+        """Return owner and status of a user's only row in the ledger."""
+        with closing(sqlite3.connect(self.folder / "home" / "records.db")) as records:
+            ((owner, status),) = records.execute("SELECT owner, status FROM claims WHERE user_id = ?", [user_id])
+        return owner, status
+
     def ended(self, run_id: Any) -> FlowRun:
         return self.until(run_id, lambda run: bool(run.state and run.state.is_final()))
+
+    def paused(self, run_id: Any) -> FlowRun:
+        return self.until(run_id, lambda run: bool(run.state and run.state.is_paused()))
 
     def running(self, run_id: Any) -> FlowRun:
         return self.until(run_id, lambda run: bool(run.state and run.state.is_running()))
@@ -131,9 +171,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     try:
         first = made.worker()  # makes the pool
         made.wait_for_pool()
-        for entrypoint in ("slow", "blows_up", "cancels_itself", "blocking"):
+        for entrypoint in ODD_FLOWS:
             made.deploy(f"tests/system/odd_flows.py:{entrypoint}")
         made.deploy("flows/process_photo.py:process_photo")
+        made.deploy("flows/reconcile.py:reconcile")
         first.stop()
         yield made
     finally:
@@ -189,6 +230,38 @@ def test_a_run_that_is_cancelled_in_the_ui_ends_and_the_others_go_on(world: Worl
 
     world.until(cancelled, lambda run: bool(run.state and run.state.is_cancelled()))  # Crashed, for a moment
     assert present(world.ended(other).state).name == "Completed"
+
+
+def test_a_worker_whose_step_hangs_is_replaced_and_another_process_gives_the_verdict(
+    world: World, workshop: Path, moto: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The photo's store sends a byte each second, which no timeout of a read ends."""
+    proxy, aws = Proxy(moto), settings(moto)
+    monkeypatch.setitem(world.env, "SELFIEGATE_AWS__ENDPOINT_URL", proxy.url)
+    monkeypatch.setitem(world.env, "SELFIEGATE_RETRIES__STEP_TIMEOUT_S", "5")
+    monkeypatch.setitem(world.env, "SELFIEGATE_SQLITE_PATIENCE_S", "5")
+    create(aws)
+    client("s3", aws).upload_file(str(workshop / "3_multiple_faces.jpg"), PHOTOS, "user_h/1.jpg")
+    uploaded = S3Photos(aws, Limits()).find(f"s3://{PHOTOS}/user_h/1.jpg")
+    worker = world.worker("--patience", "1")
+    proxy.fail("s3:GetObject", "trickle", 1)
+    hung = world.run("process-photo", photo=uploaded.model_dump(), user_id="user_h")
+    answers = world.health_answers_until_the_end_of(worker)
+
+    assert worker.process
+    assert (worker.process.returncode, answers) == (1, [200, 503])
+    assert "judge_photo did not come back" in worker.log.read_text()
+
+    restart_dead([worker])  # as `selfiegate up` does, and compose and Kubernetes
+    worker.wait_until_ready()
+    while not world.ask(lambda client: client.read_flow_run(hung)).state.is_final():
+        world.ended(world.run("reconcile"))
+    owner, status = world.row_of("user_h")
+    worker.kill()
+    proxy.close()
+
+    assert present(world.ended(hung).state).name == "Crashed"
+    assert (owner != str(hung), status) == (True, "rejected")
 
 
 def addresses_listened_on(port: int) -> set[str]:
@@ -262,13 +335,91 @@ def test_no_more_runs_than_the_limit_at_once(world: World) -> None:
     assert present(second.start_time) >= present(first.end_time)
 
 
-def test_prefects_own_process_worker_runs_the_same_deployment(world: World, workshop: Path) -> None:
-    prefect = str(Path(sys.executable).with_name("prefect"))
-    command = [prefect, "worker", "start", "--pool", POOL, "--type", "process", "--with-healthcheck"]
-    stock = world.start("stock", command, f"http://127.0.0.1:{world.health}/health")
-    run_id = world.run("process-photo", photo=photo(workshop, "3_multiple_faces.jpg"), user_id="user_d")
-    found = world.ended(run_id)
-    stock.stop()
+def name_of(run: FlowRun) -> str:
+    return str(present(run.state).name)
 
-    assert present(found.state).name == "Rejected"
-    assert present(found.state).message == "multiple_faces"
+
+def a_photo(world: World, folder: Path) -> list[str]:
+    run = world.ended(world.run("process-photo", photo=photo(folder, "3_multiple_faces.jpg"), user_id=folder.name))
+    return [name_of(run), str(present(run.state).message)]
+
+
+def suspended_by_itself(world: World, folder: Path) -> list[str]:
+    run = world.run("suspends-itself")
+    suspended = world.paused(run)
+    world.ask(lambda client: client.resume_flow_run(run))
+    return [name_of(suspended), *end_of(world, run)]
+
+
+def suspended_by_somebody(world: World, folder: Path) -> list[str]:
+    run = world.run("step-by-step", file=str(folder / "resumed"))
+    world.running(run)
+    world.ask(lambda client: client.set_flow_run_state(run, Suspended(timeout_seconds=600)))
+    suspended = world.paused(run)
+    time.sleep(3 * LOOK_S)  # until every worker has seen it
+    world.ask(lambda client: client.resume_flow_run(run))
+    world.until(run, lambda found: found.run_count == 2)
+    (folder / "resumed").touch()
+    return [name_of(suspended), *end_of(world, run)]
+
+
+def paused_by_itself(world: World, folder: Path) -> list[str]:
+    run = world.run("pauses-itself")
+    paused = world.paused(run)
+    world.ask(lambda client: client.resume_flow_run(run))
+    return [name_of(paused), *end_of(world, run)]
+
+
+def cancelled(world: World, folder: Path) -> list[str]:
+    run = world.run("slow", seconds=600)
+    world.running(run)
+    world.ask(lambda client: client.set_flow_run_state(run, Cancelling()))
+    return [name_of(world.until(run, lambda found: bool(found.state and found.state.is_cancelled())))]
+
+
+def crashed(world: World, folder: Path) -> list[str]:
+    return end_of(world, world.run("blows-up"))
+
+
+def taken_late(world: World, folder: Path) -> list[str]:
+    return end_of(world, world.run("slow", at=datetime.now(UTC) - timedelta(minutes=5), seconds=0))
+
+
+def taken_before_its_time(world: World, folder: Path) -> list[str]:
+    """Workers take runs up to ten seconds early; these then wait."""
+    at = datetime.now(UTC) + timedelta(seconds=15)
+    run = world.run("slow", at=at, seconds=0)
+    ended = end_of(world, run)
+    return [*ended, "waited" if present(world.ended(run).start_time) >= at else "began early"]
+
+
+def end_of(world: World, run_id: Any) -> list[str]:
+    run = world.ended(run_id)
+    return [name_of(run), f"begun {run.run_count}"]
+
+
+AS_ON_PREFECTS_OWN: dict[Callable[[World, Path], list[str]], list[str]] = {
+    a_photo: ["Rejected", "multiple_faces"],
+    suspended_by_itself: ["Suspended", "Completed", "begun 2"],
+    suspended_by_somebody: ["Suspended", "Completed", "begun 2"],
+    paused_by_itself: ["Paused", "Completed", "begun 2"],
+    cancelled: ["Cancelled"],
+    crashed: ["Crashed", "begun 1"],
+    taken_late: ["Completed", "begun 1"],
+    taken_before_its_time: ["Completed", "begun 1", "waited"],
+}
+
+
+@pytest.mark.parametrize("kind", ["warm", "stock"])
+def test_runs_behave_as_on_prefects_own_process_worker(world: World, workshop: Path, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / f"user_{kind}"
+    shutil.copytree(workshop, folder)
+    worker = world.worker("--limit", "16") if kind == "warm" else world.stock_worker()
+    with ThreadPoolExecutor(len(AS_ON_PREFECTS_OWN)) as pool:
+        rows = {row: pool.submit(row, world, folder) for row in AS_ON_PREFECTS_OWN}
+    found = {row.__name__: ended.exception() or ended.result() for row, ended in rows.items()}
+    alive = worker.alive
+    worker.kill()
+
+    assert alive
+    assert found == {row.__name__: ends for row, ends in AS_ON_PREFECTS_OWN.items()}
