@@ -18,15 +18,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from deployments.bridge.handover import DEFAULT_PACE, Emit, GiveBack, Handover, Outage, Pace, Standing
+from deployments.bridge.handover import Emit, GiveBack, Handover, Standing
 from deployments.bridge.health import Meters, health_of
+from deployments.bridge.pace import DEFAULT_PACE, Outage, Pace
+from deployments.bridge.reading import Reading, read
 from deployments.bridge.unclaimed import Unclaimed, Wait
 from selfiegate.aws.sqs_queue import Message, Queue
-from selfiegate.errors import SelfiegateError, WrongInput
-from selfiegate.ingestion.messages import read_event
-from selfiegate.ingestion.photo_requests import PhotoRequest, photo_request
+from selfiegate.errors import SelfiegateError
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
 from selfiegate.settings import Settings
@@ -40,14 +40,6 @@ _log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
 """Messages that are left to the redrive policy, each told and counted once; they come back in turn."""
-
-
-class Reading(NamedTuple):
-    """What a message says: photos, what is wrong with it, and what could not be looked up now."""
-
-    photo_requests: Sequence[PhotoRequest] = ()
-    wrong: Sequence[str] = ()
-    later: Sequence[str] = ()
 
 
 @dataclass
@@ -256,17 +248,3 @@ def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
     """Return the errors of a group, and of the groups in it."""
     for each in group.exceptions:
         yield from leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
-
-
-def read(settings: Settings, photos: PhotoStore, body: str) -> Reading:
-    """Read each photo of a message by itself: a wrong one does not keep back the others."""
-    event = read_event(body)
-    photo_requests, wrong, later = [], event.wrong, []
-    for upload in event.uploads:
-        try:
-            photo_requests.append(photo_request(settings, photos, upload))
-        except WrongInput as error:
-            wrong.append(str(error))
-        except SelfiegateError as error:
-            later.append(str(error))
-    return Reading([one for one in photo_requests if one], wrong, later)

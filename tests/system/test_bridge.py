@@ -13,8 +13,8 @@ from urllib.error import HTTPError
 import pytest
 
 from deployments.bridge.bridge import Bridge
-from deployments.bridge.handover import Pace
 from deployments.bridge.health import served
+from deployments.bridge.pace import Pace
 from deployments.bridge.photo_events import PrefectEvents, event_of
 from deployments.bridge.serve import serve
 from selfiegate.aws.clients import AwsSettings, client

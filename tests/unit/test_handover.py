@@ -7,9 +7,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from deployments.bridge.handover import DEFAULT_PACE, Handover
+from deployments.bridge.handover import Handover
 from deployments.bridge.health import Meters
 from deployments.bridge.overtakes import OvertakeTracker
+from deployments.bridge.pace import DEFAULT_PACE
 from deployments.bridge.unclaimed import Unclaimed
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.ingestion.photo_requests import PhotoRequest
