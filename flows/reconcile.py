@@ -48,6 +48,7 @@ async def run_photo_again(row: Claim) -> str:
     return str(state.name)
 
 
-async def carry_on_erasure(erasure: Erasure) -> None:
-    """Carry on an erasure as a run of its own."""
-    await forget_user(erasure.user_id, erasure.photos, erasure.asked_at, return_state=True)
+async def carry_on_erasure(erasure: Erasure) -> str:
+    """Carry on an erasure as a run of its own, and return how it ended; a fault shows as a red run."""
+    state: State[Any] = await forget_user(erasure.user_id, erasure.photos, erasure.asked_at, return_state=True)
+    return f"{state.name}: {state.message}" if state.is_failed() else str(state.name)

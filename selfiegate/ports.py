@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,14 @@ class EnrolledFace(Value):
     face_id: str
     user_id: str
     origin: str = Field(description="Equals `FaceBackend.origin` of the photo and user it was enrolled for")
+
+
+class FacesPage(NamedTuple):
+    """A user's faces in one part of a gallery."""
+
+    face_ids: Sequence[str]
+    next_page: str
+    """Names the part after this; empty after the last."""
 
 
 class GalleryStats(Value):
@@ -96,6 +104,12 @@ class FaceBackend(Protocol):
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of all faces enrolled for a user."""
+
+    def faces_page(self, user_id: str, page: str = "") -> FacesPage:
+        """Return the same of one part of the gallery: one call, however many faces there are.
+
+        A page that the gallery no longer knows is the first again.
+        """
 
     def template(self, face_id: str) -> Sequence[float] | None:
         """Return the numbers that are kept of a face; None where there are none, or the backend gives none out."""

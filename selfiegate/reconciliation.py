@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from selfiegate.audit import Kind, Orphan, count_faces, drop, orphans, remove, reopen, unfinished
+from selfiegate.clock import seconds_until
 from selfiegate.model import Claim
-from selfiegate.privacy.erasures import expire, interrupted
+from selfiegate.privacy.erasures import expire, unattended
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
@@ -41,8 +42,8 @@ class Restarts(NamedTuple):
 
     photo: Callable[[Claim], Awaitable[str]]
     """Runs a photo again, and returns how that ended: Accepted, Rejected, InProgress, Failed ..."""
-    erasure: Callable[[Erasure], Awaitable[object]]
-    """Carries on an erasure."""
+    erasure: Callable[[Erasure], Awaitable[str]]
+    """Carries on an erasure, and returns how that ended: Forgotten, InProgress, Failed ..."""
     close_dead_runs: Callable[[], Awaitable[int]]
     """Brings runs whose process died to an end in the UI, and returns how many."""
 
@@ -86,12 +87,12 @@ async def reconcile(
     # By their claims, which are somebody else's as soon as their photos run again.
     closed = await apart("runs of dead processes", restarts.close_dead_runs(), lines, 0)
     lines += await apart("unfinished photos", run_unfinished(take, restarts, limit, at_once), lines, [])
-    erased = await apart("interrupted erasures", carry_on_erasures(take, restarts, lines), lines, 0)
+    await apart("erasures", carry_on_erasures(take, restarts, lines), lines, None)
     lines += await apart("unreadable rows", list_unreadable(take), lines, [])
     expired = await apart("expired photos", take(expire), lines, 0)
     if audit or repair:
         lines += await apart("audit", audit_stores(take, restarts, repair, rt.settings.audit_pause_s), lines, [])
-    counts = {"expired photos": expired, "interrupted erasures": erased, "runs of dead processes": closed}
+    counts = {"expired photos": expired, "runs of dead processes": closed}
     found = Counter(line.found for line in lines)
     return Reconciled(lines, {**found, **{name: count for name, count in counts.items() if count}})
 
@@ -107,12 +108,16 @@ async def apart(name: str, part: Awaitable[T], lines: list[Line], otherwise: T) 
         return otherwise
 
 
-async def carry_on_erasures(take: Take, restarts: Restarts, lines: list[Line]) -> int:
-    """Carry on erasures whose runs died, one after the other; return how many there were."""
-    erasures = await take(interrupted)
-    for erasure in erasures:
-        await apart(f"erasure of {erasure.user_id}", restarts.erasure(erasure), lines, None)
-    return len(erasures)
+async def carry_on_erasures(take: Take, restarts: Restarts, lines: list[Line]) -> None:
+    """Carry on erasures that nobody is at, one after the other; say what those that were put off wait for."""
+    for erasure in await take(unattended):
+        pause_s = seconds_until(erasure.lease_until)
+        if pause_s > 0:
+            done = f"goes on in {pause_s / 60:.0f} minutes: {erasure.problem}"
+            lines.append(Line("erasures put off", erasure.user_id, "", done))
+            continue
+        ended = await apart(f"erasure of {erasure.user_id}", restarts.erasure(erasure), lines, "Failed")
+        lines.append(Line("interrupted erasures", erasure.user_id, "", f"carried on: {ended}"))
 
 
 async def list_unreadable(take: Take) -> list[Line]:

@@ -49,11 +49,20 @@ class Erasure(Stored):
     user_id: UserId
     asked_at: int = Field(description="Microseconds since 1970, UTC: photos uploaded before are not taken any more")
     run: str = Field(description="The run that carries it out, or did")
+    attempt: int = Field(1, description="How often a run has begun to work on it; a write names the run and this")
+    lease_until: int = Field(
+        0, description="When `reconcile` may carry it on, microseconds since 1970: a lease's end, or a pause's"
+    )
+    problem: str = Field("", description="What the attempt before failed at")
     photos: bool = Field(description="Whether the original photos are removed, too")
     leases_end_at: int = Field(
         0, alias="quiet_at", description="When the runs that held the user's photos have ended, microseconds since 1970"
     )
+    sweeps: int = Field(0, description="How many sweeps are done, of two")
+    gallery_page: str = Field("", description="Where the present sweep goes on in the gallery's list")
     found: tuple[tuple[str, str], ...] = Field(default=(), description="Kind and name of what is removed; empty later")
+    originals: tuple[str, ...] = Field(default=(), description="Original photos still to be removed, each as JSON")
+    kept_originals: int = Field(0, description="How many were to be removed, and were left since that failed")
     removed: dict[str, int] = Field(default_factory=dict, description="How much of each kind is gone so far")
     finished_at: int | None = Field(None, description="Microseconds since 1970, UTC")
     revision: int = Field(1, description="Grows with each write; a write names the one it replaces")

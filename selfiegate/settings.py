@@ -138,12 +138,6 @@ class Settings(BaseSettings):
         le=60,
         description="Seconds between the audit's two looks before a repair; DynamoDB's index lags behind by less",
     )
-    erasure_patience_s: float = Field(
-        300.0,
-        ge=0,
-        le=86_400,
-        description="Seconds after which an unfinished erasure is presumed dead; it takes a lease and two sweeps",
-    )
     silent_run_s: float = Field(
         900.0,
         ge=0,

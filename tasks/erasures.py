@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 from prefect.artifacts import acreate_markdown_artifact
 
 from selfiegate import report
-from selfiegate.privacy import erasures
+from selfiegate.privacy import erasures, sweeps
 from selfiegate.records import Erasure
 from tasks import run_history
 from tasks.artifacts import attached
 from tasks.steps import step, task_of
 
 request_erasure = task_of(erasures.request_erasure, "take no more photos of {user_id}")
-sweep = task_of(erasures.sweep, "erase {ours.user_id}", timeout_s=None)
+sweep = task_of(sweeps.sweep, "erase {ours.user_id}")
+erase_originals = task_of(sweeps.erase_originals, "erase the original photos of {ours.user_id}")
+put_off = task_of(erasures.put_off, "put off the erasure of {ours.user_id}")
 write_receipt = task_of(erasures.write_receipt, "write the receipt of {ours.user_id}")
-find_erasures = task_of(erasures.interrupted, "find interrupted erasures")
+find_erasures = task_of(erasures.unattended, "find erasures that nobody is at")
 expire_rejected = task_of(erasures.expire, "expire rejected photos")
 
 
@@ -37,6 +39,8 @@ def markdown(receipt: Erasure) -> str:
     lines += [f"| {kind} | {count} |" for kind, count in receipt.removed.items()]
     times = f"Asked {_utc(receipt.asked_at)}, finished {_utc(receipt.finished_at or 0)}, by the run {receipt.run}."
     originals = "The original photos were removed." if receipt.photos else "The original photos were left."
+    if receipt.kept_originals:
+        originals += f" {receipt.kept_originals} were to be removed, and could not be."
     return "\n".join([*lines, "", times, originals])
 
 

@@ -52,11 +52,11 @@ def reconciled(*, limit: int, audit: bool, repair: bool) -> tuple[dict[str, int]
     return found, "" if state.is_completed() else str(state.message)
 
 
-def forgotten(user_id: str, photos: bool) -> Erasure:
+def forgotten(user_id: str, photos: bool, keep_originals: bool) -> Erasure:
     """Run the flow `forget_user` and return the receipt; raises `BackendUnavailable` where another run took over."""
 
     async def run() -> Erasure:
-        receipt = await forget_user(user_id, photos)
+        receipt = await forget_user(user_id, photos, keep_originals=keep_originals)
         if receipt is None:
             raise BackendUnavailable(f"another run is forgetting {user_id}; try again when it is done")
         return receipt

@@ -27,7 +27,7 @@ from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
 from selfiegate.matching import REKOGNITION, Matching
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
-from selfiegate.ports import EnrolledFace, GalleryStats, PhotoStore, Thresholds
+from selfiegate.ports import EnrolledFace, FacesPage, GalleryStats, PhotoStore, Thresholds
 
 _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
 _INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
@@ -35,6 +35,9 @@ _INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
 
 _MAX_MATCHES = 4096
 """All that Rekognition gives: a rival that is cut off would not be seen. It costs nothing."""
+
+_PAGE = 4096
+"""Faces of a page of a list, AWS's upper bound."""
 
 _REMEMBERED = 16
 """Photos whose image is kept between a run's steps: 5 MB each at most."""
@@ -167,13 +170,23 @@ class RekognitionBackend:
 
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through the collection; a face without an ExternalImageId is a user of its own."""
-        for face in self._faces():
-            external = face.get("ExternalImageId", face["FaceId"])
-            yield EnrolledFace(face_id=face["FaceId"], user_id=user_id_from(external), origin=external)
+        yield from map(_enrolled, self._faces())
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces, by listing the collection."""
         return [face.face_id for face in self.faces() if face.user_id == user_id]
+
+    def faces_page(self, user_id: str, page: str = "") -> FacesPage:
+        """Return the same of one page of the list."""
+        token = {"NextToken": page} if page else {}
+        try:
+            found = self._call("list_faces", CollectionId=self._settings.collection, MaxResults=_PAGE, **token)
+        except _Refused as refused:
+            if page and refused.code == "InvalidPaginationTokenException":
+                return self.faces_page(user_id)
+            raise
+        mine = [face.face_id for face in map(_enrolled, found["Faces"]) if face.user_id == user_id]
+        return FacesPage(mine, found.get("NextToken", ""))
 
     def template(self, face_id: str) -> Sequence[float] | None:
         """Return None: Amazon keeps it."""
@@ -227,15 +240,23 @@ class RekognitionBackend:
             except ClientError as error:
                 if code_of(error) in _REASONS:
                     raise PhotoRejected(_REASONS[code_of(error)]) from error
-                if code_of(error) in ("InvalidParameterException", "ResourceAlreadyExistsException"):
+                if code_of(error) in _REFUSALS:
                     raise _Refused(code_of(error), f"{action}: {error}") from error
                 raise
+
+
+def _enrolled(face: Mapping[str, Any]) -> EnrolledFace:
+    external = face.get("ExternalImageId", face["FaceId"])
+    return EnrolledFace(face_id=face["FaceId"], user_id=user_id_from(external), origin=external)
 
 
 _REASONS = {
     "ImageTooLargeException": ReasonCode.PHOTO_TOO_LARGE,
     "InvalidImageFormatException": ReasonCode.UNSUPPORTED_FORMAT,
 }
+
+
+_REFUSALS = ("InvalidParameterException", "InvalidPaginationTokenException", "ResourceAlreadyExistsException")
 
 
 class _Refused(BackendUnavailable):

@@ -41,7 +41,7 @@ def mend(rt: Runtime, forgotten: Iterable[str], gallery_is_newer: bool, drop_mis
     `WrongInput` where it does not. May be repeated: what was made is kept.
     """
     for user_id in forgotten:
-        asyncio.run(forget_user(inline(rt), user_id, "restore"))
+        asyncio.run(forget_user(rt, inline(rt), user_id, "restore"))
     for claim in rt.ledger.unfinished(before=LAST_MOMENT):
         if claim.status == "accepting":  # it won a face that may be gone: its run begins anew
             rt.ledger.release(claim)

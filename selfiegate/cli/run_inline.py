@@ -45,14 +45,16 @@ def verdicts(photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
     return asyncio.run(run())
 
 
-def forgotten(user_id: str, photos: bool) -> Erasure:
+def forgotten(user_id: str, photos: bool, keep_originals: bool) -> Erasure:
     """Forget a user and return the receipt; raises `BackendUnavailable` where another run took over.
 
     Runs that a Prefect server recorded of the user's photos are out of reach; stderr says so.
     """
     _say_that_runs_stay(user_id)
     try:
-        return asyncio.run(forget_user(inline(runtime()), user_id, _owner(), photos))
+        rt = runtime()
+        work = forget_user(rt, inline(rt), user_id, _owner(), photos, keep_originals=keep_originals)
+        return asyncio.run(work)
     except ClaimLost:
         raise BackendUnavailable(f"another run is forgetting {user_id}; try again when it is done") from None
 
@@ -102,13 +104,17 @@ async def _photo_again(row: Claim) -> str:
     return claim.verdict.outcome if claim.verdict else "InProgress"
 
 
-async def _carry_on(erasure: Erasure) -> None:
+async def _carry_on(erasure: Erasure) -> str:
+    rt = runtime()
     try:
-        await forget_user(inline(runtime()), erasure.user_id, _owner(), erasure.photos, erasure.asked_at)
+        await forget_user(rt, inline(rt), erasure.user_id, _owner(), erasure.photos, erasure.asked_at)
+    except ClaimLost:
+        return "InProgress"
     except Exception as error:  # whatever a store raises: the others go on
         _log.error("forgetting %s failed: %s: %s", erasure.user_id, type(error).__name__, error)
-    else:
-        _say_that_runs_stay(erasure.user_id)
+        return f"Failed: {error}"
+    _say_that_runs_stay(erasure.user_id)
+    return "Forgotten"
 
 
 def _say_that_runs_stay(user_id: str) -> None:

@@ -31,8 +31,8 @@ class Runner(Protocol):
     def verdicts(self, photos: Iterable[tuple[PhotoRef, str]]) -> list[Verdict]:
         """Take each photo of each user to its verdict."""
 
-    def forgotten(self, user_id: str, photos: bool) -> Erasure:
-        """Forget a user, and return the receipt."""
+    def forgotten(self, user_id: str, photos: bool, keep_originals: bool) -> Erasure:
+        """Forget a user, and return the receipt; `keep_originals` gives up on those of an unfinished erasure."""
 
     def reconciled(self, *, limit: int, audit: bool, repair: bool) -> tuple[dict[str, int], str]:
         """Finish what died; return how many findings of each kind there were, and which parts failed, if any."""

@@ -29,6 +29,13 @@ def forget(
             help="Remove the original photos, too, all versions. Later it is too late: nothing names them any more.",
         ),
     ] = False,
+    keep_originals: Annotated[
+        bool,
+        typer.Option(
+            "--keep-originals",
+            help="Let an unfinished erasure end without the original photos, where these cannot be removed.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: console.AsJson = False,
     verbose: console.Verbose = False,
@@ -38,11 +45,13 @@ def forget(
     Waits for runs of the user's photos, and leaves a receipt.
     """
     user_id = user_id_of(user)
+    if photos and keep_originals:
+        raise WrongInput("--photos and --keep-originals exclude each other: give one of them")
     console.prepared()
     if not yes:
         originals = "with the original photos" if photos else "but not the original photos"
         typer.confirm(f"Remove all that is held of {console.shown(user_id)}, {originals}?", abort=True, err=True)
-    receipt = runner(verbose).forgotten(user_id, photos)
+    receipt = runner(verbose).forgotten(user_id, photos, keep_originals)
     if as_json:
         print(receipt.model_dump_json())
         return
@@ -51,6 +60,8 @@ def forget(
         console.out.print(f"  {count} {kind}")
     if not receipt.removed:
         console.out.print("  nothing was held")
+    if receipt.kept_originals:
+        console.out.print(f"  {receipt.kept_originals} original photos were to be removed, and are left")
 
 
 @app.command()

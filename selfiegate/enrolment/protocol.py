@@ -62,9 +62,9 @@ def claim_photo(
     Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten, and
     `UserForgotten` where the photo was uploaded before its user asked for that.
     """
-    erasures.before_claim(rt, photo, user_id, upload_order)
+    wish = erasures.before_claim(rt, photo, user_id, upload_order)
     claim = claim_upload(rt, photo, user_id, owner, upload_order, notify)
-    erasures.after_claim(rt, claim, upload_order)
+    erasures.after_claim(rt, claim, owner, upload_order, wish)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
     return claim

@@ -2,15 +2,18 @@
 
     request   write the erasure, then its time: from now on no photo that was uploaded before is claimed, and
               none that was uploaded after until the erasure is finished
-    sweep     write down what is there, remove the rows (a run that holds one stops at its next step) and the profile,
-              then faces, thumbnails and, where asked, the original photos
+    sweep     see `privacy.sweeps`: remove what there is of the user
     wait      until the leases end that runs held: until then a step that had begun may still write
     sweep     again
     finish    keep counts and times as the receipt
 
 A claim is written before the erasure is read, and the erasure before the rows are: so one of the two sees the other.
-Each step may be repeated. Whoever orders the same again takes it over, and the run before stops with `ClaimLost`; an
-erasure whose run died is carried on by `reconcile`.
+
+An erasure is held like a photo: by a run and its attempt, for as long as the run renews the lease. Each write names
+both, so a run stops with `ClaimLost` once another has taken over. `reconcile` does so when the lease has ended; who
+orders the same again does so at once. The erasure notes how far it is, and whoever takes over goes on from there.
+An attempt that fails puts the next one off. Each step may be repeated.
+
 The erasure stays, for an old event or a nightly backfill may name the user's photos once more.
 """
 
@@ -20,127 +23,144 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfiegate import thumbnails as thumbs
-from selfiegate.clock import now_us, seconds_until
+from selfiegate.clock import in_us, now_us
 from selfiegate.errors import BackendUnavailable, ClaimLost, UserForgotten
-from selfiegate.model import Claim, PhotoRef, Profile
+from selfiegate.leases import Lease
+from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Erasure, Erasures
 from selfiegate.runtime import Runtime
+from selfiegate.untrusted_text import plain
 
-SWEEP_ROWS = 100
-"""Rows at a time: DynamoDB takes 400 kB an item, and keys have up to 1,024 bytes."""
+_MOST_WRITES = 100
+"""Attempts at one write: besides its run and the lease's thread, hardly anybody writes an erasure."""
+
+_LONGEST_PAUSE_S = 86_400.0
+_LONGEST_PROBLEM = 500
 
 Thing = tuple[str, str]
 """The kind and the name of something that is held."""
 
 
-def request_erasure(rt: Runtime, user_id: str, run: str, photos: bool = False, carry_on: int | None = None) -> Erasure:
+def request_erasure(
+    rt: Runtime,
+    user_id: str,
+    run: str,
+    photos: bool = False,
+    carry_on: int | None = None,
+    keep_originals: bool = False,
+) -> Erasure:
     """Let a user be forgotten as of now; what is under way is taken over.
 
     With `carry_on`, the `asked_at` of an erasure that was interrupted, only that one is carried on, as of then: the
-    user may have come back since. A run that has finished its own gets it back as it is.
+    user may have come back since. So is an unfinished one with `keep_originals`, and without the original photos.
+    A run that has finished its own gets it back as it is.
     """
 
     def ordered(present: Erasure | None) -> Erasure:
-        if present and present.run == run:
+        if present and present.run == run and present.finished_at is not None:
             return present  # tried again
-        if carry_on is not None and (present is None or (present.asked_at, present.finished_at) != (carry_on, None)):
-            raise ClaimLost(f"another run carries out that {user_id} is forgotten, or has")
-        if present and present.finished_at is None:
-            kept = {"run": run, "photos": photos or present.photos}
-            return present.model_copy(update=kept if carry_on is not None else {**kept, "asked_at": now_us()})
-        before = present.removed if present else {}
-        return Erasure(user_id=user_id, asked_at=now_us(), run=run, photos=photos, removed=before)
+        if carry_on is not None:
+            _assert_dead(present, user_id, run, carry_on)
+        lease_until = in_us(rt.settings.lease_s)
+        if present is None or present.finished_at is not None:
+            fresh = Erasure(user_id=user_id, asked_at=now_us(), run=run, photos=photos, lease_until=lease_until)
+            return fresh.model_copy(update={"removed": present.removed if present else {}})
+        taken: dict[str, object] = {"run": run, "attempt": present.attempt + 1}
+        taken |= {"lease_until": lease_until, "problem": ""}
+        if keep_originals:
+            kept = present.kept_originals + len(present.originals)
+            taken |= {"photos": False, "originals": (), "kept_originals": kept}
+        elif carry_on is None and present.run != run:
+            taken |= {"photos": photos or present.photos, "asked_at": now_us()}
+        return present.model_copy(update=taken)
 
-    erasure = _changed(rt.erasures, user_id, ordered)
+    erasure = changed(rt.erasures, user_id, ordered)
     if erasure.leases_end_at or erasure.finished_at is not None or carry_on is not None:
         return erasure
 
     def settled(present: Erasure | None) -> Erasure:
         now = now_us()
-        return _still(present, erasure).model_copy(update={"asked_at": now, "leases_end_at": now})
+        return still(present, erasure).model_copy(update={"asked_at": now, "leases_end_at": now})
 
-    return _changed(rt.erasures, user_id, settled)  # what was claimed until the first write could be seen is older
-
-
-def sweep(rt: Runtime, ours: Erasure, rows_at_once: int = SWEEP_ROWS) -> Erasure:
-    """Remove what there is of a user whose erasure was ordered, some rows at a time."""
-    while True:
-        rows, profile = rt.ledger.claims_of(ours.user_id), rt.profiles.get(ours.user_id)
-        leases_end_at = max((row.lease_until for row in rows if row.verdict is None), default=0)
-        erasure = _noted(
-            rt, ours, set(_held(rt, ours.user_id, rows[:rows_at_once], profile, ours.photos)), leases_end_at
-        )
-        for row in rows[:rows_at_once]:
-            _remove_row(rt, row)
-        if profile:
-            rt.profiles.remove(profile)  # one that replaced it meanwhile is found by the next sweep
-        _remove_all(rt, erasure)
-        erasure = _counted(rt, ours)
-        if len(rows) <= rows_at_once:
-            return erasure
+    return changed(rt.erasures, user_id, settled)  # what was claimed until the first write could be seen is older
 
 
-def _noted(rt: Runtime, ours: Erasure, held: set[Thing], leases_end_at: int) -> Erasure:
-    """Write down what is going to be removed, before anything is gone: a photo's name is in its row alone."""
-
-    def noted(present: Erasure | None) -> Erasure:
-        present = _still(present, ours)
-        found = tuple(sorted(held.union(present.found)))
-        return present.model_copy(update={"found": found, "leases_end_at": max(present.leases_end_at, leases_end_at)})
-
-    return _changed(rt.erasures, ours.user_id, noted)
+def _assert_dead(present: Erasure | None, user_id: str, run: str, asked_at: int) -> None:
+    """Raise `ClaimLost` unless this erasure is unfinished and nobody holds it, or this run does."""
+    same = present is not None and (present.asked_at, present.finished_at) == (asked_at, None)
+    if present is None or not same or (present.run != run and present.lease_until > now_us()):
+        raise ClaimLost(f"another run carries out that {user_id} is forgotten, or has")
 
 
-def _counted(rt: Runtime, ours: Erasure) -> Erasure:
-    """Turn what was noted into counts, once it is gone."""
+def lease_of(rt: Runtime, ours: Erasure) -> Lease[Erasure]:
+    """Return the lease of an erasure that a run has taken."""
 
-    def counted(present: Erasure | None) -> Erasure:
-        present = _still(present, ours)
-        kinds = Counter(kind for kind, _ in present.found)
-        return present.model_copy(update={"found": (), "removed": _sum(present.removed, kinds)})
+    def renew(held: Sequence[Erasure], seconds: float) -> None:
+        def renewed(present: Erasure | None) -> Erasure:
+            present = still(present, ours)  # a renewal that is late must not shorten the pause of a failed attempt
+            return present if present.problem else present.model_copy(update={"lease_until": in_us(seconds)})
 
-    return _changed(rt.erasures, ours.user_id, counted)
+        for erasure in held:
+            changed(rt.erasures, erasure.user_id, renewed)
+
+    return Lease([ours], renew, rt.settings.lease_s)
 
 
-def _remove_row(rt: Runtime, row: Claim) -> None:
-    present: Claim | None = row
-    while present and not rt.ledger.remove(present):  # another attempt began: its row goes, too
-        present = rt.ledger.get(row.photo, row.user_id)
+def put_off(rt: Runtime, ours: Erasure, problem: str) -> Erasure:
+    """Note what an attempt failed at, and let another one begin later: each time after twice as long, up to a day."""
+
+    def later(present: Erasure | None) -> Erasure:
+        pause_s = rt.settings.lease_s * 2.0 ** min(still(present, ours).attempt - 1, 30)
+        until = in_us(min(pause_s, _LONGEST_PAUSE_S))
+        update = {"lease_until": until, "problem": plain(problem)[:_LONGEST_PROBLEM]}
+        return still(present, ours).model_copy(update=update)
+
+    return changed(rt.erasures, ours.user_id, later)
 
 
 def write_receipt(rt: Runtime, ours: Erasure, also: Iterable[Thing] = ()) -> Erasure:
     """Turn a swept erasure into its receipt; `also` is what was removed elsewhere."""
 
     def finished(present: Erasure | None) -> Erasure:
-        present = _still(present, ours)
+        present = still(present, ours)
         if present.finished_at is not None:  # by a write of ours whose reply was lost
             return present
-        removed = _sum(present.removed, Counter(kind for kind, _ in set(also)))
-        return present.model_copy(update={"removed": removed, "finished_at": now_us()})
+        removed = sum_of(present.removed, Counter(kind for kind, _ in set(also)))
+        return present.model_copy(update={"removed": removed, "problem": "", "finished_at": now_us()})
 
-    return _changed(rt.erasures, ours.user_id, finished)
+    return changed(rt.erasures, ours.user_id, finished)
 
 
-def before_claim(rt: Runtime, photo: PhotoRef, user_id: str, upload_order: str) -> None:
-    """Raise `BackendUnavailable` while a user is being forgotten; a row would look like a claim.
+def before_claim(rt: Runtime, photo: PhotoRef, user_id: str, upload_order: str) -> Erasure | None:
+    """Return what is known of the user's wish; raises `BackendUnavailable` while the user is being forgotten.
 
-    Not for a photo known to be older than the user's wish: that one is refused `after_claim`.
+    A row would look like a claim then. It does not raise for a photo known to be older than the wish: that one is
+    refused `after_claim`.
     """
     erasure = rt.erasures.get(user_id)
     if erasure and erasure.finished_at is None and not (upload_order and erasure.covers_upload(upload_order)):
         raise _not_yet(user_id, photo)
+    return erasure
 
 
-def after_claim(rt: Runtime, claim: Claim, upload_order: str) -> None:
+def after_claim(rt: Runtime, claim: Claim, owner: str, upload_order: str, before: Erasure | None) -> None:
     """Give a claim back that must not be: raises `UserForgotten` for good, `BackendUnavailable` for now.
 
+    A wish that was not there `before` the claim is younger than the photo, whatever the clocks say. The bridge may
+    have seen the row, and deleted the photo's message: so this is for good.
     The row may be what an old event left of a photo that was uploaded just so again: then it makes way for a new one.
     """
     erasure = rt.erasures.get(claim.user_id)
-    if erasure and (erasure.finished_at is None or erasure.covers(claim)):
+    if erasure is None:
+        return
+    younger = erasure.leases_end_at > 0 and (before is None or before.asked_at != erasure.asked_at)
+    covered = erasure.finished_at is None or erasure.covers(claim)
+    if covered or (younger and claim.owner == owner):
         rt.ledger.remove(claim)
-        gone = erasure.covers(claim) and erasure.covers_upload(upload_order)  # "", when nobody knows, is covered
-        raise forgotten(claim) if gone else _not_yet(claim.user_id, claim.photo)
+    if younger or (erasure.covers(claim) and erasure.covers_upload(upload_order)):  # "", when nobody knows, is covered
+        raise forgotten(claim)
+    if covered:
+        raise _not_yet(claim.user_id, claim.photo)
 
 
 def covers(rt: Runtime, claim: Claim) -> bool:
@@ -169,13 +189,9 @@ def is_forgotten(erasures: Erasures, user_id: str, upload_order: str) -> bool:
     return erasure is not None and erasure.covers_upload(upload_order)
 
 
-def interrupted(rt: Runtime) -> list[Erasure]:
-    """Return the erasures whose runs are dead."""
-    return [
-        erasure
-        for erasure in rt.erasures.unfinished()
-        if seconds_until(max(erasure.asked_at, erasure.leases_end_at)) + rt.settings.erasure_patience_s < 0
-    ]
+def unattended(rt: Runtime) -> list[Erasure]:
+    """Return the unfinished erasures that no run is at: their runs are dead, or they were put off."""
+    return [one for one in rt.erasures.unfinished() if one.problem or one.lease_until < now_us()]
 
 
 def expire(rt: Runtime) -> int:
@@ -187,54 +203,23 @@ def _not_yet(user_id: str, photo: PhotoRef) -> BackendUnavailable:
     return BackendUnavailable(f"{user_id} is being forgotten; {photo.name} can be taken after that")
 
 
-def _held(
-    rt: Runtime, user_id: str, rows: Sequence[Claim], profile: Profile | None, originals: bool
-) -> Iterable[Thing]:
-    """Name everything; whatever no row and no profile mentions is found by the user's name."""
-    named = {row.face_id for row in rows if row.face_id}
-    photos = {row.photo for row in rows}
-    if profile:
-        named |= {profile.face_id, *(remains.face_id for remains in profile.remains)}
-        theirs = {profile.photo, *(remains.photo for remains in profile.remains)}
-        photos |= {photo for photo in theirs if rt.ledger.get(photo, user_id) is None}  # else it comes with its row
-        yield "profile", user_id
-    faces = set(rt.faces.faces_of(user_id)) | {face_id for face_id in named if rt.faces.holds(face_id)}
-    if profile and not profile.model:  # an older system's thumbnails lie where it put them
-        yield from (("older thumbnail", uri) for uri in profile.thumbnails.values())
-    yield from (("face", face_id) for face_id in faces)
-    yield from (("thumbnail", key) for key in rt.thumbnails.keys(thumbs.home(user_id)))
-    yield from (("ledger row", row.photo.id) for row in rows)
-    if originals:
-        yield from (("photo", photo.model_dump_json()) for photo in photos)
-
-
-def _remove_all(rt: Runtime, erasure: Erasure) -> None:
-    for kind, name in sorted(erasure.found, key=lambda thing: thing[0] == "photo"):  # what may be forbidden, last
-        match kind:
-            case "face":
-                rt.faces.remove(name)
-            case "thumbnail":
-                rt.thumbnails.remove(name.rpartition("/")[0])
-            case "older thumbnail":
-                rt.thumbnails.erase(name)
-            case "photo":
-                rt.photos.erase(PhotoRef.from_store(name), erasure.asked_at)
-
-
-def _sum(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+def sum_of(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Return both counts in one."""
     return dict(sorted((Counter(counts) + Counter(more)).items()))
 
 
-def _still(present: Erasure | None, ours: Erasure) -> Erasure:
-    if present is None or (present.run, present.asked_at) != (ours.run, ours.asked_at):
+def still(present: Erasure | None, ours: Erasure) -> Erasure:
+    """Return the erasure as it stands; raises `ClaimLost` where it is no longer this attempt's."""
+    if present is None or (present.run, present.attempt) != (ours.run, ours.attempt):
         raise ClaimLost(f"another run carries out that {ours.user_id} is forgotten")
     return present
 
 
-def _changed(erasures: Erasures, user_id: str, change: Callable[[Erasure | None], Erasure]) -> Erasure:
-    """Write what `change` makes of the erasure as it stands, however many change it at once."""
-    while True:
+def changed(erasures: Erasures, user_id: str, change: Callable[[Erasure | None], Erasure]) -> Erasure:
+    """Write what `change` makes of the erasure as it stands, whoever else writes it meanwhile."""
+    for _ in range(_MOST_WRITES):
         present = erasures.get(user_id)
         wanted = change(present).model_copy(update={"revision": present.revision + 1 if present else 1})
         if erasures.put(wanted, replacing=present):
             return wanted
+    raise BackendUnavailable(f"the erasure of {user_id} changed {_MOST_WRITES} times while it was written")

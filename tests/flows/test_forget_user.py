@@ -19,7 +19,7 @@ from flows.forget_user import forget_user
 from flows.reconcile import reconcile
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.model import PhotoRef
-from selfiegate.privacy import erasures
+from selfiegate.privacy import erasures, sweeps
 from selfiegate.privacy.export import export_user
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime, using
 from selfiegate.settings import Settings
@@ -88,7 +88,7 @@ def test_a_run_under_way_ends_forgotten_and_leaves_nothing(
     rt: MemoryRuntime, ann: PhotoRef, part: str, method: str
 ) -> None:
     def begin() -> None:
-        erasures.sweep(rt, erasures.request_erasure(rt, "user_a", "a run that died then"))
+        sweeps.sweep(rt, erasures.request_erasure(rt, "user_a", "a run that died then"))
 
     disturbed = Meanwhile(getattr(rt, part), method, after=False, what=begin)
     state = run(replacing(rt, part, disturbed), ann, "user_a")
@@ -113,7 +113,8 @@ def test_reconcile_carries_on_what_was_interrupted(rt: MemoryRuntime, ann: Photo
     erasures.request_erasure(rt, "user_a", "a run that died")
     with using(rt):
         assert "interrupted erasures" not in LOOP.run(reconcile())
-    with using(replace(rt, settings=rt.settings.model_copy(update={"erasure_patience_s": 0}))):
+    time.sleep(1.1)  # its lease
+    with using(rt):
         assert LOOP.run(reconcile()) == {"interrupted erasures": 1}
         assert LOOP.run(reconcile()) == {}
 

@@ -28,7 +28,7 @@ class Erasing(Run):
         return f"#{self._number} (forget {self.user_id})"
 
     def _work(self) -> None:
-        work = forget_user(self._take, self.user_id, self.owner, False, self._carry_on, sleep=slept)
+        work = forget_user(self._rt, self._take, self.user_id, self.owner, False, self._carry_on, sleep=slept)
         self._world.log(f"{self} ends: {asyncio.run(work).removed} removed")
 
 
@@ -43,10 +43,12 @@ def forget(world: World, user_id: str, owner: str = "", process: int = 0) -> Era
 
 
 def carry_on(world: World, user_id: str) -> Erasing | None:
-    """Begin to carry on a user's erasure as `reconcile` does, where one is unfinished."""
+    """Begin to carry on a user's erasure as `reconcile` does, where one is unfinished; its lease ends now."""
     erasure = world.erasures.get(user_id)
     if erasure is None or erasure.finished_at is not None:
         return None
+    ended = erasure.model_copy(update={"lease_until": 0, "revision": erasure.revision + 1})
+    assert world.erasures.put(ended, replacing=erasure)
     return world.begin(Erasing(world, user_id, world.runtimes[1], "", erasure.asked_at))
 
 
@@ -68,8 +70,8 @@ def upload_again(world: World, user_id: str, name: str, process: int = 0) -> Run
 def carry_on_all(world: World) -> None:
     """Carry on what was interrupted, once it is known that it was, as `flows.reconcile` does."""
     if world.erasures.unfinished():
-        world.let_pass(2 * world.rt.settings.lease_s + world.rt.settings.erasure_patience_s)
-    for erasure in erasures.interrupted(world.rt):
+        world.let_pass(world.rt.settings.lease_s * 2**10)
+    for erasure in erasures.unattended(world.rt):
         run = carry_on(world, erasure.user_id)
         assert run
         run.end()

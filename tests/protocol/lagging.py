@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from selfiegate.errors import BackendUnavailable
 from selfiegate.model import Box, Detection, Face, Match, PhotoRef
-from selfiegate.ports import EnrolledFace, GalleryStats
+from selfiegate.ports import EnrolledFace, FacesPage, GalleryStats
 
 _FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99)
 
@@ -119,6 +119,10 @@ class LaggingFaces:
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces, as ListFaces does: at once."""
         return [face.face_id for face in self._there.values() if face.user_id == user_id]
+
+    def faces_page(self, user_id: str, page: str = "") -> FacesPage:
+        """Return the same: a list of one page."""
+        return FacesPage(self.faces_of(user_id), "")
 
     def stats(self) -> GalleryStats:
         """Count them."""

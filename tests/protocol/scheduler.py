@@ -104,9 +104,15 @@ class World:
         """Let time pass, in which those who hold a lease renew it."""
         held = [(run, self.ledger.get(run.photo, run.user_id)) for run in self.live if not run.erases]
         rows = [row for run, row in held if row and run.holds(row) and row.lease_until >= self.micros()]
+        found = [(run, self.erasures.get(run.user_id)) for run in self.live if run.erases]
+        erasures = [one for run, one in found if one and one.run == run.owner and one.lease_until >= self.micros()]
         self._now += seconds
         for row in rows:
             self.ledger.renew(row, SETTINGS.lease_s)
+        for one in erasures:
+            lease_until = self.micros() + int(SETTINGS.lease_s * 1e6)
+            renewed = one.model_copy(update={"lease_until": lease_until, "revision": one.revision + 1})
+            self.erasures.put(renewed, replacing=one)
 
     def micros(self) -> int:
         """Return the time, in microseconds since 1970."""

@@ -110,7 +110,7 @@ def build(drawn: Drawn, rt: Runtime, folder: Path | None = None) -> SmallWorld:
         if upload.past != "new":
             _run_until(rt, ref, upload)
     for user_id in drawn.forgotten:
-        asyncio.run(forget_user(inline(rt), user_id, "an erasure", sleep=_no_time))
+        asyncio.run(forget_user(rt, inline(rt), user_id, "an erasure", sleep=_no_time))
     for user_id in drawn.being_forgotten:
         request_erasure(rt, user_id, "an erasure")
     entries = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,9 +17,10 @@ from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
 from selfiegate.enrolment.verdicts import notify_user
 from selfiegate.model import Claim
-from selfiegate.privacy import erasures
 from selfiegate.privacy.export import export_user
+from selfiegate.privacy.sequence import forget_user
 from selfiegate.runtime import Runtime, open_runtime
+from selfiegate.steps import inline
 from tests.aws.stack import REGION, SENDER, Stack, deploy, worker_settings
 from tests.present import present
 
@@ -130,7 +132,7 @@ def test_all_that_workers_and_operators_do_is_granted(
 
     calls.clear()
     before = export_user(rt, "ann")
-    erasures.write_receipt(rt, erasures.sweep(rt, erasures.request_erasure(rt, "ann", "run", photos=True)))
+    asyncio.run(forget_user(rt, inline(rt), "ann", "run", photos=True))
     after, left = export_user(rt, "ann"), stack.client("s3").list_object_versions(Bucket=bucket)
 
     assert all(before[name] for name in ("profile", "photos", "thumbnails"))

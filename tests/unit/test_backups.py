@@ -37,7 +37,8 @@ def enrol(home: Path, *people: str) -> None:
 
 
 def forget(home: Path, user_id: str) -> None:
-    asyncio.run(forget_user(inline(scripted_runtime(home)), user_id, "forget-run"))
+    rt = scripted_runtime(home)
+    asyncio.run(forget_user(rt, inline(rt), user_id, "forget-run"))
 
 
 def restored(home: Path, backup: Path | None, forgotten: Sequence[str] | None = None, drop: bool = False) -> Restored:

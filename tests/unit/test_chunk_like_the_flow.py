@@ -349,7 +349,7 @@ def assert_promises_once_all_is_done(world: SmallWorld, drawn: Drawn) -> None:
     """End erasures and photos that the listing left out; then stores agree, and nobody has another's face."""
     rt, take = world.rt, inline(world.rt, attempts=1)
     for user_id in drawn.being_forgotten:
-        asyncio.run(forget_user(take, user_id, "an erasure", sleep=no_time))
+        asyncio.run(forget_user(rt, take, user_id, "an erasure", sleep=no_time))
     end_leases(world, drawn, held=True)
     photos = [(ref, upload.user_id) for ref, upload in zip(world.refs, drawn.uploads, strict=True)]
     for ref, user_id in photos:

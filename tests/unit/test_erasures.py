@@ -14,7 +14,7 @@ from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
 from selfiegate.model import Claim, PhotoRef
-from selfiegate.privacy import erasures
+from selfiegate.privacy import erasures, sweeps
 from selfiegate.privacy.export import export_user
 from selfiegate.records import Erasure
 from selfiegate.runtime import MemoryRuntime, Runtime
@@ -37,7 +37,7 @@ WRITES = [
 REMOVALS = [
     ("erasures", "put"),
     ("ledger", "remove"),
-    ("faces", "faces_of"),
+    ("faces", "faces_page"),
     ("faces", "remove"),
     ("thumbnails", "keys"),
     ("thumbnails", "remove"),
@@ -52,11 +52,13 @@ def process(rt: Runtime, photo: PhotoRef, user_id: str, order: str = "") -> Clai
     return claim if claim.verdict else finish(rt, claim)
 
 
-def forget(rt: Runtime, user_id: str, photos: bool = False, rows_at_once: int = erasures.SWEEP_ROWS) -> Erasure:
+def forget(rt: Runtime, user_id: str, photos: bool = False, rows_at_once: int = sweeps.SWEEP_ROWS) -> Erasure:
     """Take the steps of an erasure without the wait between its sweeps."""
     erasure = erasures.request_erasure(rt, user_id, "forget-run", photos)
-    erasures.sweep(rt, erasure, rows_at_once)
-    erasures.sweep(rt, erasure, rows_at_once)
+    while erasure.sweeps < 2:
+        erasure = sweeps.sweep(rt, erasure, rows_at_once)
+    while erasure.originals:
+        erasure = sweeps.erase_originals(rt, erasure)
     return erasures.write_receipt(rt, erasure)
 
 
@@ -134,7 +136,7 @@ def test_new_photos_wait_until_an_erasure_is_finished(rt: MemoryRuntime, ann: Ph
 
     with pytest.raises(BackendUnavailable, match="ann is being forgotten"):
         process(rt, ann, "ann")
-    erasures.write_receipt(rt, erasures.sweep(rt, erasure))
+    erasures.write_receipt(rt, sweeps.sweep(rt, erasure))
     assert process(rt, ann, "ann").status == "accepted"
 
 
@@ -144,15 +146,14 @@ def test_a_run_under_way_leaves_nothing(rt: MemoryRuntime, ann: PhotoRef, part: 
     ordered: list[Erasure] = []
 
     def begin() -> None:
-        ordered.append(erasures.request_erasure(rt, "ann", "forget-run"))
-        erasures.sweep(rt, ordered[0])
+        ordered.append(sweeps.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run")))
 
     disturbed = Meanwhile(getattr(rt, part), method, after, begin)
     watched = replacing(rt, part, disturbed)
     with suppress(ClaimLost, BackendUnavailable):  # forgotten after its verdict, it does not notice
         process(watched, ann, "ann")
     assert disturbed.left == 0
-    erasures.write_receipt(rt, erasures.sweep(rt, ordered[0]))
+    erasures.write_receipt(rt, sweeps.sweep(rt, ordered[0]))
 
     assert_nothing_is_held(rt, "ann")
     assert rt.faces.stats().faces == len(rt.thumbnails.keys()) == 0
@@ -163,18 +164,18 @@ def test_a_run_under_way_leaves_nothing(rt: MemoryRuntime, ann: PhotoRef, part: 
 def test_an_erasure_that_fails_anywhere_is_carried_on(
     rt: MemoryRuntime, ann: PhotoRef, part: str, method: str, after: bool
 ) -> None:
-    rt = replace(rt, settings=rt.settings.model_copy(update={"erasure_patience_s": 0}))
+    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0}))
     process(rt, ann, "ann")
     erasures.request_erasure(rt, "ann", "a run that died", photos=True)
     broken = replacing(rt, part, Failing(getattr(rt, part), method, 1, after))
     with pytest.raises(BackendUnavailable):
         forget(broken, "ann")
-    (left,) = erasures.interrupted(rt)
+    (left,) = erasures.unattended(rt)
     receipt = forget(rt, left.user_id, left.photos)
 
     assert_nothing_is_held(rt, "ann")
     assert receipt.removed == {"face": 1, "ledger row": 1, "photo": 1, "profile": 1, "thumbnail": 1}
-    assert erasures.interrupted(rt) == []
+    assert erasures.unattended(rt) == []
 
 
 def test_an_erasure_that_another_run_took_over_stops(rt: MemoryRuntime, ann: PhotoRef) -> None:
@@ -184,7 +185,7 @@ def test_an_erasure_that_another_run_took_over_stops(rt: MemoryRuntime, ann: Pho
 
     assert second.asked_at > first.asked_at  # what was uploaded between is to be forgotten, too
     assert second.photos
-    for step in (erasures.sweep, erasures.write_receipt):
+    for step in (sweeps.sweep, erasures.write_receipt):
         with pytest.raises(ClaimLost):
             step(rt, first)
     assert export_user(rt, "ann")["profile"]
@@ -192,7 +193,7 @@ def test_an_erasure_that_another_run_took_over_stops(rt: MemoryRuntime, ann: Pho
 
 def test_the_wait_lasts_as_long_as_the_leases_of_runs_under_way(rt: MemoryRuntime, ann: PhotoRef) -> None:
     claim = claim_photo(rt, ann, "ann", "run")
-    erasure = erasures.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
+    erasure = sweeps.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
 
     assert erasure.leases_end_at == claim.lease_until
 
@@ -202,7 +203,7 @@ def test_a_rival_is_not_refused_for_a_face_that_is_being_forgotten(rt: MemoryRun
     erasure = erasures.request_erasure(rt, "ann", "forget-run")
     for row in rt.ledger.claims_of("ann"):
         rt.ledger.remove(row)  # the sweep has come so far
-    slow = Meanwhile(rt.faces, "holds", after=False, what=lambda: erasures.sweep(rt, erasure))
+    slow = Meanwhile(rt.faces, "holds", after=False, what=lambda: sweeps.sweep(rt, erasure))
 
     assert process(replace(rt, faces=slow), ann, "bob").status == "accepted"
 
@@ -266,9 +267,10 @@ def test_a_photo_that_is_claimed_while_all_of_an_erasure_passes_is_not_taken(
 
 
 def test_what_was_interrupted_is_carried_on_as_of_then_and_never_anew(rt: MemoryRuntime, ann: PhotoRef) -> None:
-    old = erasures.request_erasure(rt, "ann", "a run that died")
+    asleep = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0}))
+    old = erasures.request_erasure(asleep, "ann", "a run that died")
     carried = erasures.request_erasure(rt, "ann", "reconcile", carry_on=old.asked_at)
-    erasures.write_receipt(rt, erasures.sweep(rt, carried))
+    erasures.write_receipt(rt, sweeps.sweep(rt, carried))
     process(rt, ann, "ann")
 
     with pytest.raises(ClaimLost):  # another reconcile, which listed it before

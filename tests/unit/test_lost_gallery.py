@@ -83,7 +83,7 @@ def test_a_process_under_way_accepts_nobody_and_forgets_nobody(
     with pytest.raises(BackendMisconfigured, match="was removed or replaced while it was in use"):
         outcome(rt, mallorys, "mallory")
     with pytest.raises(BackendMisconfigured, match="was removed or replaced while it was in use"):
-        asyncio.run(forget_user(inline(rt, attempts=1), "eve", "forget-run", False))
+        asyncio.run(forget_user(rt, inline(rt, attempts=1), "eve", "forget-run"))
 
 
 def test_what_a_careful_operator_restores_together_is_taken(home: Path) -> None:

@@ -18,13 +18,13 @@ from tests.runtimes import Failing
 
 @pytest.fixture
 def rt() -> Iterator[MemoryRuntime]:
-    runtime = memory_runtime(Settings(erasure_patience_s=0))
+    runtime = memory_runtime(Settings())
     with using(runtime):
         yield runtime
 
 
 def test_forget_says_that_recorded_runs_stay(rt: MemoryRuntime, capsys: pytest.CaptureFixture[str]) -> None:
-    receipt = run_inline.forgotten("ann", photos=False)
+    receipt = run_inline.forgotten("ann", photos=False, keep_originals=False)
     said = " ".join(capsys.readouterr().err.split())
 
     assert "run" not in receipt.removed
@@ -35,7 +35,8 @@ def test_forget_says_that_recorded_runs_stay(rt: MemoryRuntime, capsys: pytest.C
 def test_reconcile_says_so_too_of_an_erasure_that_it_carries_on(
     rt: MemoryRuntime, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request_erasure(rt, "ann", "a dead run")
+    asleep = rt.settings.model_copy(update={"lease_s": 0})
+    request_erasure(replace(rt, settings=asleep), "ann", "a dead run")
     found, failures = run_inline.reconciled(limit=10, audit=False, repair=False)
 
     assert (found, failures) == ({"interrupted erasures": 1}, "")

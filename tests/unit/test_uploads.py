@@ -98,7 +98,7 @@ def test_a_refused_photo_is_taken_when_its_rival_was_forgotten(rt: ScriptedRunti
     upload(rt, file.with_name("other.png"), scripted_photo("ann~~"), at(1), "user_b")
     refused = upload(rt, file, A, at(2))
     again = upload(rt, file, A, at(3))
-    asyncio.run(forget_user(inline(rt), "user_b", "an erasure", sleep=no_time))
+    asyncio.run(forget_user(rt, inline(rt), "user_b", "an erasure", sleep=no_time))
     taken = upload(rt, file, A, at(4))
 
     assert [row.status for row in (refused, again, taken)] == ["rejected", "rejected", "accepted"]

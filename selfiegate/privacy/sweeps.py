@@ -1,0 +1,190 @@
+"""The part of an erasure that removes: everything that the stores hold of a user.
+
+A sweep goes over the user's rows, some at a time. It writes down what is there, removes the rows (a run that holds a
+row stops at its next step) and the profile, then faces and thumbnails. The second sweep also goes through the gallery's
+list, page by page, for faces that no row and no profile names: a run may have died right after it enrolled one.
+Original photos are last, when both sweeps are done: their bucket may refuse.
+
+Each step works for some seconds and notes how far it came. Whoever takes over goes on from there. Before each removal
+the erasure is read: a process that slept past its lease then finds that it is no longer its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from selfiegate import thumbnails as thumbs
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, SelfiegateError
+from selfiegate.model import Claim, PhotoRef, Profile
+from selfiegate.ports import FacesPage
+from selfiegate.privacy.erasures import Thing, changed, still, sum_of
+from selfiegate.records import Erasure
+from selfiegate.runtime import Runtime
+
+SWEEP_ROWS = 100
+"""Rows at a time: DynamoDB takes 400 kB an item, and keys have up to 1,024 bytes."""
+
+STEP_S = 10.0
+"""After so long a step ends, and the next one goes on; far below the timeout of a step."""
+
+_ROOM = 150_000
+"""Bytes of original photos' names that an erasure may hold before the rows of some more."""
+
+
+def sweep(rt: Runtime, ours: Erasure, rows_at_once: int = SWEEP_ROWS, seconds: float = STEP_S) -> Erasure:
+    """Remove a part of what there is of a user; when nothing is left, the erasure that is returned has one more sweep.
+
+    Does nothing where that was reached by a call whose reply was lost.
+    """
+    enough = time.monotonic() + seconds
+    erasure = _present(rt, ours)
+    while erasure.sweeps == ours.sweeps:
+        erasure = _sweep_rows(rt, erasure, rows_at_once)
+        if time.monotonic() >= enough:
+            break
+    return erasure
+
+
+def erase_originals(rt: Runtime, ours: Erasure, seconds: float = STEP_S) -> Erasure:
+    """Remove original photos that the sweeps named, as many as there is time for.
+
+    One that cannot be removed keeps none of the others; the first such fault is raised when all were tried.
+    """
+    enough = time.monotonic() + seconds
+    erasure = _present(rt, ours)
+    gone, failed, fault = list[str](), list[str](), None
+    for name in erasure.originals:
+        try:
+            _present(rt, ours)
+            rt.photos.erase(PhotoRef.from_store(name), erasure.asked_at)
+            gone.append(name)
+        except (BackendMisconfigured, BackendUnavailable) as error:
+            failed.append(name)
+            fault = fault or error
+        if time.monotonic() >= enough:
+            break
+    erasure = _without(rt, ours, gone, failed)
+    if fault:
+        raise _explained(fault, erasure)
+    return erasure
+
+
+def _without(rt: Runtime, ours: Erasure, gone: Sequence[str], failed: Sequence[str]) -> Erasure:
+    """Count original photos that are gone, and put those that failed behind those that were not tried."""
+
+    def without(present: Erasure | None) -> Erasure:
+        present = still(present, ours)
+        tried = {*gone, *failed}
+        left = [name for name in present.originals if name not in tried]
+        removed = sum_of(present.removed, Counter({"photo": len(gone)} if gone else {}))
+        return present.model_copy(update={"originals": (*left, *failed), "removed": removed})
+
+    return changed(rt.erasures, ours.user_id, without)
+
+
+def _explained(fault: SelfiegateError, erasure: Erasure) -> SelfiegateError:
+    kind = BackendUnavailable if isinstance(fault, BackendUnavailable) else BackendMisconfigured
+    return kind(
+        f"{len(erasure.originals)} original photos of {erasure.user_id} are not removed: {fault}. "
+        f"`selfiegate forget {erasure.user_id} --keep-originals` ends the erasure without them"
+    )
+
+
+def _sweep_rows(rt: Runtime, ours: Erasure, rows_at_once: int) -> Erasure:
+    """Remove some rows and what belongs to them; with the last ones, the profile and what only a list names."""
+    if sum(map(len, ours.originals)) > _ROOM:
+        return erase_originals(rt, ours)
+    rows, profile = rt.ledger.claims_of(ours.user_id), rt.profiles.get(ours.user_id)
+    some, last = rows[:rows_at_once], len(rows) <= rows_at_once
+    listed = rt.faces.faces_page(ours.user_id, ours.gallery_page) if last and ours.sweeps else FacesPage((), "")
+    held = set(_held(rt, ours.user_id, some, profile, listed.face_ids))
+    originals = set(_originals(rt, some, profile)) if ours.photos else set[str]()
+    leases_end_at = max((row.lease_until for row in rows if row.verdict is None), default=0)
+    erasure = _noted(rt, ours, held, originals, leases_end_at)
+    for row in some:
+        _remove_row(rt, ours, row)
+    if profile:
+        _present(rt, ours)
+        rt.profiles.remove(profile)  # one that replaced it meanwhile is found by the next sweep
+    _remove_all(rt, erasure)
+    return _counted(rt, ours, listed.next_page, done=last and not listed.next_page)
+
+
+def _held(
+    rt: Runtime, user_id: str, rows: Sequence[Claim], profile: Profile | None, listed: Iterable[str]
+) -> Iterable[Thing]:
+    """Name everything that rows and profile name, the faces that were listed, and the user's thumbnails."""
+    named = {row.face_id for row in rows if row.face_id}
+    if profile:
+        named |= {profile.face_id, *(remains.face_id for remains in profile.remains)}
+        yield "profile", user_id
+    if profile and not profile.model:  # an older system's thumbnails lie where it put them
+        yield from (("older thumbnail", uri) for uri in profile.thumbnails.values())
+    yield from (("face", face_id) for face_id in {*listed, *filter(rt.faces.holds, named)})
+    yield from (("thumbnail", key) for key in rt.thumbnails.keys(thumbs.home(user_id)))
+    yield from (("ledger row", row.photo.id) for row in rows)
+
+
+def _originals(rt: Runtime, rows: Sequence[Claim], profile: Profile | None) -> Iterable[str]:
+    photos = {row.photo for row in rows}
+    if profile:
+        theirs = {profile.photo, *(remains.photo for remains in profile.remains)}
+        # What has a row comes with it.
+        photos |= {photo for photo in theirs if rt.ledger.get(photo, profile.user_id) is None}
+    return (photo.model_dump_json() for photo in photos)
+
+
+def _noted(rt: Runtime, ours: Erasure, held: set[Thing], originals: set[str], leases_end_at: int) -> Erasure:
+    """Write down what is going to be removed, before anything is gone: a photo's name is in its row alone."""
+
+    def noted(present: Erasure | None) -> Erasure:
+        present = still(present, ours)
+        found = held.union(present.found)
+        photos = {name for kind, name in found if kind == "photo"}  # noted there by a version before this
+        return present.model_copy(
+            update={
+                "found": tuple(sorted(thing for thing in found if thing[0] != "photo")),
+                "originals": (*present.originals, *sorted((originals | photos).difference(present.originals))),
+                "leases_end_at": max(present.leases_end_at, leases_end_at),
+            }
+        )
+
+    return changed(rt.erasures, ours.user_id, noted)
+
+
+def _counted(rt: Runtime, ours: Erasure, gallery_page: str, done: bool) -> Erasure:
+    """Turn what was noted into counts, once it is gone, and note how far the sweep is."""
+
+    def counted(present: Erasure | None) -> Erasure:
+        present = still(present, ours)
+        kinds = Counter(kind for kind, _ in present.found)
+        progress = {"sweeps": ours.sweeps + done, "gallery_page": gallery_page}
+        return present.model_copy(update={"found": (), "removed": sum_of(present.removed, kinds), **progress})
+
+    return changed(rt.erasures, ours.user_id, counted)
+
+
+def _remove_row(rt: Runtime, ours: Erasure, row: Claim) -> None:
+    present: Claim | None = row
+    while present:  # another attempt began: its row goes, too; while the erasure is ours, it takes no more photos
+        _present(rt, ours)
+        present = None if rt.ledger.remove(present) else rt.ledger.get(row.photo, row.user_id)
+
+
+def _remove_all(rt: Runtime, erasure: Erasure) -> None:
+    remove: dict[str, Callable[[str], None]] = {
+        "face": rt.faces.remove,
+        "thumbnail": lambda key: rt.thumbnails.remove(key.rpartition("/")[0]),
+        "older thumbnail": rt.thumbnails.erase,
+    }
+    for kind, name in erasure.found:
+        if kind in remove:
+            _present(rt, erasure)
+            remove[kind](name)
+
+
+def _present(rt: Runtime, ours: Erasure) -> Erasure:
+    """Return the erasure as it stands; raises `ClaimLost` where it is no longer this attempt's."""
+    return still(rt.erasures.get(ours.user_id), ours)
