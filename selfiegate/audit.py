@@ -17,7 +17,6 @@ from enum import StrEnum
 from pydantic import Field
 
 from selfiegate import thumbnails as thumbs
-from selfiegate.clock import now_us, seconds_until
 from selfiegate.enrolment.protocol import judge_photo
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, PhotoRef, Profile, ReasonCode, Value
@@ -27,7 +26,6 @@ from selfiegate.records import Skip, warn
 from selfiegate.runtime import Runtime
 
 _FAR = 2**62
-_LONGEST_BACK_OFF_S = 86_400.0
 
 
 class Kind(StrEnum):
@@ -50,21 +48,6 @@ class Orphan(Value):
     user_id: str | None = Field(None, description="None where a thumbnail's folder does not tell it")
     photo: PhotoRef | None = Field(None, description="Of an accepted photo")
     face: EnrolledFace | None = None
-
-
-def unfinished(rt: Runtime, limit: int) -> list[Claim]:
-    """Return rows with work left whose runs are dead, those first that were tried the least.
-
-    Each attempt doubles how long a row is left alone, up to a day: a photo may be what kills its runs.
-    """
-    lease_s = rt.settings.lease_s
-
-    def is_due(row: Claim) -> bool:
-        back_off_s = lease_s * 2.0 ** min(row.attempt - 2, 30) if row.attempt > 1 else 0.0
-        return seconds_until(row.lease_until) + min(back_off_s, _LONGEST_BACK_OFF_S) < 0
-
-    rows = filter(is_due, rt.ledger.unfinished(before=now_us()))
-    return sorted(rows, key=lambda row: (row.attempt, *row.seniority))[:limit]
 
 
 def orphans(rt: Runtime) -> list[Orphan]:

@@ -9,7 +9,7 @@ All are safe to call from several threads, and all writes may be repeated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from selfiegate.model import Detection, Match, PhotoRef, Value, Verdict
+from selfiegate.paging import Page
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,14 @@ class FaceBackend(Protocol):
     def origin(self, photo: PhotoRef, user_id: str) -> str:
         """Return what the face of this photo and user is known by in the gallery."""
 
+    def held(self, face_ids: Collection[str]) -> Set[str]:
+        """Return those of many faces that are in the gallery now."""
+
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through all enrolled faces; one that is enrolled meanwhile may be missed or not."""
+
+    def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
+        """Return at most so many of them, and where they go on."""
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of all faces enrolled for a user."""
@@ -154,6 +161,12 @@ class Gallery(Protocol):
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through all faces."""
 
+    def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
+        """Return at most so many faces, and where they go on; one that is added meanwhile may be missed or not."""
+
+    def held(self, face_ids: Collection[str]) -> Set[str]:
+        """Return those of many faces that are there."""
+
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
 
@@ -204,6 +217,12 @@ class ThumbnailStore(Protocol):
 
     def keys(self, folder: str = "") -> Sequence[str]:
         """List all keys, or those that lie in a folder or below it."""
+
+    def folders(self, after: str = "", limit: int = 1000) -> Page[str]:
+        """List at most so many folders two levels deep that hold thumbnails, sorted as S3 does.
+
+        A page's folders are those for which `after < f"{folder}/" < next` holds, so that it is known what it lacks.
+        """
 
 
 class Notifier(Protocol):

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from selfiegate.audit import Kind, Orphan, count_faces, drop, orphans, remove, reopen, unfinished
+from selfiegate.audit import Kind, Orphan, count_faces, drop, orphans, remove, reopen
 from selfiegate.clock import seconds_until
 from selfiegate.model import Claim
 from selfiegate.privacy.erasures import expire, unattended
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
+from selfiegate.unfinished import unfinished
 from selfiegate.unreadable import unreadable_rows
 
 _SUSPECT = 4

@@ -11,7 +11,7 @@ it cannot read at all raises `UnreadableRow` where that row is asked for. Whoeve
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Never, Protocol, TypeVar
 
@@ -20,10 +20,14 @@ from pydantic import Field, ValidationError
 from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Stored, Value, Verdict
+from selfiegate.paging import Page
 from selfiegate.user_ids import UserId
 
 Skip = Callable[[UnreadableRow], object]
 """Is called with each row that cannot be read; where it returns, the row is left out."""
+
+ALL = 2**62
+"""As a limit: none."""
 
 T = TypeVar("T")
 
@@ -129,11 +133,24 @@ class Ledger(Protocol):
     def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
         """Record that the user was told, or that another may try; nothing where another took it meanwhile."""
 
-    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return the rows whose lease ran out before this time (microseconds since 1970) with work left.
+    def unfinished(
+        self,
+        before: int,
+        limit: int = ALL,
+        waits: Sequence[int] = (),
+        newest_first: bool = False,
+        skip: Skip = warn,
+    ) -> Sequence[Claim]:
+        """Return at most so many rows with work left whose lease ran out before this time, the first to end first.
 
-        These are the ones without a verdict, and the refused ones whose user was not told.
+        These are the ones without a verdict, and the refused ones whose user was not told. `waits` says by how much
+        more the lease must have run out at the first attempt, the second, and so on; the last holds for all later.
+        Times are in microseconds, since 1970. With a limit, a store may give up after many thousand rows that have to
+        wait.
         """
+
+    def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
+        """Return user and photo id of at most so many rows without a verdict, whoever holds them, page by page."""
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row, decided or not, stand for a later upload of its photo; False unless it is still ours."""
@@ -154,6 +171,12 @@ class Ledger(Protocol):
         0 where the store does so by itself.
         """
 
+    def audit_bookmark(self) -> str:
+        """Return where the last audit stopped; empty where none did."""
+
+    def keep_audit_bookmark(self, text: str) -> None:
+        """Write down where an audit stopped."""
+
 
 class Profiles(Protocol):
     """One row per user."""
@@ -163,6 +186,12 @@ class Profiles(Protocol):
 
     def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles; one that is written meanwhile may be missed or not."""
+
+    def page(self, after: str = "", limit: int = 1000, skip: Skip = warn) -> Page[Profile]:
+        """Return at most so many of them, and where they go on."""
+
+    def of(self, user_ids: Collection[str], skip: Skip = warn) -> Sequence[Profile]:
+        """Return the profiles of many users, as far as they have one, in any order."""
 
     def put(self, profile: Profile, /, replacing: Profile | None) -> bool:
         """Store a profile; False if what is stored now is not `replacing` (compared by revision)."""
@@ -238,6 +267,11 @@ def readable(rows: Iterable[Any], read: Callable[[Any], T], skip: Skip) -> Itera
             skip(unreadable)
         else:
             yield value
+
+
+def is_due(lease_until: int, attempt: int, before: int, waits: Sequence[int]) -> bool:
+    """Say whether `Ledger.unfinished` returns a row with work left."""
+    return lease_until + (waits[min(attempt, len(waits)) - 1] if waits else 0) < before
 
 
 def taken_over(claim: Claim) -> ClaimLost:

@@ -20,6 +20,7 @@ from selfiegate.clock import seconds_until
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.runtime import runtime
 from selfiegate.steps import in_thread
+from selfiegate.unfinished import unfinished
 from selfiegate.unreadable import unreadable_rows
 from tasks.artifacts import attached
 from tasks.steps import task_of
@@ -29,7 +30,7 @@ _MOST_PAGES = 1000
 """Fifty thousand runs under way: far above what a server of Prefect runs at once."""
 
 
-find_unfinished = task_of(audit.unfinished, "find unfinished photos")
+find_unfinished = task_of(unfinished, "find unfinished photos")
 find_unreadable = task_of(unreadable_rows, "find rows that cannot be read")
 find_orphans = task_of(audit.orphans, "hold the stores against each other")
 count_faces = task_of(audit.count_faces, "count faces")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from selfiegate.aws.clients import AwsSettings, client, code_of, translated
+from selfiegate.errors import BackendUnavailable
 
 _RESERVED = {"#status": "status", "#owner": "owner"}
 """Attributes of ours that DynamoDB has other plans for."""
+_AT_ONCE = 100
+"""Keys that BatchGetItem takes."""
+_BATCH_ATTEMPTS = 7
+"""About six seconds."""
 
 
 class Table:
@@ -68,6 +75,55 @@ class Table:
             )
             return [_unpacked(item) for page in pages for item in page["Items"]]
 
+    def page(
+        self,
+        condition: str,
+        index: str,
+        after: str,
+        *,
+        limit: int | None = None,
+        backwards: bool = False,
+        **values: Any,
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Return what one query of an index answers, at most 1 MB, and what to ask for the next with."""
+        more: dict[str, Any] = {"ExclusiveStartKey": _packed(json.loads(after))} if after else {}
+        if limit:
+            more["Limit"] = limit
+        with translated(f"dynamodb:Query on {self._name}"):
+            found = self._client.query(
+                TableName=self._name,
+                IndexName=index,
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=_packed(_colons(values)),
+                ScanIndexForward=not backwards,
+                **more,
+            )
+        return [_unpacked(item) for item in found["Items"]], _next(found)
+
+    def scanned_page(self, after: str, limit: int) -> tuple[list[dict[str, Any]], str]:
+        """Return some of all items, at most 1 MB, and what to ask for the next with."""
+        more = {"ExclusiveStartKey": _packed(json.loads(after))} if after else {}
+        with translated(f"dynamodb:Scan on {self._name}"):
+            found = self._client.scan(TableName=self._name, ConsistentRead=True, Limit=limit, **more)
+        return [_unpacked(item) for item in found["Items"]], _next(found)
+
+    def get_many(self, keys: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Return the items of different keys that there are, in any order."""
+        for at in range(0, len(keys), _AT_ONCE):
+            yield from self._get_batch([_packed(key) for key in keys[at : at + _AT_ONCE]])
+
+    def _get_batch(self, keys: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for attempt in range(_BATCH_ATTEMPTS):
+            with translated(f"dynamodb:BatchGetItem on {self._name}"):
+                request = {self._name: {"Keys": keys, "ConsistentRead": True}}
+                found = self._client.batch_get_item(RequestItems=request)
+            yield from map(_unpacked, found["Responses"].get(self._name, []))
+            keys = found.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
+            if not keys:
+                return
+            time.sleep(0.05 * 2**attempt)  # the table is throttled
+        raise BackendUnavailable(f"dynamodb:BatchGetItem on {self._name}: {len(keys)} keys were left unread")
+
     def scan(self) -> Iterator[dict[str, Any]]:
         with translated(f"dynamodb:Scan on {self._name}"):
             for page in self._client.get_paginator("scan").paginate(TableName=self._name, ConsistentRead=True):
@@ -86,6 +142,11 @@ class Table:
     @property
     def _client(self) -> Any:
         return client("dynamodb", self._settings)
+
+
+def _next(found: Mapping[str, Any]) -> str:
+    last = _unpacked(found.get("LastEvaluatedKey", {}))
+    return json.dumps(last, default=int) if last else ""  # its numbers are ends of leases, whole ones
 
 
 _pack, _unpack = TypeSerializer(), TypeDeserializer()

@@ -6,7 +6,7 @@ import math
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Protocol
@@ -19,6 +19,7 @@ from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendUnavailable, PhotoRejected
 from selfiegate.model import Detection, Face, Match, PhotoRef, ReasonCode
+from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, FacesPage, Gallery, GalleryStats, PhotoStore, Thresholds
 
 _REMEMBERED = 64
@@ -120,6 +121,14 @@ class EmbeddingBackend:
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through all enrolled faces."""
         return self._gallery.faces()
+
+    def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
+        """Return some enrolled faces."""
+        return self._gallery.page(after, limit)
+
+    def held(self, face_ids: Collection[str]) -> Set[str]:
+        """Return those of many faces that are in the gallery now."""
+        return self._gallery.held(face_ids)
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache
 from typing import Any
@@ -27,6 +27,7 @@ from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
 from selfiegate.matching import REKOGNITION, Matching
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
+from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, FacesPage, GalleryStats, PhotoStore, Thresholds
 
 _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
@@ -172,21 +173,36 @@ class RekognitionBackend:
         """Go through the collection; a face without an ExternalImageId is a user of its own."""
         yield from map(_enrolled, self._faces())
 
+    def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
+        """Return some faces of the collection; from its beginning where AWS does not know the place any more."""
+        more = {"NextToken": after} if after else {}
+        most = min(limit, _PAGE)
+        try:
+            found = self._call("list_faces", CollectionId=self._settings.collection, MaxResults=most, **more)
+        except _Refused as refused:
+            if after and refused.code == "InvalidPaginationTokenException":
+                return self.page("", limit)
+            raise
+        return Page([_enrolled(face) for face in found["Faces"]], found.get("NextToken", ""))
+
+    def held(self, face_ids: Collection[str]) -> Set[str]:
+        """Return those of many faces that the collection has now."""
+        ids, there = list(face_ids), set[str]()
+        for at in range(0, len(ids), _PAGE):
+            some = ids[at : at + _PAGE]
+            found = self._call("list_faces", CollectionId=self._settings.collection, FaceIds=some, MaxResults=_PAGE)
+            there |= {face["FaceId"] for face in found["Faces"]}
+        return there
+
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces, by listing the collection."""
         return [face.face_id for face in self.faces() if face.user_id == user_id]
 
     def faces_page(self, user_id: str, page: str = "") -> FacesPage:
         """Return the same of one page of the list."""
-        token = {"NextToken": page} if page else {}
-        try:
-            found = self._call("list_faces", CollectionId=self._settings.collection, MaxResults=_PAGE, **token)
-        except _Refused as refused:
-            if page and refused.code == "InvalidPaginationTokenException":
-                return self.faces_page(user_id)
-            raise
-        mine = [face.face_id for face in map(_enrolled, found["Faces"]) if face.user_id == user_id]
-        return FacesPage(mine, found.get("NextToken", ""))
+        listed = self.page(page, _PAGE)
+        mine = [face.face_id for face in listed.items if face.user_id == user_id]
+        return FacesPage(mine, listed.next)
 
     def template(self, face_id: str) -> Sequence[float] | None:
         """Return None: Amazon keeps it."""

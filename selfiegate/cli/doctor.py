@@ -15,6 +15,9 @@ from selfiegate.settings import load_settings
 
 app = typer.Typer()
 
+_MANY = 1000
+"""Rows that are counted, at most."""
+
 
 @app.command()
 def doctor() -> None:
@@ -59,6 +62,7 @@ def _weights() -> str:
 
 def _stores() -> str:
     rt = runtime()
-    faces, waiting = rt.faces.stats(), len(rt.ledger.unfinished(before=2**62))
+    faces, waiting = rt.faces.stats(), len(rt.ledger.unfinished(before=2**62, limit=_MANY))
     rt.profiles.get("doctor")
-    return f"{faces.faces} faces of {faces.users} users; {waiting} photos not finished"
+    more = " or more" if waiting == _MANY else ""
+    return f"{faces.faces} faces of {faces.users} users; {waiting}{more} photos not finished"

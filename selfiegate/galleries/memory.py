@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfiegate.model import Match
+from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, GalleryStats
 
 
@@ -68,6 +69,16 @@ class MemoryGallery:
                 EnrolledFace(face_id=face_id, user_id=user_id, origin=face_id)
                 for face_id, (user_id, _) in self._faces.items()
             ]
+
+    def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
+        """Return some faces, sorted by their ids."""
+        found = sorted((face for face in self.faces() if face.face_id > after), key=lambda face: face.face_id)[:limit]
+        return Page(found, found[-1].face_id if len(found) == limit else "")
+
+    def held(self, face_ids: Collection[str]) -> Set[str]:
+        """Return those of many faces that are there."""
+        with self._lock:
+            return self._faces.keys() & set(face_ids)
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""

@@ -11,7 +11,7 @@ import json
 import math
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.bond import Bond
 from selfiegate.galleries.sketch import SketchIndex, dots, sketch
 from selfiegate.model import Match
+from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, GalleryStats
 from selfiegate.records import Records
 from selfiegate.sqlite_database import PATIENCE_S, Database
@@ -156,13 +157,23 @@ class SqliteGallery:
 
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through all faces, ten thousand at a time."""
-        self._check()
-        last = 0
-        while rows := self._db.read(
-            "SELECT id, face_id, user_id FROM faces WHERE id > ? ORDER BY id LIMIT 10000", last
-        ):
-            yield from (EnrolledFace(face_id=row[1], user_id=row[2], origin=row[1]) for row in rows)
-            last = rows[-1][0]
+        page = self.page(limit=10_000)
+        yield from page.items
+        while page.next:
+            page = self.page(page.next, 10_000)
+            yield from page.items
+
+    def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
+        """Return some faces, in the order they were enrolled."""
+        sql = "SELECT id, face_id, user_id FROM faces WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self._db.read(sql, int(after or 0), limit)
+        faces = [EnrolledFace(face_id=row[1], user_id=row[2], origin=row[1]) for row in rows]
+        return Page(faces, str(rows[-1][0]) if len(rows) == limit else "")
+
+    def held(self, face_ids: Collection[str]) -> Set[str]:
+        """Return those of many faces that are there."""
+        sql = "SELECT face_id FROM faces WHERE face_id IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self._db.read(sql, json.dumps(list(face_ids)))}
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""

@@ -16,15 +16,21 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from selfiegate.aws.settings import AwsSettings
-from selfiegate.clock import in_us, now_us
+from selfiegate.clock import LAST_MOMENT, in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
-from selfiegate.records import Skip, as_decided, opened_anew, readable, reading, refuse, warn
+from selfiegate.paging import Page
+from selfiegate.records import ALL, Skip, as_decided, is_due, opened_anew, readable, reading, refuse, warn
 from selfiegate.stores.dynamodb_erasures import ERASURE
 from selfiegate.stores.dynamodb_schema import RecordsTable
 
 _UNDECIDED = "#status IN (:pending, :accepting)"
 _OURS = "#owner = :owner AND attempt = :attempt"
+_ENDED = "unfinished = :yes AND lease_until < :before"
+_BOOKMARK = {"user_id": "\taudit", "photo_id": "bookmark"}
+"""No user's id holds a tab."""
+_MOST_PAGES = 50
+"""Of 1 MB: tens of thousands of rows. Those that waited longest and shortest are at the two ends."""
 
 
 class DynamoLedger:
@@ -155,12 +161,36 @@ class DynamoLedger:
             token=token,
         )
 
-    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return the rows with work left whose lease ran out before this time, as of a moment ago."""
-        found = self._table.query(
-            "unfinished = :yes AND lease_until < :before", index="unfinished", yes="yes", before=before
-        )
-        return sorted(readable(filter(_is_row, found), _claim, skip), key=lambda row: row.seniority)
+    def unfinished(
+        self,
+        before: int,
+        limit: int = ALL,
+        waits: Sequence[int] = (),
+        newest_first: bool = False,
+        skip: Skip = warn,
+    ) -> Sequence[Claim]:
+        """Return rows with work left whose lease ran out before this time, as of a moment ago.
+
+        With a limit it reads at most 50 MB. A filter of DynamoDB may not look at an index's own keys, so
+        rows that have to wait are left out here.
+        """
+        rows, after = list[Claim](), ""
+        for _ in range(ALL if limit == ALL else _MOST_PAGES):
+            items, after = self._table.page(
+                _ENDED, "unfinished", after, backwards=newest_first, yes="yes", before=before - min(waits, default=0)
+            )
+            ended = ((item, int(item["lease_until"]), int(item.get("attempt", 1))) for item in items if _is_row(item))
+            due = (item for item, lease, attempt in ended if is_due(lease, attempt, before, waits))
+            rows += readable(due, _claim, skip)
+            if not after or len(rows) >= limit:
+                break
+        return rows[:limit]
+
+    def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
+        """Return user and photo id of rows without a verdict, sorted by their leases, as of a moment ago."""
+        items, after = self._table.page(_ENDED, "unfinished", after, limit=limit, yes="yes", before=LAST_MOMENT)
+        rows = [item for item in items if _is_row(item) and not item.get("verdict")]
+        return Page([(item["user_id"], item["photo_id"]) for item in rows], after)
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
@@ -190,6 +220,14 @@ class DynamoLedger:
     def expire(self, before: int) -> int:
         """Do nothing: TTL does."""
         return 0
+
+    def audit_bookmark(self) -> str:
+        """Return where the last audit stopped."""
+        return str((self._table.get(_BOOKMARK) or {}).get("text", ""))
+
+    def keep_audit_bookmark(self, text: str) -> None:
+        """Write down where an audit stopped."""
+        self._table.put({**_BOOKMARK, "text": text}, "attribute_exists(user_id) OR attribute_not_exists(user_id)")
 
     def _change(self, claim: Claim, change: str, condition: str, **values: Any) -> bool:
         ours = f"{_OURS} AND {condition}" if condition else _OURS

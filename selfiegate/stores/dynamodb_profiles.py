@@ -6,13 +6,14 @@ ours stand beside them. Every change is one conditional write; every read is con
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import PhotoRef, Profile, Remains
+from selfiegate.paging import Page
 from selfiegate.records import Skip, readable, reading, warn
 from selfiegate.stores.dynamodb_schema import RecordsTable
 
@@ -31,6 +32,16 @@ class DynamoProfiles:
     def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles."""
         return readable(self._table.scan(), _profile, skip)
+
+    def page(self, after: str = "", limit: int = 1000, skip: Skip = warn) -> Page[Profile]:
+        """Return some profiles."""
+        items, after = self._table.scanned_page(after, limit)
+        return Page(list(readable(items, _profile, skip)), after)
+
+    def of(self, user_ids: Collection[str], skip: Skip = warn) -> Sequence[Profile]:
+        """Return the profiles of many users."""
+        items = self._table.get_many([{"Username": user_id} for user_id in set(user_ids)])
+        return list(readable(items, _profile, skip))
 
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
         """Store a profile unless something else than `replacing` is stored now."""

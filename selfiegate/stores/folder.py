@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
+import heapq
+import itertools
 import os
 import re
 import shutil
@@ -16,6 +18,7 @@ from pathlib import Path
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
+from selfiegate.paging import Page
 from selfiegate.private_files import create_file, make_folder
 from selfiegate.untrusted_text import plain
 
@@ -161,6 +164,19 @@ class FolderThumbnails:
         files = (path for path in top.rglob("*") if path.is_file())
         return sorted(path.relative_to(self._root).as_posix() for path in files)
 
+    def folders(self, after: str = "", limit: int = 1000) -> Page[str]:
+        """List folders that hold thumbnails; reads the names of all users' folders for each page."""
+        users = (name for name in _folders_in(self._root) if f"{name}0" > after)
+        first = heapq.nsmallest(limit, users, key=_with_slash)
+        folders = (
+            f"{user}/{name}" for user in first for name in sorted(_folders_in(self._root / user), key=_with_slash)
+        )
+        there = (folder for folder in folders if _with_slash(folder) > after and _holds_a_file(self._root / folder))
+        found = list(itertools.islice(there, limit))
+        if len(found) == limit:
+            return Page(found, f"{found[-1]}0")
+        return Page(found, f"{first[-1]}0" if len(first) == limit else "")
+
     def _path(self, key: str) -> Path:
         names = key.split("/")
         odd = re.search("[\0\ud800-\udfff]", key)
@@ -170,6 +186,21 @@ class FolderThumbnails:
         if not path.parent.resolve().is_relative_to(self._root.resolve()):  # by a link
             raise WrongInput(f"the thumbnail key {key!r} leads out of {self._root}")
         return path
+
+
+def _with_slash(folder: str) -> str:
+    return f"{folder}/"
+
+
+def _folders_in(path: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError), os.scandir(path) as entries:  # removed meanwhile
+        yield from (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def _holds_a_file(path: Path) -> bool:
+    with suppress(FileNotFoundError), os.scandir(path) as entries:
+        return any(entry.is_file() for entry in entries)
+    return False
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
+from selfiegate.paging import Page
 
 
 class MemoryPhotos:
@@ -70,3 +71,9 @@ class MemoryThumbnails:
     def keys(self, folder: str = "") -> Sequence[str]:
         """List all keys, or those below a folder."""
         return [key for key in self.files if not folder or key.startswith(f"{folder}/")]
+
+    def folders(self, after: str = "", limit: int = 1000) -> Page[str]:
+        """List folders that hold thumbnails."""
+        folders = {"/".join(key.split("/")[:2]) for key in self.files if key.count("/") > 1}
+        found = sorted((one for one in folders if f"{one}/" > after), key=lambda one: f"{one}/")[:limit]
+        return Page(found, f"{found[-1]}0" if len(found) == limit else "")

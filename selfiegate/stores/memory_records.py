@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
-from selfiegate.records import Erasure, GalleryMark, Records, Skip, as_decided, opened_anew, refuse, warn
+from selfiegate.paging import Page
+from selfiegate.records import ALL, Erasure, GalleryMark, Records, Skip, as_decided, is_due, opened_anew, refuse, warn
 
 _UNDECIDED = ("pending", "accepting")
 
@@ -27,6 +29,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], Claim] = {}
         self._tokens: dict[tuple[str, str], str] = {}
+        self._bookmark = ""
         self._lock = threading.Lock()
 
     def batch(self) -> AbstractContextManager[object]:
@@ -126,11 +129,26 @@ class MemoryLedger:
         notice = "sent" if sent else "none"
         self._change(claim, lambda row: held and row.notice == "sending", lambda _: {"notice": notice})
 
-    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return the rows with work left whose lease ran out before this time."""
+    def unfinished(
+        self,
+        before: int,
+        limit: int = ALL,
+        waits: Sequence[int] = (),
+        newest_first: bool = False,
+        skip: Skip = warn,
+    ) -> Sequence[Claim]:
+        """Return rows with work left whose lease ran out before this time."""
         with self._lock:
-            rows = [row for row in self._rows.values() if _unfinished(row) and row.lease_until < before]
-        return sorted(rows, key=lambda row: row.seniority)
+            rows = [row for row in self._rows.values() if _unfinished(row)]
+        due = [row for row in rows if is_due(row.lease_until, row.attempt, before, waits)]
+        return sorted(due, key=lambda row: (row.lease_until, row.seniority), reverse=newest_first)[:limit]
+
+    def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
+        """Return user and photo id of rows without a verdict, sorted."""
+        last = tuple(json.loads(after)) if after else ("", "")
+        with self._lock:
+            keys = sorted(key for key, row in self._rows.items() if row.status in _UNDECIDED and key > last)[:limit]
+        return Page(keys, json.dumps(keys[-1]) if len(keys) == limit else "")
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
@@ -163,6 +181,14 @@ class MemoryLedger:
             for key in old:
                 del self._rows[key]
         return len(old)
+
+    def audit_bookmark(self) -> str:
+        """Return where the last audit stopped."""
+        return self._bookmark
+
+    def keep_audit_bookmark(self, text: str) -> None:
+        """Write down where an audit stopped."""
+        self._bookmark = text
 
     def _change(
         self, claim: Claim, allowed: Callable[[Claim], bool], update: Callable[[Claim], dict[str, object]]
@@ -218,6 +244,16 @@ class MemoryProfiles(_ByUser[Profile]):
     def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles."""
         return self._all()
+
+    def page(self, after: str = "", limit: int = 1000, skip: Skip = warn) -> Page[Profile]:
+        """Return some profiles, sorted by their users."""
+        later = (profile for profile in self._all() if profile.user_id > after)
+        found = sorted(later, key=lambda profile: profile.user_id)[:limit]
+        return Page(found, found[-1].user_id if len(found) == limit else "")
+
+    def of(self, user_ids: Collection[str], skip: Skip = warn) -> Sequence[Profile]:
+        """Return the profiles of many users."""
+        return [profile for profile in self._all() if profile.user_id in set(user_ids)]
 
     def remove(self, profile: Profile | UnreadableRow) -> bool:
         """Remove a profile unless another revision is stored now."""

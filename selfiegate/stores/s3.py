@@ -15,6 +15,7 @@ from selfiegate.aws.clients import AwsSettings, client, code_of, translated
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.model import ETAG, PhotoRef, ReasonCode
+from selfiegate.paging import Page
 
 _GONE = {"404", "412", "NoSuchKey", "NoSuchVersion", "PreconditionFailed", "MethodNotAllowed", "405"}
 
@@ -148,6 +149,19 @@ class S3Thumbnails:
         """List all keys, or those below a folder."""
         with translated(f"s3:ListBucket on {self._bucket}"):
             return self._keys(f"{folder}/" if folder else "")
+
+    def folders(self, after: str = "", limit: int = 1000) -> Page[str]:
+        """List folders that hold thumbnails; asks S3 once, and from behind a folder on, however much it holds."""
+        more = {"StartAfter": after} if after else {}
+        with translated(f"s3:ListBucket on {self._bucket}"):
+            found = client("s3", self._settings).list_objects_v2(Bucket=self._bucket, **more)
+        keys = [item["Key"] for item in found.get("Contents", [])]
+        folders = list(dict.fromkeys("/".join(key.split("/")[:2]) for key in keys if key.count("/") > 1))
+        if len(folders) > limit:
+            return Page(folders[:limit], f"{folders[limit - 1]}0")
+        if not found["IsTruncated"]:
+            return Page(folders, "")
+        return Page(folders, f"{folders[-1]}0" if keys[-1].count("/") > 1 else keys[-1])
 
     def _keys(self, prefix: str) -> list[str]:
         pages = client("s3", self._settings).get_paginator("list_objects_v2")

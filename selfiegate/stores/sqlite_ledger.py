@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
-from selfiegate.records import Skip, as_decided, opened_anew, readable, reading, refuse, warn
+from selfiegate.paging import Page
+from selfiegate.records import ALL, Skip, as_decided, opened_anew, readable, reading, refuse, warn
 from selfiegate.sqlite_database import Database
 
 _CLAIM = """
@@ -26,7 +27,11 @@ WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :n
 _ROW = "WHERE user_id = ? AND photo_id = ?"
 _OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
+_UNFINISHED = f"({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent', 'off')))"
 _TELL = f"UPDATE claims SET notice = 'none' {_ROW} AND notice = 'off' AND {_UNDECIDED}"
+_FAR = 2**62
+_MOST_PAGES = 50
+"""How often rows that cannot be read are passed over to find others."""
 
 
 class SqliteLedger:
@@ -133,11 +138,40 @@ class SqliteLedger:
         sql = f"UPDATE claims SET notice = ? {_ROW} AND notice = 'sending' AND notice_by = ?"
         self._db.execute(sql, "sent" if sent else "none", *_row(claim), token)
 
-    def unfinished(self, before: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return the rows with work left whose lease ran out before this time."""
-        sql = f"""SELECT * FROM claims WHERE ({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent', 'off')))
-            AND lease_until < ? ORDER BY claimed_at"""
-        return list(readable(self._db.read(sql, before), _claim, skip))
+    def unfinished(
+        self,
+        before: int,
+        limit: int = ALL,
+        waits: Sequence[int] = (),
+        newest_first: bool = False,
+        skip: Skip = warn,
+    ) -> Sequence[Claim]:
+        """Return rows with work left whose lease ran out before this time, by the index `ended`."""
+        waits = waits or (0,)
+        due = " ".join(f"WHEN {attempt} THEN {before - wait}" for attempt, wait in enumerate(waits, 1))
+        order, behind = ("DESC", "<") if newest_first else ("ASC", ">")
+        sql = f"""SELECT * FROM claims JOIN (
+                SELECT user_id, photo_id FROM claims WHERE {_UNFINISHED}
+                AND lease_until < ? AND lease_until < CASE attempt {due} ELSE ? END
+                AND (lease_until, user_id, photo_id) {behind} (?, ?, ?)
+                ORDER BY lease_until {order}, user_id {order}, photo_id {order} LIMIT ?) USING (user_id, photo_id)
+            ORDER BY lease_until {order}, user_id {order}, photo_id {order}"""
+        claims, last = list[Claim](), (_FAR, "", "") if newest_first else (-_FAR, "", "")
+        for _ in range(_MOST_PAGES):
+            rows = self._db.read(sql, before - min(waits), before - waits[-1], *last, limit)
+            claims += readable(rows, _claim, skip)
+            if len(rows) < limit or len(claims) >= limit:
+                break
+            last = (rows[-1]["lease_until"], rows[-1]["user_id"], rows[-1]["photo_id"])
+        return claims[:limit]
+
+    def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
+        """Return user and photo id of rows without a verdict, sorted, from an index of these."""
+        sql = f"""SELECT user_id, photo_id FROM claims WHERE {_UNDECIDED} AND (user_id, photo_id) > (?, ?)
+            ORDER BY user_id, photo_id LIMIT ?"""
+        rows = self._db.read(sql, *(json.loads(after) if after else ("", "")), limit)
+        found = [(row["user_id"], row["photo_id"]) for row in rows]
+        return Page(found, json.dumps(found[-1]) if len(found) == limit else "")
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
@@ -160,6 +194,15 @@ class SqliteLedger:
     def expire(self, before: int) -> int:
         """Remove rejected rows first claimed before this time."""
         return self._db.execute("DELETE FROM claims WHERE status = 'rejected' AND claimed_at < ?", before)
+
+    def audit_bookmark(self) -> str:
+        """Return where the last audit stopped."""
+        rows = self._db.read("SELECT text FROM audit_bookmark")
+        return str(rows[0]["text"]) if rows else ""
+
+    def keep_audit_bookmark(self, text: str) -> None:
+        """Write down where an audit stopped."""
+        self._db.execute("INSERT OR REPLACE INTO audit_bookmark (one, text) VALUES (1, ?)", text)
 
     def _changed(self, sql: str, *parameters: object) -> bool:
         return self._db.execute(sql, *parameters) == 1

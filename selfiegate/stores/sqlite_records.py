@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Profile
+from selfiegate.paging import Page
 from selfiegate.records import Erasure, GalleryMark, Records, Skip, readable, reading, warn
 from selfiegate.sqlite_database import PATIENCE_S, Database
 from selfiegate.stores.sqlite_ledger import SqliteLedger
@@ -36,10 +38,21 @@ class SqliteProfiles:
 
     def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles, a thousand at a time."""
-        last = ""
-        while rows := self._db.read("SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT 1000", last):
-            yield from readable(rows, _profile, skip)
-            last = rows[-1]["user_id"]
+        page = self.page(skip=skip)
+        yield from page.items
+        while page.next:
+            page = self.page(page.next, skip=skip)
+            yield from page.items
+
+    def page(self, after: str = "", limit: int = 1000, skip: Skip = warn) -> Page[Profile]:
+        """Return some profiles, sorted by their users."""
+        rows = self._db.read("SELECT * FROM profiles WHERE user_id > ? ORDER BY user_id LIMIT ?", after, limit)
+        return Page(list(readable(rows, _profile, skip)), rows[-1]["user_id"] if len(rows) == limit else "")
+
+    def of(self, user_ids: Collection[str], skip: Skip = warn) -> Sequence[Profile]:
+        """Return the profiles of many users."""
+        sql = "SELECT * FROM profiles WHERE user_id IN (SELECT value FROM json_each(?))"
+        return list(readable(self._db.read(sql, json.dumps(list(user_ids))), _profile, skip))
 
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
         """Store a profile unless something else than `replacing` is stored now."""

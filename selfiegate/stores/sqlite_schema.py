@@ -44,6 +44,14 @@ ALTER TABLE claims ADD COLUMN uploads INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX to_review ON claims (claimed_at) WHERE status = 'needs_review';
 """
 
+_SWEEPS = """
+CREATE INDEX ended ON claims (lease_until, user_id, photo_id, attempt)
+    WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'));
+DROP INDEX unfinished;
+CREATE INDEX undecided_claims ON claims (user_id, photo_id) WHERE status IN ('pending', 'accepting');
+CREATE TABLE audit_bookmark (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT NOT NULL);
+"""
+
 _ADDED = {
     "notice": "TEXT NOT NULL DEFAULT 'none'",
     "notice_by": "TEXT",
@@ -68,9 +76,4 @@ def _adopt(connection: sqlite3.Connection) -> None:
         connection.execute(_RANK_FROM_CLAIM)
 
 
-_MIGRATIONS = (
-    Migration(_FIRST, oldest_program=1),
-    Migration(_GALLERY, oldest_program=1),
-    Migration(_UPLOADS, oldest_program=1),
-)
-RECORDS = Schema(_MIGRATIONS, _adopt)
+RECORDS = Schema([Migration(sql, oldest_program=1) for sql in (_FIRST, _GALLERY, _UPLOADS, _SWEEPS)], _adopt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from selfiegate.model import PhotoRef
+from selfiegate.paging import Page
 from selfiegate.ports import FaceBackend
 
 
@@ -97,6 +98,25 @@ class FaceBackendContract:
         enrolled = {(faces.enrol(ann, "user_a"), "user_a"), (faces.enrol(bob, "user_b"), "user_b")}
 
         assert {(face.face_id, face.user_id) for face in faces.faces()} == enrolled
+
+    def test_enrolled_faces_are_listed_page_by_page(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
+        enrolled = {faces.enrol(photo, user_id) for photo, user_id in ((ann, "a"), (bob, "b"), (bob, "c"))}
+        page, listed = faces.page(limit=2), list[str]()
+        while page.items or page.next:
+            assert len(page.items) <= 2
+            listed += [face.face_id for face in page.items]
+            page = faces.page(after=page.next, limit=2) if page.next else Page((), "")
+
+        assert sorted(listed) == sorted(enrolled)
+
+    def test_of_many_faces_those_that_are_there_are_told(
+        self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef
+    ) -> None:
+        there, gone = faces.enrol(ann, "user_a"), faces.enrol(bob, "user_b")
+        faces.remove(gone)
+
+        assert faces.held([there, gone]) == {there}
+        assert faces.held([]) == set()
 
     def test_a_removed_face_does_not_match(self, faces: FaceBackend, ann: PhotoRef) -> None:
         face_id = faces.enrol(ann, "user_a")

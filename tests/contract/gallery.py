@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from selfiegate.paging import Page
 from selfiegate.ports import Gallery
 from tests.present import present
 
@@ -35,6 +36,25 @@ class GalleryContract:
             ("face-0", "user-0"),
             ("face-2", "user-2"),
         ]
+
+    def test_faces_are_listed_page_by_page(self, gallery: Gallery) -> None:
+        for n, vector in enumerate(vectors(7)):
+            gallery.add(f"face-{n}", f"user-{n}", vector)
+        gallery.remove("face-3")
+        page, listed = gallery.page(limit=2), list[str]()
+        while page.items or page.next:
+            assert len(page.items) <= 2
+            listed += [face.face_id for face in page.items]
+            page = gallery.page(after=page.next, limit=2) if page.next else Page((), "")
+
+        assert sorted(listed) == [f"face-{n}" for n in range(7) if n != 3]
+
+    def test_of_many_faces_those_that_are_there_are_told(self, gallery: Gallery) -> None:
+        for n, vector in enumerate(vectors(3)):
+            gallery.add(f"face-{n}", "ann", vector)
+        gallery.remove("face-1")
+
+        assert gallery.held(["face-0", "face-1", "unknown"]) == {"face-0"}
 
     def test_what_was_added_since_a_mark_is_found_exactly(self, gallery: Gallery) -> None:
         gallery.add("old", "ann", vectors(3)[0])

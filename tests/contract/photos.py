@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from selfiegate.errors import PhotoRejected, WrongInput
+from selfiegate.paging import Page
 from selfiegate.ports import PhotoStore, ThumbnailStore
 
 Upload = Callable[[bytes], str]
@@ -115,3 +116,18 @@ class ThumbnailStoreContract:
         assert sorted(thumbnails.keys("ann")) == ["ann/photo/1.jpg", "ann/photo2/1.jpg"]
         assert list(thumbnails.keys("ann/photo")) == ["ann/photo/1.jpg"]
         assert list(thumbnails.keys("bob")) == []
+
+    def test_folders_with_thumbnails_are_listed_page_by_page_in_order(self, thumbnails: ThumbnailStore) -> None:
+        wanted = [f"{user}/{photo}" for user in ("ann-1", "ann", "bob", "b-o b", "eve") for photo in ("x", "y", "z")]
+        for folder in wanted:
+            for size in ("1.jpg", "2.jpg"):
+                thumbnails.put(f"{folder}/{size}", b"small", "image/jpeg")
+        thumbnails.remove("bob/y")
+        page, listed = thumbnails.folders(limit=3), list[str]()
+        while page.items or page.next:
+            assert len(page.items) <= 3
+            listed += page.items
+            page = thumbnails.folders(after=page.next, limit=3) if page.next else Page((), "")
+
+        assert sorted(listed) == sorted(set(wanted) - {"bob/y"})
+        assert listed == sorted(listed, key=lambda folder: f"{folder}/")

@@ -8,8 +8,10 @@ from typing import Protocol
 
 import pytest
 
+from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
+from selfiegate.paging import Page
 from selfiegate.records import Erasure, Erasures, GalleryMark, Ledger, Profiles, Records, refuse
 from tests.present import present
 
@@ -216,6 +218,44 @@ class LedgerContract:
         assert list(ledger.unfinished(before=claim.lease_until)) == []
         assert [row.user_id for row in ledger.unfinished(before=claim.lease_until + 1)] == ["ann"]
 
+    def test_of_many_rows_with_work_left_those_come_whose_leases_ended_first(self, ledger: Ledger) -> None:
+        for n, user_id in enumerate(("late", "middle", "early")):
+            ledger.renew(ledger.claim(PHOTO, user_id, "run", lease_s=60), -100 * (n + 1))
+
+        assert [row.user_id for row in ledger.unfinished(FAR, limit=2)] == ["early", "middle"]
+        assert [row.user_id for row in ledger.unfinished(FAR, limit=2, newest_first=True)] == ["late", "middle"]
+
+    def test_rows_that_are_left_alone_for_longer_hold_nobodys_place(self, ledger: Ledger) -> None:
+        for n in range(30):  # more than a page: the place of those that may be run
+            for _ in range(1 + n % 3):
+                ledger.claim(PHOTO, f"often {n}", "run", lease_s=-200)
+        ledger.claim(PHOTO, "fresh", "run", lease_s=-100)
+        waits = [int(1000e6), int(1000e6), int(50e6)]  # of the first, the second, and all later attempts
+
+        assert {row.attempt for row in ledger.unfinished(now_us(), limit=5, waits=waits)} == {3}
+        for waits in ([int(150e6), int(1000e6)], [int(50e6), int(1000e6)]):
+            found = ledger.unfinished(now_us(), limit=50, waits=waits)
+            assert {row.attempt for row in found} == {1}
+            assert ("fresh" in {row.user_id for row in found}) is (waits[0] < 100e6)
+
+    def test_all_rows_without_a_verdict_are_listed_page_by_page(self, ledger: Ledger) -> None:
+        for n in range(7):
+            ledger.claim(PHOTO, f"user {n}", "run", lease_s=60 - 20 * n)
+        ledger.decide(ledger.claim(PHOTO, "refused", "run", lease_s=60), verdict("rejected", None))
+        page, listed = ledger.undecided(limit=3), list[tuple[str, str]]()
+        while page.items or page.next:
+            assert len(page.items) <= 3
+            listed += page.items
+            page = ledger.undecided(after=page.next, limit=3) if page.next else Page((), "")
+
+        assert sorted(listed) == [(f"user {n}", PHOTO.id) for n in range(7)]
+
+    def test_where_an_audit_stopped_is_kept(self, ledger: Ledger) -> None:
+        assert ledger.audit_bookmark() == ""
+        for text in ("here", "there \U0001f600", ""):
+            ledger.keep_audit_bookmark(text)
+            assert ledger.audit_bookmark() == text
+
     def test_a_refusal_is_unfinished_until_its_user_was_told(self, ledger: Ledger, claim: Claim) -> None:
         ledger.decide(claim, verdict("rejected", None))
         assert [row.status for row in ledger.unfinished(before=FAR)] == ["rejected"]
@@ -371,6 +411,27 @@ class ProfilesContract:
 
         assert sorted(profiles.all(), key=lambda each: each.user_id) == stored
 
+    def test_profiles_are_listed_page_by_page(self, profiles: Profiles) -> None:
+        stored = [profile(user_id=f"user {n}") for n in range(7)]
+        for each in stored:
+            profiles.put(each, replacing=None)
+        page, listed = profiles.page(limit=3), list[Profile]()
+        while page.items or page.next:
+            assert len(page.items) <= 3
+            listed += page.items
+            page = profiles.page(after=page.next, limit=3) if page.next else Page((), "")
+
+        assert sorted(listed, key=lambda each: each.user_id) == stored
+
+    def test_the_profiles_of_many_users_are_read_at_once(self, profiles: Profiles) -> None:
+        stored = [profile(user_id=f"user {n}") for n in range(250)]
+        for each in stored:
+            profiles.put(each, replacing=None)
+        found = profiles.of([f"user {n}" for n in range(0, 300, 2)] + ["user 0"])
+
+        assert {each.user_id for each in found} == {f"user {n}" for n in range(0, 250, 2)}
+        assert list(profiles.of([])) == []
+
     def test_removing_names_a_revision_too(self, profiles: Profiles) -> None:
         profiles.put(profile(2), replacing=None)
 
@@ -482,7 +543,7 @@ class SharedRecordsContract:
 
         assert present(ledger.claim(PHOTO, "ann", "run-2", lease_s=60).verdict).status == "accepted"
         assert ledger.reopen(row)
-        assert [one.user_id for one in ledger.unfinished(FAR, refuse)] == ["ann"]
+        assert [one.user_id for one in ledger.unfinished(FAR, skip=refuse)] == ["ann"]
 
     def test_a_contest_after_the_row_was_read_counts_whoever_wrote_it(
         self, ledger: Ledger, claim: Claim, storage: Storage

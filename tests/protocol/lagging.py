@@ -13,11 +13,12 @@ What is assumed, and all that is:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from selfiegate.errors import BackendUnavailable
 from selfiegate.model import Box, Detection, Face, Match, PhotoRef
+from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, FacesPage, GalleryStats
 
 _FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99)
@@ -115,6 +116,15 @@ class LaggingFaces:
         """Go through all that are there."""
         there = list(self._there.values())
         return [EnrolledFace(face_id=face.face_id, user_id=face.user_id, origin=face.origin) for face in there]
+
+    def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
+        """Return some that are there, by their numbers."""
+        found = [face for face in self.faces() if int(face.face_id.split()[1]) > int(after or 0)][:limit]
+        return Page(found, found[-1].face_id.split()[1] if len(found) == limit else "")
+
+    def held(self, face_ids: Collection[str]) -> Set[str]:
+        """Return those that are there now."""
+        return self._there.keys() & set(face_ids)
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces, as ListFaces does: at once."""

@@ -21,6 +21,7 @@ from selfiegate.privacy.export import export_user
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.steps import inline
+from selfiegate.unfinished import unfinished
 from tests.aws.stack import REGION, SENDER, Stack, deploy, worker_settings
 from tests.present import present
 
@@ -118,7 +119,7 @@ def test_all_that_workers_and_operators_do_is_granted(
     refused = process(rt, bucket, "bob/1.png", scripted_photo("ann"), "bob")
     died = claim_photo(rt, rt.photos.find(f"s3://{bucket}/bob/1.png"), "eve", "run")
     rt.ledger.renew(died, -1)
-    rows = audit.unfinished(rt, 10)
+    rows = unfinished(rt, 10)
     finish(rt, claim_photo(rt, rows[0].photo, rows[0].user_id, "another run"))
     rt.faces.remove(present(replaced.face_id))
     orphans = audit.orphans(rt)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from selfiegate.audit import unfinished
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
@@ -24,6 +23,7 @@ from selfiegate.runtime import Runtime
 from selfiegate.settings import Retries, Settings
 from selfiegate.steps import inline
 from selfiegate.stuck import alive, stuck, watched
+from selfiegate.unfinished import unfinished
 from tests.runtimes import Hanging, assert_consistent, scripted_runtime
 
 PATIENCE_S = 120
