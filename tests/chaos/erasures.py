@@ -109,5 +109,5 @@ def reconcile(where: Slow, name: str, every_s: float) -> None:
 
     while True:
         turn += 1
-        asyncio.run(carry_on_erasures(inline(rt), Restarts(none, carry_on, no_runs)))
+        asyncio.run(carry_on_erasures(inline(rt), Restarts(none, carry_on, no_runs), []))
         time.sleep(every_s)

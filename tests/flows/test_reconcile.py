@@ -328,7 +328,7 @@ def test_a_part_that_fails_ends_the_run_red_and_the_others_are_done(rt: MemoryRu
     odd = replacing(rt, "erasures", Failing(rt.erasures, "unfinished", 1, after=False, error=ValueError("a bad row")))
     state = LOOP.run(ended(odd))
 
-    assert (state.name, state.message) == ("Failed", "interrupted erasures: ValueError: a bad row")
+    assert (state.name, state.message) == ("Failed", "erasures: ValueError: a bad row")
     assert present(rt.ledger.get(ann, "user_a")).status == "accepted"
 
 
