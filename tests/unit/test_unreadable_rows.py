@@ -51,8 +51,9 @@ def reconciled(rt: ScriptedRuntime, repair: bool = False) -> tuple[Reconciled, l
         again.append(row.user_id)
         return "Accepted"
 
-    async def erasure(erasure: Erasure) -> None:
+    async def erasure(erasure: Erasure) -> str:
         again.append(f"erasure of {erasure.user_id}")
+        return "Forgotten"
 
     async def no_runs() -> int:
         return 0
