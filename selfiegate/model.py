@@ -204,6 +204,7 @@ class Match(Value):
     face_id: str
     user_id: str
     score: float
+    origin: str = Field("", description="What `FaceBackend.origin` tells of its photo and user; empty: its id")
 
 
 class Verdict(Stored):

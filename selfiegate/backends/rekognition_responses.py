@@ -45,6 +45,7 @@ def matches(found: Mapping[str, Any]) -> list[Match]:
             face_id=match["Face"]["FaceId"],
             user_id=user_id_from(match["Face"].get("ExternalImageId", match["Face"]["FaceId"])),
             score=match["Similarity"],
+            origin=match["Face"].get("ExternalImageId", ""),
         )
         for match in found["FaceMatches"]
     ]

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from selfiegate.backfill.listing import pinned
 from selfiegate.backfill.photo_work import PhotoWork, outcome
-from selfiegate.enrolment import profiles, protocol, verdicts
+from selfiegate.enrolment import profiles, protocol, uploads, verdicts
 from selfiegate.enrolment.protocol import lost
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import PhotoInProgress, UserForgotten
@@ -46,6 +46,7 @@ class PhotoSteps:
             one.row = finish(self._rt, one.claim)
             one.ended = outcome(one, one.claim.status)
         else:
+            uploads.wait_for_removal(self._rt, one.claim)
             protocol.withdraw(self._rt, one.claim)
             one.row = protocol.still_ours(self._rt, one.claim)
 

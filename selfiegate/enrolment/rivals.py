@@ -12,10 +12,11 @@ Rival = tuple[Match, Sequence[Claim] | None]
 
 
 def holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
-    """Return the pending rows that the matched face may belong to, or None where it is held for good.
+    """Return the pending rows that the matched face belongs to, or None where it is held for good.
 
-    A face of a user without any row (enrolled by an older system, say) is held. No rows to return means
-    that none explains the face: its claim was just lost, or its user forgotten, and it is gone by now.
+    A face that no row names yet belongs to the row of the photo that it was enrolled from. A face of a user without any
+    row (enrolled by an older system, say) is held. No rows to return means that none explains the face: its claim was
+    just lost, or its user forgotten, and it is gone by now.
     """
     rows = rt.ledger.claims_of(match.user_id)
     exact = [row for row in rows if row.face_id == match.face_id]
@@ -30,7 +31,9 @@ def holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
         return []
     if is_profile:
         return None
+    origin = match.origin or match.face_id
     unnoted = [row for row in rows if row.status == "pending" and row.face_id is None]  # enrolled, not yet noted
+    unnoted = [row for row in unnoted if rt.faces.origin(row.photo, row.user_id) == origin]
     erasure = rt.erasures.get(match.user_id) if unnoted else None
     return [row for row in unnoted if not (erasure and erasure.covers(row))]  # the forgotten win nothing
 

@@ -94,6 +94,17 @@ class FaceBackendContract:
 
         assert [match.face_id for match in faces.rivals(ours, "user_a")] == [theirs]
 
+    def test_a_match_tells_from_which_photo_its_face_was_enrolled(
+        self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef
+    ) -> None:
+        faces.enrol(ann, "Ann 😀")
+        ours = faces.enrol(ann_again, "user_b")
+        (found,), (rival,) = faces.search(ann_again, "user_c")[:1], faces.rivals(ours, "user_b")
+        theirs = {faces.origin(ann, "Ann 😀"), faces.origin(ann_again, "user_b")}
+
+        assert (rival.origin or rival.face_id) == faces.origin(ann, "Ann 😀")
+        assert (found.origin or found.face_id) in theirs
+
     def test_all_enrolled_faces_are_listed(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
         enrolled = {(faces.enrol(ann, "user_a"), "user_a"), (faces.enrol(bob, "user_b"), "user_b")}
 

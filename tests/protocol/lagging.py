@@ -144,4 +144,4 @@ def _person(photo: PhotoRef) -> str:
 
 
 def _match(face: Indexed) -> Match:
-    return Match(face_id=face.face_id, user_id=face.user_id, score=0.9)
+    return Match(face_id=face.face_id, user_id=face.user_id, score=0.9, origin=face.origin)

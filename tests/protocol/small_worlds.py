@@ -48,8 +48,6 @@ class Upload(NamedTuple):
     """Whether a run began on it, and died, or is alive and holds it."""
     calls: int = 0
     """To stores, that this run made."""
-    unnoted: bool = False
-    """Whether the run may end between enrolling the face and noting it in its row."""
     gone: Literal["", "before", "later"] = ""
     """It vanishes before the test, or after it was looked at."""
     again: bool = False
@@ -172,7 +170,7 @@ def _run_until(rt: Runtime, ref: PhotoRef, upload: Upload) -> None:
 
     def tap(call: str, work: Callable[[], Any]) -> Any:
         nonlocal left
-        if left <= 0 and (upload.unnoted or call != "ledger.note_face"):
+        if left <= 0:
             raise Killed
         left -= 1
         return work()
