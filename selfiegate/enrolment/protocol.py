@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
-from selfiegate.enrolment.uploads import claim_upload, wait_for_removal
+from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.errors import PhotoInProgress, StillContested
 from selfiegate.model import Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value
 from selfiegate.policy import Judgement, judge, reason
@@ -76,11 +76,7 @@ def judge_photo(rt: Runtime, photo: PhotoRef) -> Judgement:
 
 
 def search_gallery(rt: Runtime, claim: Claim) -> SearchResult:
-    """Look the photo's face up; only faces that somebody holds for good count against it here.
-
-    Raises `PhotoInProgress` while another run may remove what an earlier upload of this photo left.
-    """
-    wait_for_removal(rt, claim)
+    """Look the photo's face up; only faces that somebody holds for good count against it here."""
     return search_photo(rt, claim.photo, claim.user_id)
 
 

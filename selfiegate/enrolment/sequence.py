@@ -27,6 +27,7 @@ from selfiegate.enrolment.protocol import (
     search_gallery,
     withdraw,
 )
+from selfiegate.enrolment.uploads import wait_for_removal
 from selfiegate.enrolment.verdicts import accept, notify_user, refuse
 from selfiegate.errors import PhotoRejected
 from selfiegate.leases import kept_by
@@ -71,6 +72,8 @@ async def reach_verdict(take: Take, claim: Claim) -> Claim:
     if claim.status == "accepting" and (profile := await take(saved_profile, claim)):
         await take(remove_older_photo, claim, profile.face_id)
         return await take(accept, claim, profile.face_id, profile.thumbnails, (), SearchResult())
+    if claim.uploads > 1:
+        await take(wait_for_removal, claim)
     judgement = await take(judge_photo, claim.photo)
     if judgement.face is None or judgement.reasons:
         return await reject(take, claim, judgement, SearchResult())
