@@ -5,8 +5,8 @@ row stops at its next step) and the profile, then faces and thumbnails. The seco
 list, page by page, for faces that no row and no profile names: a run may have died right after it enrolled one.
 Original photos are last, when both sweeps are done: their bucket may refuse.
 
-Each step works for some seconds and notes how far it came. Whoever takes over goes on from there. Before each removal
-the erasure is read: a process that slept past its lease then finds that it is no longer its own.
+Each step works for some seconds and notes what is gone. Whoever takes over goes on from there. Before each removal
+the erasure is read: a process that slept past its lease then finds that the erasure is no longer its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from selfiegate import thumbnails as thumbs
+from selfiegate.clock import in_us
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, SelfiegateError
 from selfiegate.model import Claim, PhotoRef, Profile
 from selfiegate.ports import FacesPage
@@ -41,7 +42,7 @@ def sweep(rt: Runtime, ours: Erasure, rows_at_once: int = SWEEP_ROWS, seconds: f
     enough = time.monotonic() + seconds
     erasure = _present(rt, ours)
     while erasure.sweeps == ours.sweeps:
-        erasure = _sweep_rows(rt, erasure, rows_at_once)
+        erasure = _sweep_rows(rt, erasure, rows_at_once, enough)
         if time.monotonic() >= enough:
             break
     return erasure
@@ -92,7 +93,7 @@ def _explained(fault: SelfiegateError, erasure: Erasure) -> SelfiegateError:
     )
 
 
-def _sweep_rows(rt: Runtime, ours: Erasure, rows_at_once: int) -> Erasure:
+def _sweep_rows(rt: Runtime, ours: Erasure, rows_at_once: int, enough: float) -> Erasure:
     """Remove some rows and what belongs to them; with the last ones, the profile and what only a list names."""
     if sum(map(len, ours.originals)) > _ROOM:
         return erase_originals(rt, ours)
@@ -101,15 +102,10 @@ def _sweep_rows(rt: Runtime, ours: Erasure, rows_at_once: int) -> Erasure:
     listed = rt.faces.faces_page(ours.user_id, ours.gallery_page) if last and ours.sweeps else FacesPage((), "")
     held = set(_held(rt, ours.user_id, some, profile, listed.face_ids))
     originals = set(_originals(rt, some, profile)) if ours.photos else set[str]()
-    leases_end_at = max((row.lease_until for row in rows if row.verdict is None), default=0)
-    erasure = _noted(rt, ours, held, originals, leases_end_at)
-    for row in some:
-        _remove_row(rt, ours, row)
-    if profile:
-        _present(rt, ours)
-        rt.profiles.remove(profile)  # one that replaced it meanwhile is found by the next sweep
-    _remove_all(rt, erasure)
-    return _counted(rt, ours, listed.next_page, done=last and not listed.next_page)
+    erasure = _noted(rt, ours, held, originals)
+    gone = _removed(rt, erasure, rows, profile, enough)
+    leases_end_at = _leases_end_at(rt, gone, rows)
+    return _counted(rt, erasure, gone, leases_end_at, listed.next_page, last)
 
 
 def _held(
@@ -136,7 +132,7 @@ def _originals(rt: Runtime, rows: Sequence[Claim], profile: Profile | None) -> I
     return (photo.model_dump_json() for photo in photos)
 
 
-def _noted(rt: Runtime, ours: Erasure, held: set[Thing], originals: set[str], leases_end_at: int) -> Erasure:
+def _noted(rt: Runtime, ours: Erasure, held: set[Thing], originals: set[str]) -> Erasure:
     """Write down what is going to be removed, before anything is gone: a photo's name is in its row alone."""
 
     def noted(present: Erasure | None) -> Erasure:
@@ -147,42 +143,67 @@ def _noted(rt: Runtime, ours: Erasure, held: set[Thing], originals: set[str], le
             update={
                 "found": tuple(sorted(thing for thing in found if thing[0] != "photo")),
                 "originals": (*present.originals, *sorted((originals | photos).difference(present.originals))),
-                "leases_end_at": max(present.leases_end_at, leases_end_at),
             }
         )
 
     return changed(rt.erasures, ours.user_id, noted)
 
 
-def _counted(rt: Runtime, ours: Erasure, gallery_page: str, done: bool) -> Erasure:
-    """Turn what was noted into counts, once it is gone, and note how far the sweep is."""
-
-    def counted(present: Erasure | None) -> Erasure:
-        present = still(present, ours)
-        kinds = Counter(kind for kind, _ in present.found)
-        progress = {"sweeps": ours.sweeps + done, "gallery_page": gallery_page}
-        return present.model_copy(update={"found": (), "removed": sum_of(present.removed, kinds), **progress})
-
-    return changed(rt.erasures, ours.user_id, counted)
-
-
-def _remove_row(rt: Runtime, ours: Erasure, row: Claim) -> None:
-    present: Claim | None = row
-    while present:  # another attempt began: its row goes, too; while the erasure is ours, it takes no more photos
-        _present(rt, ours)
-        present = None if rt.ledger.remove(present) else rt.ledger.get(row.photo, row.user_id)
-
-
-def _remove_all(rt: Runtime, erasure: Erasure) -> None:
-    remove: dict[str, Callable[[str], None]] = {
+def _removed(
+    rt: Runtime, erasure: Erasure, rows: Sequence[Claim], profile: Profile | None, enough: float
+) -> set[Thing]:
+    """Remove what was noted, until there is no more time for it; return what is gone."""
+    named = {row.photo.id: row for row in rows}
+    remove: dict[str, Callable[[str], object]] = {
+        "ledger row": lambda photo_id: _remove_row(rt, erasure, named.get(photo_id)),
+        # A profile that replaced it meanwhile is found by the next sweep.
+        "profile": lambda _: profile and rt.profiles.remove(profile),
         "face": rt.faces.remove,
         "thumbnail": lambda key: rt.thumbnails.remove(key.rpartition("/")[0]),
         "older thumbnail": rt.thumbnails.erase,
     }
-    for kind, name in erasure.found:
-        if kind in remove:
-            _present(rt, erasure)
-            remove[kind](name)
+    gone = set[Thing]()
+    for kind, name in sorted(erasure.found, key=lambda thing: list(remove).index(thing[0])):  # the rows are first
+        _present(rt, erasure)
+        remove[kind](name)
+        gone.add((kind, name))
+        if time.monotonic() >= enough:
+            break
+    return gone
+
+
+def _remove_row(rt: Runtime, ours: Erasure, row: Claim | None) -> None:
+    present = row
+    while present and not rt.ledger.remove(present):  # another attempt began: its row goes, too
+        _present(rt, ours)
+        present = rt.ledger.get(present.photo, present.user_id)
+
+
+def _leases_end_at(rt: Runtime, gone: set[Thing], rows: Sequence[Claim]) -> int:
+    """Return until when runs that held the removed rows may write: each may have renewed its lease until just now.
+
+    0 where none was at work; of a row that an attempt before this removed, nobody knows.
+    """
+    decided = {row.photo.id for row in rows if row.verdict}
+    undecided = {name for kind, name in gone if kind == "ledger row"} - decided
+    read = (row.lease_until for row in rows if row.photo.id in undecided)
+    return max([in_us(rt.settings.lease_s), *read]) if undecided else 0
+
+
+def _counted(rt: Runtime, ours: Erasure, gone: set[Thing], leases_end_at: int, next_page: str, last: bool) -> Erasure:
+    """Turn what is gone into counts, and note how far the sweep is; `last` if it has come to the last rows."""
+
+    def counted(present: Erasure | None) -> Erasure:
+        present = still(present, ours)
+        counts = Counter(kind for kind, _ in gone.intersection(present.found))
+        left = tuple(thing for thing in present.found if thing not in gone)
+        progress: dict[str, object] = {"found": left, "removed": sum_of(present.removed, counts)}
+        progress["leases_end_at"] = max(present.leases_end_at, leases_end_at)
+        if last and not left:
+            progress |= {"gallery_page": next_page, "sweeps": ours.sweeps + (not next_page)}
+        return present.model_copy(update=progress)
+
+    return changed(rt.erasures, ours.user_id, counted)
 
 
 def _present(rt: Runtime, ours: Erasure) -> Erasure:

@@ -22,7 +22,7 @@ from selfiegate.steps import inline
 from tests.chaos.worker import SMALL
 from tests.runtimes import scripted_runtime
 
-USER = "user_a"
+USER, FIRST = "user_a", "the first run"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Slow:
 
     home: Path
     seconds: float = 0
-    lease_s: float = 1
+    lease_s: float = 4
     locked: bool = False
 
     def open(self) -> Runtime:
@@ -84,17 +84,16 @@ def enrol_many(where: Slow, count: int) -> None:
         rt.ledger.note_face(row, rt.faces.enrol(photo, USER))
 
 
-def forget(where: Slow, photos: bool = False) -> None:
-    """Forget the user; another run may take over."""
+def forget(where: Slow, photos: bool = False, keep_originals: bool = False) -> None:
+    """Forget the user; another run may take over, and the originals may be locked."""
     rt = where.open()
     with contextlib.suppress(ClaimLost, BackendMisconfigured):
-        asyncio.run(forget_user(rt, inline(rt), USER, "the first run", photos))
+        asyncio.run(forget_user(rt, inline(rt), USER, FIRST, photos, keep_originals=keep_originals))
 
 
-def reconcile(where: Slow, name: str, every_s: float) -> None:
-    """Carry on what seems dead, again and again."""
-    rt = where.open()
-    turn = 0
+def reconcile(where: Slow, name: str) -> None:
+    """Carry on what seems dead, once a second."""
+    rt, turn = where.open(), 0
 
     async def carry_on(erasure: Erasure) -> str:
         with contextlib.suppress(ClaimLost, BackendMisconfigured):
@@ -110,4 +109,4 @@ def reconcile(where: Slow, name: str, every_s: float) -> None:
     while True:
         turn += 1
         asyncio.run(carry_on_erasures(inline(rt), Restarts(none, carry_on, no_runs), []))
-        time.sleep(every_s)
+        time.sleep(1)

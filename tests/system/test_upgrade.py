@@ -39,7 +39,7 @@ for line in sys.stdin:
     what, user, path = json.loads(line)
     try:
         if what == "forget":
-            done = asyncio.run(forget_user(inline(rt), user, f"{run} {user}")).removed
+            done = asyncio.run(forget_user(rt, inline(rt), user, f"{run} {user}")).removed
         else:
             claim = claim_photo(rt, rt.photos.find(path), user, f"{run} {path}")
             if what == "die":  # enrolled, and never heard of again

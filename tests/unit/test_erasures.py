@@ -10,9 +10,11 @@ import pytest
 
 from selfiegate import audit
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.clock import now_us, seconds_until
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
-from selfiegate.errors import BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
+from selfiegate.leases import kept
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.privacy import erasures, sweeps
 from selfiegate.privacy.export import export_user
@@ -60,6 +62,11 @@ def forget(rt: Runtime, user_id: str, photos: bool = False, rows_at_once: int = 
     while erasure.originals:
         erasure = sweeps.erase_originals(rt, erasure)
     return erasures.write_receipt(rt, erasure)
+
+
+def dying(rt: MemoryRuntime) -> MemoryRuntime:
+    """Return the runtime of a process whose leases are over at once."""
+    return replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0}))
 
 
 def assert_nothing_is_held(rt: Runtime, user_id: str) -> None:
@@ -164,7 +171,7 @@ def test_a_run_under_way_leaves_nothing(rt: MemoryRuntime, ann: PhotoRef, part: 
 def test_an_erasure_that_fails_anywhere_is_carried_on(
     rt: MemoryRuntime, ann: PhotoRef, part: str, method: str, after: bool
 ) -> None:
-    rt = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0}))
+    rt = dying(rt)
     process(rt, ann, "ann")
     erasures.request_erasure(rt, "ann", "a run that died", photos=True)
     broken = replacing(rt, part, Failing(getattr(rt, part), method, 1, after))
@@ -195,7 +202,31 @@ def test_the_wait_lasts_as_long_as_the_leases_of_runs_under_way(rt: MemoryRuntim
     claim = claim_photo(rt, ann, "ann", "run")
     erasure = sweeps.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
 
-    assert erasure.leases_end_at == claim.lease_until
+    assert erasure.leases_end_at >= claim.lease_until
+
+
+def test_the_wait_is_for_leases_that_were_renewed_after_the_sweep_had_read_them(
+    rt: MemoryRuntime, ann: PhotoRef
+) -> None:
+    claim = claim_photo(rt, ann, "ann", "run")
+
+    def renew() -> None:
+        rt.ledger.renew(claim, rt.settings.lease_s)
+
+    erasure = erasures.request_erasure(rt, "ann", "forget-run")
+    renewed = Meanwhile(rt.ledger, "claims_of", after=True, what=renew)
+    time.sleep(0.01)
+    erasure = sweeps.sweep(replace(rt, ledger=renewed), erasure)
+
+    assert (renewed.left, erasure.sweeps) == (0, 1)
+    assert erasure.leases_end_at > claim.lease_until + 10_000
+
+
+def test_there_is_no_wait_where_all_photos_are_decided(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    erasure = sweeps.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
+
+    assert seconds_until(erasure.leases_end_at) <= 0
 
 
 def test_a_rival_is_not_refused_for_a_face_that_is_being_forgotten(rt: MemoryRuntime, ann: PhotoRef) -> None:
@@ -267,8 +298,7 @@ def test_a_photo_that_is_claimed_while_all_of_an_erasure_passes_is_not_taken(
 
 
 def test_what_was_interrupted_is_carried_on_as_of_then_and_never_anew(rt: MemoryRuntime, ann: PhotoRef) -> None:
-    asleep = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0}))
-    old = erasures.request_erasure(asleep, "ann", "a run that died")
+    old = erasures.request_erasure(dying(rt), "ann", "a run that died")
     carried = erasures.request_erasure(rt, "ann", "reconcile", carry_on=old.asked_at)
     erasures.write_receipt(rt, sweeps.sweep(rt, carried))
     process(rt, ann, "ann")
@@ -370,3 +400,173 @@ def test_what_is_claimed_before_a_wish_can_be_seen_is_older_than_the_wish(rt: Me
     erasure = erasures.request_erasure(replace(rt, erasures=slow), "ann", "forget-run")
 
     assert erasure.covers(claims[0])
+
+
+def test_reconcile_leaves_an_erasure_alone_while_its_lease_lasts(rt: MemoryRuntime) -> None:
+    live = erasures.request_erasure(rt, "ann", "a run that is at it")
+
+    assert erasures.unattended(rt) == []
+    with pytest.raises(ClaimLost):
+        erasures.request_erasure(rt, "ann", "reconcile", carry_on=live.asked_at)
+    assert sweeps.sweep(rt, live).sweeps == 1
+
+
+def test_a_lease_that_is_kept_is_not_over(rt: MemoryRuntime) -> None:
+    short = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 2.0}))
+    live = erasures.request_erasure(short, "ann", "a run that is at it")
+    with kept(erasures.lease_of(short, live)):
+        time.sleep(3)
+        unattended = erasures.unattended(rt)
+
+    assert unattended == []
+    assert [one.run for one in erasures.unattended(rt)] == ["a run that is at it"]  # given up in the end
+
+
+def test_two_who_carry_on_at_once_are_one(rt: MemoryRuntime) -> None:
+    dead = erasures.request_erasure(dying(rt), "ann", "a run that died")
+    first = erasures.request_erasure(rt, "ann", "reconcile", carry_on=dead.asked_at)
+    with pytest.raises(ClaimLost):
+        erasures.request_erasure(rt, "ann", "another reconcile", carry_on=dead.asked_at)
+
+    assert (first.attempt, sweeps.sweep(rt, first).sweeps) == (2, 1)
+    with pytest.raises(ClaimLost):
+        sweeps.sweep(rt, dead)
+
+
+def test_the_same_run_started_again_stops_its_earlier_attempt(rt: MemoryRuntime) -> None:
+    first = erasures.request_erasure(rt, "ann", "forget-run")
+    second = erasures.request_erasure(rt, "ann", "forget-run")
+
+    assert second.asked_at == first.asked_at
+    with pytest.raises(ClaimLost):
+        sweeps.sweep(rt, first)
+    assert sweeps.sweep(rt, second).sweeps == 1
+
+
+@pytest.mark.parametrize(("part", "method"), [removal for removal in REMOVALS if removal[1] in ("remove", "erase")])
+def test_who_is_taken_over_removes_nothing_more(rt: MemoryRuntime, ann: PhotoRef, part: str, method: str) -> None:
+    for n in range(3):  # a row that was refused has no face
+        process(rt, rt.photos.add(f"ann/{n}.png", scripted_photo(size=(200, 200 + n))), "ann")
+    process(rt, ann, "ann")
+    rt.faces.enrol(rt.photos.add("ann/more.png", scripted_photo("bob")), "ann")
+    stolen = Meanwhile(getattr(rt, part), method, True, lambda: erasures.request_erasure(rt, "ann", "another"))
+    with pytest.raises(ClaimLost):
+        forget(replacing(rt, part, stolen), "ann", photos=True)
+    before = export_user(rt, "ann"), rt.photos.find(ann.key) if method != "erase" else None
+    taken = present(rt.erasures.get("ann"))
+
+    assert stolen.left == 0
+    assert (export_user(rt, "ann"), before[1] and rt.photos.find(ann.key)) == before
+    while taken.sweeps < 2:
+        taken = sweeps.sweep(rt, taken)
+    assert_nothing_is_held(rt, "ann")
+
+
+def test_a_sweep_goes_on_where_the_one_before_was_cut_off(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    for n in range(5):
+        process(rt, rt.photos.add(f"ann/{n}.png", scripted_photo(size=(200, 200 + n))), "ann")
+    process(rt, ann, "ann")
+    erasure = erasures.request_erasure(dying(rt), "ann", "a run that died", photos=True)
+    parts = [sweeps.sweep(rt, erasure, rows_at_once=2, seconds=0) for _ in range(3)]
+    carried = erasures.request_erasure(rt, "ann", "reconcile", carry_on=erasure.asked_at)
+    while carried.sweeps < 2:
+        carried = sweeps.sweep(rt, carried, seconds=0)
+    while carried.originals:
+        carried = sweeps.erase_originals(rt, carried, seconds=0)
+    receipt = erasures.write_receipt(rt, carried)
+
+    assert [sum(part.removed.values()) for part in parts] == [1, 2, 3]
+    assert receipt.removed == {"face": 1, "ledger row": 6, "photo": 6, "profile": 1, "thumbnail": 1}
+    assert_nothing_is_held(rt, "ann")
+
+
+def test_a_sweep_whose_reply_was_lost_is_not_taken_for_the_next(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    erasure = erasures.request_erasure(rt, "ann", "forget-run")
+
+    assert (sweeps.sweep(rt, erasure).sweeps, sweeps.sweep(rt, erasure).sweeps) == (1, 1)
+
+
+def test_each_failed_attempt_puts_the_next_off_for_twice_as_long_up_to_a_day(rt: MemoryRuntime) -> None:
+    erasure, pauses = erasures.request_erasure(rt, "ann", "forget-run"), list[float]()
+    for _ in range(14):
+        put_off = erasures.put_off(rt, erasure, "AccessDenied")
+        pauses.append(round(seconds_until(put_off.lease_until)))
+        assert [one.problem for one in erasures.unattended(rt)] == ["AccessDenied"]
+        erasure = erasures.request_erasure(rt, "ann", "forget-run")
+
+    assert pauses == [min(60 * 2**n, 86_400) for n in range(14)]
+    assert erasure.problem == ""
+
+
+def test_a_renewal_that_comes_late_does_not_shorten_the_pause(rt: MemoryRuntime) -> None:
+    erasure = erasures.request_erasure(rt, "ann", "forget-run")
+    put_off = erasures.put_off(rt, erasure, "AccessDenied")
+    erasures.lease_of(rt, erasure).give_up()
+
+    assert present(rt.erasures.get("ann")).lease_until == put_off.lease_until
+
+
+def test_originals_that_cannot_go_keep_nothing_else_and_can_be_given_up(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    newer = rt.photos.add("ann/newer.png", scripted_photo("ann~"))
+    for photo in (ann, newer):
+        process(rt, photo, "ann")
+    locked = Failing(rt.photos, "erase", 100, after=False, error=BackendMisconfigured("AccessDenied"))
+    with pytest.raises(BackendMisconfigured, match=r"2 original photos of ann .*AccessDenied.* ann --keep-originals"):
+        forget(replacing(rt, "photos", locked), "ann", photos=True)
+    before = present(rt.erasures.get("ann"))
+    assert_nothing_is_held(rt, "ann")
+    erasure = erasures.request_erasure(rt, "ann", "operator", keep_originals=True)
+    receipt = erasures.write_receipt(rt, erasure)
+
+    assert (receipt.asked_at, receipt.photos, receipt.kept_originals) == (before.asked_at, False, 2)
+    assert "photo" not in receipt.removed
+    assert [rt.photos.find(photo.key) for photo in (ann, newer)] == [ann, newer]
+
+
+def test_an_original_that_cannot_go_keeps_no_other_back(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    newer = rt.photos.add("ann/newer.png", scripted_photo("ann~"))
+    for photo in (ann, newer):
+        process(rt, photo, "ann")
+    locked = Failing(rt.photos, "erase", 1, after=False, error=BackendMisconfigured("AccessDenied"))
+    with pytest.raises(BackendMisconfigured, match="1 original photos"):
+        forget(replacing(rt, "photos", locked), "ann", photos=True)
+    erasure = present(rt.erasures.get("ann"))
+
+    assert (len(erasure.originals), erasure.removed["photo"]) == (1, 1)
+    assert erasures.write_receipt(rt, sweeps.erase_originals(rt, erasure)).removed["photo"] == 2
+
+
+def test_originals_that_a_version_before_noted_elsewhere_are_removed(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    found = (("photo", ann.model_dump_json()),)
+    rt.erasures.put(Erasure(user_id="ann", asked_at=now_us(), run="old", photos=True, found=found), replacing=None)
+    (left,) = erasures.unattended(rt)
+    erasure = erasures.request_erasure(rt, "ann", "reconcile", left.photos, left.asked_at)
+    while erasure.sweeps < 2:
+        erasure = sweeps.sweep(rt, erasure)
+
+    assert erasure.originals == (ann.model_dump_json(),)
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["asked", "finished"])
+def test_a_photo_without_a_time_that_is_claimed_while_its_user_asks_is_forgotten_for_good(
+    rt: MemoryRuntime, ann: PhotoRef, finished: bool
+) -> None:
+    """The bridge may have seen the row, and deleted the photo's message."""
+
+    def ask() -> None:
+        forget(rt, "ann") if finished else erasures.request_erasure(rt, "ann", "forget-run")
+
+    with pytest.raises(UserForgotten):
+        process(replace(rt, ledger=Meanwhile(rt.ledger, "claim", after=False, what=ask)), ann, "ann")
+    assert rt.ledger.get(ann, "ann") is None
+
+
+def test_a_photo_uploaded_after_a_wish_does_not_lose_the_row_of_another_run(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    def comes_back() -> None:
+        forget(rt, "ann")
+        finish(rt, claim_photo(rt, ann, "ann", "another run"))
+
+    with pytest.raises(UserForgotten):
+        process(replace(rt, ledger=Meanwhile(rt.ledger, "claim", after=False, what=comes_back)), ann, "ann")
+    assert present(rt.ledger.get(ann, "ann")).status == "accepted"

@@ -80,6 +80,27 @@ def the_erasure_is_taken_over(world: World, run: Run, erasing: Erasing) -> None:
     come_back(world, run.user_id, "ann-1").end()
 
 
+def the_erasure_sleeps_past_its_lease(world: World, run: Run, erasing: Erasing) -> None:
+    """Be carried on by another run, whose user is back before the first wakes; the photo goes on in between."""
+    if carried := carry_on(world, run.user_id):
+        carried.to("sleep")
+        run.step()
+        carried.end()
+    come_back(world, run.user_id, "ann-1").end()
+
+
+def the_erasure_is_left_alone(world: World, run: Run, erasing: Erasing) -> None:
+    """Live on beside two who would carry it on."""
+    before = world.erasures.get(run.user_id)
+    world.let_pass(1.5 * world.rt.settings.lease_s)
+    if before and not erasing.over:
+        world.begin(Erasing(world, run.user_id, world.runtimes[0], "", before.asked_at)).end()
+        erasing.end()
+        after = world.erasures.get(run.user_id)
+        assert after
+        assert after.run == erasing.owner, "a live erasure is taken over"
+
+
 def the_erasure_fails(world: World, run: Run, erasing: Erasing) -> None:
     """Get no answer to the next store call, which did nothing."""
     if erasing.next != "sleep":
@@ -102,6 +123,8 @@ FATES = (
     the_erasure_dies,
     the_erasure_dies_while_it_waits,
     the_erasure_is_taken_over,
+    the_erasure_sleeps_past_its_lease,
+    the_erasure_is_left_alone,
     the_erasure_fails,
     the_erasure_loses_a_reply,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import BackendUnavailable
 from selfiegate.model import Claim
-from selfiegate.privacy.erasures import request_erasure
+from selfiegate.privacy.erasures import put_off, request_erasure
 from selfiegate.reconciliation import Reconciled, Restarts, reconcile
 from selfiegate.records import Erasure
 from selfiegate.runtime import MemoryRuntime, memory_runtime
@@ -57,9 +56,9 @@ def left_behind(rt: MemoryRuntime) -> None:
     """Leave two photos and two erasures whose runs died."""
     for user_id in ("user_a", "user_b"):
         rt.ledger.claim(rt.photos.add(f"{user_id}.png", scripted_photo(user_id)), user_id, "a dead run", -60)
+    dying = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0}))
     for user_id in ("user_x", "user_y"):
-        request_erasure(replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.001})), user_id, "a dead run")
-    time.sleep(0.01)
+        request_erasure(dying, user_id, "a dead run")
 
 
 def reconciled(rt: MemoryRuntime, started: Started) -> Reconciled:
@@ -116,3 +115,14 @@ def test_the_table_says_where_findings_are_too_many_to_repair(rt: MemoryRuntime)
 
     assert {line.done for line in done.lines} == {"listed: too many to repair: see what happened to the stores"}
     assert rt.faces.stats().faces == 30
+
+
+def test_an_erasure_that_was_put_off_is_told_with_its_reason_and_left_alone(rt: MemoryRuntime) -> None:
+    erasure = request_erasure(rt, "user_x", "a run that failed", photos=True)
+    put_off(rt, erasure, "BackendMisconfigured: AccessDenied")
+    started = Started()
+    done = reconciled(rt, started)
+
+    assert started.names == ["dead runs"]
+    assert done.counts == {"erasures put off": 1}
+    assert done.lines[0].done == "goes on in 1 minutes: BackendMisconfigured: AccessDenied"
