@@ -231,17 +231,18 @@ class Bridge:
 
     async def _return(self, delivery: _Delivery) -> None:
         try:
-            if await in_thread(self._is_done, delivery.reading):
+            if await in_thread(self._is_done, delivery):
                 await in_thread(self._queue.delete, delivery.message)
             elif not delivery.is_parked:
                 await in_thread(self._queue.extend, delivery.message, 0)
         except SelfiegateError as error:
             _log.warning("message %s comes back later: %s", delivery.message.id, plain(str(error)))
 
-    def _is_done(self, reading: Reading | None) -> bool:
+    def _is_done(self, delivery: _Delivery) -> bool:
+        reading = delivery.reading
         if reading is None or reading.wrong or reading.later:
             return False
-        return all(self._handover.standing(one) is Standing.SETTLED for one in reading.photo_requests)
+        return all(self._handover.standing(photo) is Standing.SETTLED for photo in delivery.photos)
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

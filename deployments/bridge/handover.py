@@ -75,21 +75,26 @@ class Handover:
             while standing is not Standing.SETTLED:
                 await self._park(photo, standing)
                 async with self._looking:
-                    standing = await self._look(photo.request)
+                    standing = await self._look(photo)
                 if standing is Standing.OPEN:
                     standing = await self._turn(photo)
         self._meters.claimed.inc()
 
-    def standing(self, one: PhotoRequest) -> Standing:
-        """Return what the records say of a photo; blocks, and may raise `BackendUnavailable`."""
+    def standing(self, photo: Unclaimed) -> Standing:
+        """Return what the records say of a photo; blocks, and may raise `BackendUnavailable`.
+
+        A row that an erasure removes, or has to remove, says nothing of an upload after the user's request.
+        """
+        one = photo.request
         try:
             row = self._records.ledger.get(one.photo, one.user_id)
-            if row is not None and not is_later(one.upload_order, row):
-                return Standing.SETTLED
-            erasure = self._records.erasures.get(one.user_id)
+            erasure = self._records.erasures.get(one.user_id)  # after the row: who sees none then has an older row
         except UnreadableRow as unreadable:  # of the photo: `reconcile` lists it; of an erasure: a run says so
             return Standing.SETTLED if unreadable.name else Standing.OPEN
-        if erasure and one.upload_order and erasure.covers_upload(one.upload_order):
+        stays = row and not (erasure and (erasure.finished_at is None or erasure.covers(row)))
+        if row and stays and not is_later(one.upload_order, row):
+            return Standing.SETTLED
+        if erasure and photo.upload_rank and erasure.covers_upload(photo.upload_rank):
             return Standing.SETTLED
         return Standing.FORGETTING if erasure and erasure.finished_at is None else Standing.OPEN
 
@@ -121,20 +126,20 @@ class Handover:
             raise GiveBack("too many others wait (SELFIEGATE_BRIDGE__PARKED)", pause_s)
 
     async def _hand_over(self, photo: Unclaimed) -> Standing:
-        failed, standing = 0, await self._look(photo.request)
+        failed, standing = 0, await self._look(photo)
         while standing is Standing.OPEN:
             try:
                 await self._emit(photo.request)
             except BackendUnavailable as error:
                 await asyncio.sleep(self._prefect_outage.goes_on(error, failed))
                 failed += 1
-                standing = await self._look(photo.request)
+                standing = await self._look(photo)
                 continue
             self._prefect_outage.ends()
             failed = 0
             patience_s = self._patience_s(photo.emitted)
             self._count(photo)
-            standing = await self._settled_or_lost(photo.request, patience_s)
+            standing = await self._settled_or_lost(photo, patience_s)
         return standing
 
     def _patience_s(self, emitted: int) -> float:
@@ -149,7 +154,7 @@ class Handover:
             _log.warning("no run claimed %s of %s: its event was sent again", plain(one.photo.uri), plain(one.user_id))
         photo.emitted += 1
 
-    async def _settled_or_lost(self, one: PhotoRequest, patience_s: float) -> Standing:
+    async def _settled_or_lost(self, photo: Unclaimed, patience_s: float) -> Standing:
         """Look at the records at growing intervals, until the photo is not open any more or its event seems lost."""
         end, pause = time.monotonic() + patience_s, self._pace.first_look_s
         place, standing = self._overtakes.begin(), Standing.OPEN
@@ -158,13 +163,13 @@ class Handover:
                 time.monotonic() >= end and self._overtakes.is_lost(place, patience_s)
             ):
                 await asyncio.sleep(pause)
-                standing = await self._look(one)
+                standing = await self._look(photo)
                 pause = min(2 * pause, self._pace.longest_look_s, max(end - time.monotonic(), self._pace.first_look_s))
         finally:
             self._overtakes.end(place, standing is Standing.SETTLED)
         return standing
 
-    async def _look(self, one: PhotoRequest) -> Standing:
+    async def _look(self, photo: Unclaimed) -> Standing:
         """Ask the records until they answer: their silence is no reason to send events again.
 
         A turn bounds this, and for a parked photo the time for which its message is kept.
@@ -172,7 +177,7 @@ class Handover:
         attempt = 0
         while True:
             try:
-                standing = await in_thread(self.standing, one)
+                standing = await in_thread(self.standing, photo)
             except SelfiegateError as error:
                 await asyncio.sleep(self._ledger_outage.goes_on(error, attempt))
                 attempt += 1

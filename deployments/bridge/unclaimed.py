@@ -43,6 +43,11 @@ class Unclaimed:
     since: float | None = None
     """When its first turn began, by `time.monotonic`; begins anew after an erasure of its user."""
 
+    @property
+    def upload_rank(self) -> str:
+        """When it was uploaded, as the event says; else when its message came into the queue. Sorts as text."""
+        return self.request.upload_order or (f"{int(self.sent_at * 1e6):016d}" if self.sent_at else "")
+
 
 class UnclaimedPhotos:
     """All of them; read by the health server's threads, too."""

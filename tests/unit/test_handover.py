@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
-from deployments.bridge.handover import Handover
+import pytest
+
+from deployments.bridge.handover import Handover, Standing
 from deployments.bridge.health import Meters
 from deployments.bridge.overtakes import OvertakeTracker
 from deployments.bridge.pace import DEFAULT_PACE
 from deployments.bridge.unclaimed import Unclaimed
+from selfiegate.clock import now_us
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import PhotoRef
-from selfiegate.privacy import erasures
+from selfiegate.privacy import erasures, sweeps
 from selfiegate.records import Records
-from selfiegate.runtime import memory_runtime
+from selfiegate.runtime import MemoryRuntime, memory_runtime
 from selfiegate.settings import BridgeSettings
 from selfiegate.stores.sqlite_records import sqlite_records
 
@@ -107,3 +111,36 @@ def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: 
     asyncio.run(asyncio.wait_for(handover.see_claimed(Unclaimed(one)), 60))
 
     assert sent == []
+
+
+def standing(rt: MemoryRuntime, photo: Unclaimed) -> Standing:
+    async def emit(one: PhotoRequest) -> None:
+        raise AssertionError
+
+    records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
+    return Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE).standing(photo)
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["its event tells no time", "its event tells the time"])
+def test_a_row_that_an_erasure_removes_settles_no_later_upload_of_the_photo(told: bool) -> None:
+    """The row goes with the erasure: were the message deleted for it, the later upload would be lost."""
+    rt, photo = memory_runtime(), PhotoRef(bucket="bucket", key="ann/selfie.jpg", version='etag:"1"')
+
+    def uploaded_now() -> Unclaimed:
+        order = f"{now_us():016d}.{1:0>32}" if told else ""
+        return Unclaimed(PhotoRequest(photo=photo, user_id="ann", upload_order=order), sent_at=now_us() / 1e6)
+
+    early = uploaded_now()
+    rt.ledger.claim(photo, "ann", "run", 60, early.request.upload_order)
+    before = standing(rt, early)
+    time.sleep(0.01)
+    erasure = erasures.request_erasure(rt, "ann", "forget-run")
+    time.sleep(0.01)
+    late = uploaded_now()
+
+    assert before is Standing.SETTLED
+    assert (standing(rt, early), standing(rt, late)) == (Standing.SETTLED, Standing.FORGETTING)
+    erasures.write_receipt(rt, sweeps.sweep(rt, erasure))
+    assert (standing(rt, early), standing(rt, late)) == (Standing.SETTLED, Standing.OPEN)
+    rt.ledger.claim(photo, "ann", "run", 60, late.request.upload_order)
+    assert standing(rt, late) is Standing.SETTLED
