@@ -44,7 +44,7 @@ CREATE INDEX IF NOT EXISTS faces_by_user ON faces (user_id);
 CREATE TABLE IF NOT EXISTS sketches (id INTEGER PRIMARY KEY, bits BLOB NOT NULL);
 """
 
-_SCHEMA = Schema([Migration(_FIRST, oldest_program=1)])
+GALLERY = Schema([Migration(_FIRST, oldest_program=1)])
 
 # Many rows' ids and blobs as one text: Python would step through them one by one, and let other threads in at each.
 _NEW_SKETCHES = """
@@ -74,7 +74,7 @@ class SqliteGallery:
         """
         self.model = model
         self._bond = Bond(path, records) if records else None
-        self._db = Database(path, _SCHEMA, patience_s)
+        self._db = Database(path, GALLERY, patience_s)
         self._index = SketchIndex(dimensions // 8)
         self._highest = 0
         self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])

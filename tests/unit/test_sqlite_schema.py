@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.galleries.sqlite import GALLERY, SqliteGallery
 from selfiegate.model import PhotoRef
 from selfiegate.sqlite_database import Database
 from selfiegate.sqlite_schema import Migration, Schema
@@ -132,6 +132,30 @@ def test_a_process_killed_while_it_migrates_leaves_the_schema_before(path: Path)
 def test_records_from_before_numbers_are_taken_over(path: Path, earlier: str) -> None:
     make(path, RECORDS_BEFORE_NUMBERS[earlier])
     make(path, _claims(notified="notified" in RECORDS_BEFORE_NUMBERS[earlier]))
+
+    assert_records_work(path)
+
+
+@pytest.mark.parametrize("before", range(1, len(RECORDS.migrations) + 1))
+def test_records_of_every_number_are_brought_to_todays(path: Path, tmp_path: Path, before: int) -> None:
+    Database(path, Schema(RECORDS.migrations[:before]))
+    make(path, _claims(notified=False))
+    Database(tmp_path / "new.db", RECORDS)
+
+    assert_records_work(path)
+    assert schema(path) == schema(tmp_path / "new.db")
+
+
+@pytest.mark.parametrize("known", [RECORDS, GALLERY], ids=["records", "gallery"])
+def test_a_migration_asks_for_no_program_newer_than_itself_and_no_older_one_than_before(known: Schema) -> None:
+    oldest = [migration.oldest_program for migration in known.migrations]
+
+    assert oldest == sorted(oldest)
+    assert all(one <= at for at, one in enumerate(oldest, 1))
+
+
+def assert_records_work(path: Path) -> None:
+    """Read what was there, and write to each table."""
     records = sqlite_records(path)
     claim = present(records.ledger.get(PHOTO, "ann"))
     held = present(records.profiles.get("ann"))
@@ -144,6 +168,11 @@ def test_records_from_before_numbers_are_taken_over(path: Path, earlier: str) ->
     assert [row.user_id for row in records.ledger.unfinished(2**62)] == ["bob"]
     assert records.erasures.get("ann") is None
     assert number(path) == len(RECORDS.migrations)
+
+
+def schema(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
 
 
 def _claims(notified: bool) -> str:
