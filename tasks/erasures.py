@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from prefect.artifacts import acreate_markdown_artifact
 
 from selfiegate import report
-from selfiegate.privacy import erasures, sweeps
+from selfiegate.privacy import erasures, sweeps, unreadable
 from selfiegate.records import Erasure
 from tasks import run_history
 from tasks.artifacts import attached
 from tasks.steps import step, task_of
 
 request_erasure = task_of(erasures.request_erasure, "take no more photos of {user_id}")
+drop_unreadable = task_of(unreadable.drop_unreadable, "remove rows of {ours.user_id} that cannot be read")
 sweep = task_of(sweeps.sweep, "erase {ours.user_id}")
 erase_originals = task_of(sweeps.erase_originals, "erase the original photos of {ours.user_id}")
 put_off = task_of(erasures.put_off, "put off the erasure of {ours.user_id}")

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.clock import in_us, now_us
-from selfiegate.errors import BackendUnavailable, ClaimLost, UserForgotten
+from selfiegate.errors import BackendUnavailable, ClaimLost, UnreadableRow, UserForgotten
 from selfiegate.leases import Lease
 from selfiegate.model import Claim, PhotoRef
-from selfiegate.records import Erasure, Erasures
+from selfiegate.records import Erasure, Erasures, warn
 from selfiegate.runtime import Runtime
 from selfiegate.untrusted_text import plain
 
@@ -218,8 +219,22 @@ def still(present: Erasure | None, ours: Erasure) -> Erasure:
 def changed(erasures: Erasures, user_id: str, change: Callable[[Erasure | None], Erasure]) -> Erasure:
     """Write what `change` makes of the erasure as it stands, whoever else writes it meanwhile."""
     for _ in range(_MOST_WRITES):
-        present = erasures.get(user_id)
-        wanted = change(present).model_copy(update={"revision": present.revision + 1 if present else 1})
-        if erasures.put(wanted, replacing=present):
+        present, held = _present(erasures, user_id)
+        wanted = change(present).model_copy(update={"revision": _revision_after(held)})
+        if erasures.put(wanted, replacing=held):
             return wanted
     raise BackendUnavailable(f"the erasure of {user_id} changed {_MOST_WRITES} times while it was written")
+
+
+def _present(erasures: Erasures, user_id: str) -> tuple[Erasure | None, Erasure | UnreadableRow | None]:
+    """Return the erasure, if it can be read, and what is to be replaced: an erasure that nobody reads helps nobody."""
+    try:
+        present = erasures.get(user_id)
+    except UnreadableRow as row:
+        warn(row)
+        return None, row
+    return present, present
+
+
+def _revision_after(held: Erasure | UnreadableRow | None) -> int:
+    return int(held.revision) + 1 if held and isinstance(held.revision, int | Decimal) else 1

@@ -14,6 +14,7 @@ from selfiegate.errors import ClaimLost, SelfiegateError
 from selfiegate.leases import kept_by
 from selfiegate.privacy.erasures import lease_of, put_off, request_erasure, write_receipt
 from selfiegate.privacy.sweeps import erase_originals, sweep
+from selfiegate.privacy.unreadable import drop_unreadable
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
@@ -64,6 +65,7 @@ async def forget_user(
 
 async def remove_all(take: Take, erasure: Erasure, remove_runs: RemoveRuns, sleep: Sleep) -> Erasure:
     """Carry an erasure on from where it is to its receipt."""
+    erasure = await take(drop_unreadable, erasure)
     while erasure.sweeps < 1:
         erasure = await take(sweep, erasure)
     # A step that had begun when the rows went may still write, for as long as its lease lasts.

@@ -14,6 +14,8 @@ from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, PhotoRef
+from selfiegate.privacy.export import export_user
+from selfiegate.privacy.sequence import forget_user
 from selfiegate.reconciliation import Reconciled, Restarts, reconcile
 from selfiegate.records import Erasure
 from selfiegate.settings import Settings
@@ -42,6 +44,10 @@ def uploaded(rt: ScriptedRuntime, user_id: str, person: str = "") -> PhotoRef:
 def damage(rt: ScriptedRuntime, sql: str) -> None:
     with closing(sqlite3.connect(rt.settings.folder / "records.db")) as database, database:
         database.execute(sql)
+
+
+async def at_once(_: float) -> None:
+    """Wait for no lease."""
 
 
 def reconciled(rt: ScriptedRuntime, repair: bool = False) -> tuple[Reconciled, list[str]]:
@@ -86,6 +92,24 @@ def test_a_repair_leaves_alone_whose_rows_it_cannot_read(rt: ScriptedRuntime, ki
     assert len(rt.faces.faces_of("ann")) == 1
     assert len(rt.thumbnails.keys()) == 2
     assert kind == "claim's verdict" or "ann" in {line.user for line in done.lines if "read" in line.found}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_user_with_such_a_row_is_forgotten(rt: ScriptedRuntime, kind: str) -> None:
+    photo = uploaded(rt, "ann")
+    for user_id in ("ann", "bob"):
+        finish(rt, claim_photo(rt, uploaded(rt, user_id), user_id, "run"))
+    damage(rt, DAMAGE[kind])
+    receipt = asyncio.run(forget_user(rt, inline(rt, attempts=1), "ann", "forget-run", sleep=at_once))
+
+    assert receipt.finished_at
+    assert receipt.removed["face"] == receipt.removed["thumbnail"] == 1
+    assert sum(receipt.removed.get(name, 0) for name in ("profile", "unreadable profile")) == 1
+    assert sum(receipt.removed.get(name, 0) for name in ("ledger row", "unreadable ledger row")) == 1
+    found = export_user(rt, "ann")
+    assert (found["profile"], found["faces"], found["thumbnails"], found["photos"]) == (None, [], {}, [])
+    assert rt.ledger.get(photo, "ann") is None
+    assert rt.profiles.get("bob")
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
