@@ -19,7 +19,7 @@ up: .venv/filled  ## everything on this machine: S3 events to verdicts, watched 
 	$(BIN)/selfiegate up
 
 ui: .venv/filled  ## Prefect's UI on the demo's runs
-	PREFECT_HOME=.demo/prefect PREFECT_SERVER_ANALYTICS_ENABLED=false $(BIN)/prefect server start
+	PREFECT_HOME=.demo/prefect PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 $(BIN)/prefect server start
 
 test: .venv/filled  ## all but the slow tests
 	$(BIN)/pytest -q -n $(WORKERS) -m "not slow"

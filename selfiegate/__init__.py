@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,10 @@ if TYPE_CHECKING:
     from selfiegate.policy import Judgement
 
 __version__ = "0.1.0"
+
+# Faces are nobody else's business. onnxruntime reads this when it is imported, and then begins to tell Microsoft of
+# this machine; every process of ours comes through here first.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def check(photo: str | PathLike[str] | bytes) -> Judgement:

@@ -20,7 +20,6 @@ SHARED = Path(__file__).parents[2] / "shared"
 for name in [name for name in os.environ if name.startswith("SELFIEGATE_") and "INSIGHTFACE" not in name]:
     del os.environ[name]
 os.environ["SELFIEGATE_RETRIES__FIRST_DELAY_S"] = "0"  # read when the tasks are imported
-os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 os.environ["PREFECT_CLIENT_MAX_RETRIES"] = "12"  # 5 by default: on a busy machine its SQLite is locked for longer

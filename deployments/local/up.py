@@ -149,7 +149,6 @@ def _environment(folder: Path, ports: Mapping[str, int]) -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{ports['prefect']}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         **_BATCHES,
         "PREFECT_WORKER_WEBSERVER_PORT": str(ports["worker"]),

@@ -64,6 +64,7 @@ class World:
             **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(folder / "prefect"),
+            "HOME": str(folder / "own"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_WORKER_WEBSERVER_PORT": str(self.health),
             "SELFIEGATE_HOME": str(folder / "home"),
@@ -180,6 +181,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     finally:
         for part in reversed(made.parts):
             part.stop()
+    assert not list((made.folder / "own").rglob("*Microsoft*"))  # onnxruntime's telemetry
 
 
 @pytest.fixture

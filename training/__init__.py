@@ -1,0 +1,1 @@
+import selfiegate  # noqa: F401  turns onnxruntime's telemetry off, before onnxruntime is imported
