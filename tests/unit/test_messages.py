@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfiegate.errors import BackendMisconfigured, WrongInput
-from selfiegate.ingestion.messages import Upload, uploads
+from selfiegate.ingestion.messages import Upload, read_event, uploads
 from selfiegate.key_template import KeyTemplate
 
 VERSION = "IYV3p45BT0ac8hjHg1houSdS1a.Mro8e"
@@ -338,6 +338,23 @@ def test_any_json_gives_uploads_or_wrong_input(value: Any) -> None:
     for message in (value, json.dumps(value), sns(value)):
         with suppress(WrongInput):
             assert all(isinstance(upload, Upload) for upload in uploads(message))
+
+
+@given(st.lists(JSON, max_size=4), st.data())
+def test_the_good_records_are_found_among_any_others(others: list[Any], data: st.DataObject) -> None:
+    good = [record(f"ann/{number}.jpg") for number in range(3)]
+    records = data.draw(st.permutations([*good, *others]))
+    event = read_event({"Records": records})
+
+    assert {one["s3"]["object"]["key"] for one in good} <= {upload.key for upload in event.uploads}
+    assert all(re.match(r"Records\[\d+\]: ", wrong) for wrong in event.wrong)
+
+
+def test_a_wrong_record_is_named_by_its_place() -> None:
+    found = read_event(notification(record("ann/a.jpg"), {"eventName": 7}, record("ann/b.jpg")))
+
+    assert [upload.key for upload in found.uploads] == ["ann/a.jpg", "ann/b.jpg"]
+    assert found.wrong == ["Records[1]: the event's eventName is not text of at most 4096 characters"]
 
 
 @given(st.text() | st.binary())
