@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,14 +37,6 @@ class EnrolledFace(Value):
     face_id: str
     user_id: str
     origin: str = Field(description="Equals `FaceBackend.origin` of the photo and user it was enrolled for")
-
-
-class FacesPage(NamedTuple):
-    """A user's faces in one part of a gallery."""
-
-    face_ids: Sequence[str]
-    next_page: str
-    """Names the part after this; empty after the last."""
 
 
 class GalleryStats(Value):
@@ -112,7 +104,7 @@ class FaceBackend(Protocol):
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of all faces enrolled for a user."""
 
-    def faces_page(self, user_id: str, page: str = "") -> FacesPage:
+    def page_of(self, user_id: str, after: str = "") -> Page[str]:
         """Return the same of one part of the gallery: one call, however many faces there are.
 
         A page that the gallery no longer knows is the first again.

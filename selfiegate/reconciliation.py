@@ -88,7 +88,7 @@ async def reconcile(
     # By their claims, which are somebody else's as soon as their photos run again.
     closed = await apart("runs of dead processes", restarts.close_dead_runs(), lines, 0)
     lines += await apart("unfinished photos", run_unfinished(take, restarts, limit, at_once), lines, [])
-    await apart("interrupted erasures", carry_on_erasures(take, restarts, lines), lines, None)
+    await apart("erasures", carry_on_erasures(take, restarts, lines), lines, None)
     lines += await apart("unreadable rows", list_unreadable(take), lines, [])
     expired = await apart("expired photos", take(expire), lines, 0)
     if audit or repair:

@@ -20,7 +20,7 @@ from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendUnavailable, PhotoRejected
 from selfiegate.model import Detection, Face, Match, PhotoRef, ReasonCode
 from selfiegate.paging import Page
-from selfiegate.ports import EnrolledFace, FacesPage, Gallery, GalleryStats, PhotoStore, Thresholds
+from selfiegate.ports import EnrolledFace, Gallery, GalleryStats, PhotoStore, Thresholds
 
 _REMEMBERED = 64
 """Photos whose aligned face is kept between a run's steps: 38 kB each. Forgotten ones are looked at again."""
@@ -134,9 +134,9 @@ class EmbeddingBackend:
         """Return the ids of a user's faces."""
         return self._gallery.faces_of(user_id)
 
-    def faces_page(self, user_id: str, page: str = "") -> FacesPage:
+    def page_of(self, user_id: str, after: str = "") -> Page[str]:
         """Return the same at once: galleries find a user's faces by the user."""
-        return FacesPage(self.faces_of(user_id), "")
+        return Page(self.faces_of(user_id), "")
 
     def template(self, face_id: str) -> Sequence[float] | None:
         """Return a face's embedding."""

@@ -28,7 +28,7 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRej
 from selfiegate.matching import REKOGNITION, Matching
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
 from selfiegate.paging import Page
-from selfiegate.ports import EnrolledFace, FacesPage, GalleryStats, PhotoStore, Thresholds
+from selfiegate.ports import EnrolledFace, GalleryStats, PhotoStore, Thresholds
 
 _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
 _INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
@@ -198,11 +198,11 @@ class RekognitionBackend:
         """Return the ids of a user's faces, by listing the collection."""
         return [face.face_id for face in self.faces() if face.user_id == user_id]
 
-    def faces_page(self, user_id: str, page: str = "") -> FacesPage:
+    def page_of(self, user_id: str, after: str = "") -> Page[str]:
         """Return the same of one page of the list."""
-        listed = self.page(page, _PAGE)
+        listed = self.page(after, _PAGE)
         mine = [face.face_id for face in listed.items if face.user_id == user_id]
-        return FacesPage(mine, listed.next)
+        return Page(mine, listed.next)
 
     def template(self, face_id: str) -> Sequence[float] | None:
         """Return None: Amazon keeps it."""

@@ -19,7 +19,7 @@ from selfiegate import thumbnails as thumbs
 from selfiegate.clock import in_us
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, SelfiegateError
 from selfiegate.model import Claim, PhotoRef, Profile
-from selfiegate.ports import FacesPage
+from selfiegate.paging import Page
 from selfiegate.privacy.erasures import Thing, changed, still, sum_of
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
@@ -99,13 +99,13 @@ def _sweep_rows(rt: Runtime, ours: Erasure, rows_at_once: int, enough: float) ->
         return erase_originals(rt, ours)
     rows, profile = rt.ledger.claims_of(ours.user_id), rt.profiles.get(ours.user_id)
     some, last = rows[:rows_at_once], len(rows) <= rows_at_once
-    listed = rt.faces.faces_page(ours.user_id, ours.gallery_page) if last and ours.sweeps else FacesPage((), "")
-    held = set(_held(rt, ours.user_id, some, profile, listed.face_ids))
+    listed = rt.faces.page_of(ours.user_id, ours.gallery_page) if last and ours.sweeps else Page[str]((), "")
+    held = set(_held(rt, ours.user_id, some, profile, listed.items))
     originals = set(_originals(rt, some, profile)) if ours.photos else set[str]()
     erasure = _noted(rt, ours, held, originals)
     gone = _removed(rt, erasure, rows, profile, enough)
     leases_end_at = _leases_end_at(rt, gone, rows)
-    return _counted(rt, erasure, gone, leases_end_at, listed.next_page, last)
+    return _counted(rt, erasure, gone, leases_end_at, listed.next, last)
 
 
 def _held(
@@ -118,7 +118,7 @@ def _held(
         yield "profile", user_id
     if profile and not profile.model:  # an older system's thumbnails lie where it put them
         yield from (("older thumbnail", uri) for uri in profile.thumbnails.values())
-    yield from (("face", face_id) for face_id in {*listed, *filter(rt.faces.holds, named)})
+    yield from (("face", face_id) for face_id in {*listed, *rt.faces.held(named)})
     yield from (("thumbnail", key) for key in rt.thumbnails.keys(thumbs.home(user_id)))
     yield from (("ledger row", row.photo.id) for row in rows)
 

@@ -158,13 +158,13 @@ class FaceBackendContract:
     def test_a_users_faces_are_found_page_by_page(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
         mine = faces.enrol(ann, "user_a")
         faces.enrol(bob, "user_b")
-        page = faces.faces_page("user_a")
+        page = faces.page_of("user_a")
         pages = [page]
-        while page.next_page:
-            page = faces.faces_page("user_a", page.next_page)
+        while page.next:
+            page = faces.page_of("user_a", page.next)
             pages.append(page)
 
-        assert [face_id for page in pages for face_id in page.face_ids] == [mine]
+        assert [face_id for page in pages for face_id in page.items] == [mine]
 
     def test_what_is_given_out_of_a_face_is_its_own(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
         given = [faces.template(faces.enrol(photo, user)) for photo, user in ((ann, "user_a"), (bob, "user_b"))]

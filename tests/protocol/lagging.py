@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from selfiegate.errors import BackendUnavailable
 from selfiegate.model import Box, Detection, Face, Match, PhotoRef
 from selfiegate.paging import Page
-from selfiegate.ports import EnrolledFace, FacesPage, GalleryStats
+from selfiegate.ports import EnrolledFace, GalleryStats
 
 _FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99)
 
@@ -130,9 +130,9 @@ class LaggingFaces:
         """Return the ids of a user's faces, as ListFaces does: at once."""
         return [face.face_id for face in self._there.values() if face.user_id == user_id]
 
-    def faces_page(self, user_id: str, page: str = "") -> FacesPage:
+    def page_of(self, user_id: str, after: str = "") -> Page[str]:
         """Return the same: a list of one page."""
-        return FacesPage(self.faces_of(user_id), "")
+        return Page(self.faces_of(user_id), "")
 
     def stats(self) -> GalleryStats:
         """Count them."""

@@ -39,7 +39,7 @@ WRITES = [
 REMOVALS = [
     ("erasures", "put"),
     ("ledger", "remove"),
-    ("faces", "faces_page"),
+    ("faces", "page_of"),
     ("faces", "remove"),
     ("thumbnails", "keys"),
     ("thumbnails", "remove"),
