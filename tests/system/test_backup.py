@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing as mp
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ import pytest
 from selfiegate.backups.copies import back_up
 from selfiegate.backups.restore import Restore
 from selfiegate.decoding.decode import Limits
+from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.records import Records
 from selfiegate.runtime import Runtime
@@ -23,6 +26,7 @@ from selfiegate.stores.folder import FolderPhotos
 from tests.backfilling import PATIENCE_S, crowd, take, taking
 from tests.chaos.check import read_files, violations
 from tests.home_folders import delete
+from tests.present import present
 from tests.runtimes import scripted_over
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -104,4 +108,24 @@ def test_what_is_lost_under_load_is_restored_and_every_face_is_enrolled_once(
     in_a_process(take, home, files, CHUNK)
 
     assert inconsistent == [set()] * 4
+    assert violations(read_files(home), people) == []
+
+
+def test_a_stopped_process_keeps_a_restore_out_and_does_no_harm_when_it_wakes(
+    tmp_path: Path, files: Sequence[str], people: dict[tuple[str, str], str]
+) -> None:
+    home = tmp_path / "home"
+    with taking(home, files, CHUNK) as worker:
+        time.sleep(0.5)
+        back_up(Settings(home=home), tmp_path / "backup")
+        os.kill(present(worker.pid), signal.SIGSTOP)
+        delete(home, "gallery.db")
+        with pytest.raises(BackendMisconfigured, match="other processes use it"):
+            restore(home, tmp_path / "backup")
+        os.kill(present(worker.pid), signal.SIGCONT)
+        worker.join(PATIENCE_S)
+    in_a_process(restore, home, tmp_path / "backup")
+    in_a_process(take, home, files, CHUNK)
+
+    assert worker.exitcode == 1  # it found its gallery gone
     assert violations(read_files(home), people) == []
