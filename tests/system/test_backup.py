@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,24 @@ def users_without_a_face(backup: Path) -> set[str]:
     return {named[face_id] for face_id in named.keys() - held}
 
 
+def wait_for_users(home: Path) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up:
+        with closing(sqlite3.connect(home / "records.db", timeout=30)) as records, suppress(sqlite3.OperationalError):
+            if records.execute("SELECT count(*) FROM profiles").fetchone()[0]:  # else the table may not be there yet
+                return
+        time.sleep(0.05)
+    raise AssertionError("nobody is enrolled")
+
+
 def killed_under_load(home: Path, files: Sequence[str]) -> Path:
     """Let three processes enrol, take backups meanwhile, kill them all at once; return a backup from the middle."""
     with ExitStack() as stack:
         workers = [stack.enter_context(taking(home, files[n::3], CHUNK)) for n in range(3)]
+        wait_for_users(home)
         for n in range(4):
-            time.sleep(0.5)
             back_up(Settings(home=home), home.parent / f"backup-{n}")
+            time.sleep(0.4)
         for worker in workers:
             worker.kill()
         for worker in workers:
@@ -116,7 +127,7 @@ def test_a_stopped_process_keeps_a_restore_out_and_does_no_harm_when_it_wakes(
 ) -> None:
     home = tmp_path / "home"
     with taking(home, files, CHUNK) as worker:
-        time.sleep(0.5)
+        wait_for_users(home)
         back_up(Settings(home=home), tmp_path / "backup")
         os.kill(present(worker.pid), signal.SIGSTOP)
         delete(home, "gallery.db")
