@@ -78,8 +78,9 @@ class Bond:
 
     def check_in(self, connection: sqlite3.Connection, mark: GalleryMark | None) -> None:
         """Do the same within a transaction on the gallery, with a mark read before it, and note how far that was."""
-        self._compare(mark, GalleryState(*connection.execute(_STATE).fetchone()))
-        relied_on = mark.newest if mark else 0
+        found = GalleryState(*connection.execute(_STATE).fetchone())
+        self._compare(mark, found)
+        relied_on = max(found.relied_on, mark.newest if mark else 0)
         connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('relied_on', ?)", (str(relied_on),))
 
     def mark(self) -> GalleryMark | None:
@@ -102,6 +103,8 @@ class Bond:
                 f"{self._path} is older than the records: it ends with face number {found.newest}, "
                 f"and they rely on number {mark.newest}; {_MEND}"
             )
+        if found.relied_on > mark.newest:  # another process may have raised the mark since it was read; it never falls
+            mark = self.mark() or mark
         if found.relied_on > mark.newest:
             raise BackendMisconfigured(
                 f"the records are older than {self._path}: they rely on its face number {mark.newest}, "

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from selfiegate.errors import BackendMisconfigured
+from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.steps import inline
+from selfiegate.stores.sqlite_records import sqlite_records
 from tests.home_folders import copied, delete, outcome, photo_of, put_back
-from tests.runtimes import scripted_runtime
+from tests.runtimes import Meanwhile, scripted_runtime
 
 
 def without_gallery(home: Path) -> None:
@@ -143,3 +146,25 @@ def test_a_face_that_was_enrolled_but_not_yet_noted_is_no_fault(home: Path) -> N
 
 def test_the_same_files_in_a_new_process_are_taken(home: Path) -> None:
     assert outcome(scripted_runtime(home), photo_of(home, "eve1"), "mallory") == "rejected"
+
+
+@pytest.mark.parametrize("use", ["search", "add"])
+def test_faces_that_others_enrol_between_two_reads_are_no_fault(tmp_path: Path, use: str) -> None:
+    records, vector = sqlite_records(tmp_path / "records.db"), np.eye(1, 64, dtype=np.float32)[0]
+    others = SqliteGallery(tmp_path / "gallery.db", "model", dimensions=64, records=records)
+
+    def enrol_more() -> None:
+        for n in range(3):
+            others.add(f"face {n}", "bob", vector)
+
+    slow = Meanwhile(records.known_gallery, "get", after=True, what=enrol_more)
+    slow.left = 0
+    gallery = SqliteGallery(
+        tmp_path / "gallery.db", "model", dimensions=64, records=records._replace(known_gallery=slow)
+    )
+    slow.left = 1
+    if use == "search":
+        assert len(gallery.search(vector)) == 3
+    else:
+        gallery.add("ours", "ann", vector)
+        assert len(gallery.search(vector)) == 4
