@@ -33,6 +33,7 @@ from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
 from prefect.states import Cancelled
 from prefect.workers.base import BaseWorker, BaseWorkerResult
 from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
+from prometheus_client import Gauge
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.runtime import runtime
@@ -58,6 +59,9 @@ _M_ARENA_MAX = -8
 """
 _TRIM_S = 60.0
 """How often what is free goes back to the system: else a worker grows by a megabyte a minute for no use."""
+
+_DEVICE = Gauge("selfiegate_worker_device", "1 for what this worker's models run on", ["device"])
+"""Shown where Prefect shows its client's metrics: PREFECT_CLIENT_METRICS_ENABLED, PREFECT_CLIENT_METRICS_PORT."""
 
 _log = logging.getLogger(__name__)
 
@@ -218,6 +222,7 @@ async def _work_until(
     # Each run may wait in two threads at once; the default would be six for all of them.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2 * limit + 4, "steps"))
     rt = await asyncio.to_thread(runtime)  # models load, and settings are found wrong, before any run is taken
+    _DEVICE.labels(rt.faces.device).set(1)
     pulse = asyncio.create_task(_pulse(rt.settings.stuck_after_s))
     worker = WarmWorker(work_pool_name=pool, name=name, limit=limit)
     with temporary_settings({PREFECT_WORKER_QUERY_SECONDS: 1}):

@@ -57,6 +57,10 @@ class FaceBackend(Protocol):
     def model(self) -> str:
         """Name the model and its weights; faces of different models are never compared."""
 
+    @property
+    def device(self) -> str:
+        """Name what the model runs on, as far as it is known."""
+
     match_threshold: float
     """Another user's face at or above this is the same person."""
     verify_threshold: float

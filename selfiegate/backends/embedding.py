@@ -34,6 +34,7 @@ class Analyser(Protocol):
     """Finds faces in pictures and turns aligned faces into embeddings."""
 
     model: str
+    device: str
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the faces, largest first, each with its aligned picture; `size` is the full photo's."""
@@ -50,7 +51,7 @@ class EmbeddingBackend:
     def __init__(
         self, analyser: Analyser, gallery: Gallery, photos: PhotoStore, limits: Limits, thresholds: Thresholds
     ) -> None:
-        self.model = analyser.model
+        self.model, self.device = analyser.model, analyser.device
         self.match_threshold = thresholds.match
         self.verify_threshold = thresholds.verify
         self._floor = min(thresholds.review, thresholds.match)

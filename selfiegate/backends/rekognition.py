@@ -48,6 +48,7 @@ class RekognitionBackend:
     """One collection, and the photos that it is asked about."""
 
     remote = True
+    device = "Amazon Rekognition"
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ def scripted_photo(*people: str, size: tuple[int, int] = (320, 240), **attribute
 class ScriptedAnalyser:
     """Sees what the script says; the 'aligned face' is the name's bytes."""
 
-    model = "scripted"
+    model = device = "scripted"
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the scripted people, side by side."""

@@ -26,7 +26,7 @@ def doctor() -> None:
     Exit 1: something is wrong.
     """
     load_settings()  # a wrong one ends it with 2: nothing else can be looked at
-    checks = {"settings": _settings, "weights": _weights, "stores": _stores}
+    checks = {"settings": _settings, "weights": _weights, "device": _device, "stores": _stores}
     if prefect := checkout.prefect():
         checks["Prefect API"] = prefect.check_api
     table = Table(box=None, show_header=False, padding=(0, 1))
@@ -58,6 +58,10 @@ def _weights() -> str:
     if falls_back(pack):
         return f"{TINY}, for no pack is set: {model} loaded; it is small, not for production, see `selfiegate settings`"
     return f"{pack.pack or DEFAULT}: {model} loaded"
+
+
+def _device() -> str:
+    return runtime().faces.device
 
 
 def _stores() -> str:

@@ -237,3 +237,34 @@ def test_a_provider_that_is_not_there_is_named(pack: PackSettings) -> None:
 
     with pytest.raises(BackendMisconfigured, match="no MoonExecutionProvider here, only"):
         InsightFaceAnalyser(pack.model_copy(update={"providers": ("MoonExecutionProvider",)}))
+
+
+@pytest.fixture
+def cuda_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime-gpu without CUDA: the build has the provider, and sessions are made without it."""
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+
+
+@pytest.mark.usefixtures("cuda_does_not_load")
+@pytest.mark.parametrize("providers", [("CUDAExecutionProvider",), ("CUDAExecutionProvider", "CPUExecutionProvider")])
+def test_a_provider_that_is_named_and_does_not_load_is_refused(pack: PackSettings, providers: tuple[str, ...]) -> None:
+    from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+
+    with pytest.raises(BackendMisconfigured) as error:
+        InsightFaceAnalyser(pack.model_copy(update={"providers": providers}))
+    words = ["CUDAExecutionProvider of SELFIEGATE_INSIGHTFACE__PROVIDERS did not load", "run on CPUExecutionProvider"]
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.usefixtures("cuda_does_not_load")
+def test_a_device_that_was_not_asked_for_and_does_not_load_is_told_once(
+    pack: PackSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+
+    devices = {InsightFaceAnalyser(pack).device for _ in range(2)}
+
+    assert devices == {"CPUExecutionProvider, for CUDAExecutionProvider did not load"}
+    assert [record.levelname for record in caplog.records if "did not load" in record.message].count("WARNING") == 1

@@ -47,7 +47,7 @@ class LaggingFaces:
     """Faces by their photos' names: 'user/ann-1.png' shows ann."""
 
     remote = True
-    model = "lagging"
+    model = device = "lagging"
     match_threshold, verify_threshold = 0.4, 0.3
 
     def __init__(self, one_sided: bool) -> None:

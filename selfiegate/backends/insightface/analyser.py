@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,12 @@ class InsightFaceAnalyser:
                 "set SELFIEGATE_INSIGHTFACE__PACK to one"
             ) from error
         # Of the process: photos side by side must not fight over cores.
+        self.device = _device([self._recogniser.session, *self._detector.sessions], providers, settings)
         cv2.setNumThreads(settings.threads or available_cpus())
         self._eyewear = Eyewear()
         file = Path(self._recogniser.model_file)
         self.model = f"{file.stem}@{digest(file)}"
-        _log.info("loaded %s on %s", self.model, self._recogniser.session.get_providers()[0])
+        _log.info("loaded %s on %s", self.model, self.device)
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the faces, largest first, each with its aligned 112x112 RGB picture.
@@ -151,6 +153,35 @@ def _providers(settings: PackSettings) -> list[str]:
             "mend SELFIEGATE_INSIGHTFACE__PROVIDERS or install onnxruntime-gpu"
         )
     return [name for name in wanted if name in available]
+
+
+def _device(sessions: Sequence[Any], wanted: Sequence[str], settings: PackSettings) -> str:
+    """Return what the sessions really run on: onnxruntime takes another provider where one does not load.
+
+    Raises `BackendMisconfigured` where that one was asked for by its name.
+    """
+    used = [session.get_providers() for session in sessions]
+    unused = [name for name in wanted if not all(name in providers for providers in used)]
+    runs_on = ", ".join(dict.fromkeys(providers[0] for providers in used))
+    if not unused:
+        return runs_on
+    why = (
+        "onnxruntime said above why: mostly that CUDA or cuDNN is missing or of another version "
+        "(https://onnxruntime.ai/docs/install/#cuda-and-cudnn), or that this machine or container sees no GPU"
+    )
+    if settings.providers:
+        raise BackendMisconfigured(
+            f"{', '.join(unused)} of SELFIEGATE_INSIGHTFACE__PROVIDERS did not load, models would run on {runs_on}: "
+            f"{why}; mend that, or take the name out of SELFIEGATE_INSIGHTFACE__PROVIDERS"
+        )
+    found = f"{runs_on}, for {', '.join(unused)} did not load"
+    _warn(f"the models run on {found}; {why}; SELFIEGATE_INSIGHTFACE__PROVIDERS={unused[0]} refuses to start then")
+    return found
+
+
+@cache
+def _warn(what: str) -> None:
+    _log.warning("%s", what)  # once in a process
 
 
 def _session_options(settings: PackSettings) -> Any:

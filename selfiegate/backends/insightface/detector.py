@@ -9,6 +9,7 @@ cost up to 4 ms a photo.
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,6 +79,11 @@ class Detector:
         self._scrfd, self._sessions = scrfd, scrfd.resolution_sessions
         self._canvases = {size: _Canvas(size) for size in scrfd.input_sizes}
         self._levels = scrfd.fmc
+
+    @property
+    def sessions(self) -> list[Any]:
+        """The sessions of onnxruntime, one for each input size."""
+        return list(self._sessions.values())
 
     def __call__(self, picture: NDArray[np.uint8]) -> Found:
         """Find the faces of an RGB picture (height, width, 3), surest first."""

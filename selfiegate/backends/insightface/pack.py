@@ -46,7 +46,7 @@ class PackSettings(Group):
     )
     root: Folder = Field(Path("~/.insightface"), description="Packs lie in its folder `models`")
     providers: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], COMMAS] = Field(
-        (), description="onnxruntime providers; empty: CUDA if there, then CPU"
+        (), description="onnxruntime providers, each of which has to load; empty: CUDA where it loads, else CPU"
     )
     threads: int = Field(
         1, ge=0, le=1024, description="Threads of one inference, and of OpenCV in this process; 0: all CPUs"
