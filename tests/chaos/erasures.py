@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from selfiegate.aws import clients
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import BackendMisconfigured, ClaimLost
 from selfiegate.model import Claim
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.reconciliation import Restarts, carry_on_erasures
 from selfiegate.records import Erasure
-from selfiegate.runtime import Runtime
+from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
-from tests.chaos.worker import SMALL
+from tests.chaos.worker import SMALL, shared_session
 from tests.runtimes import scripted_runtime
 
 USER, FIRST = "user_a", "the first run"
@@ -33,10 +34,16 @@ class Slow:
     seconds: float = 0
     lease_s: float = 4
     locked: bool = False
+    aws: Any = None
+    """Where the faces are in Rekognition; the records are files all the same."""
 
     def open(self) -> Runtime:
         """Open the product's stores."""
-        rt = scripted_runtime(self.home, Settings(home=self.home, lease_s=self.lease_s, thumbnails=SMALL))
+        settings = Settings(home=self.home, lease_s=self.lease_s, thumbnails=SMALL)
+        if self.aws:
+            clients.take_sessions_from(lambda _: shared_session())
+            return open_runtime(settings.model_copy(update={"backend": "rekognition", "aws": self.aws}))
+        rt = scripted_runtime(self.home, settings)
         faces: Any = Slowed(rt.faces, self.seconds)
         photos: Any = Refusing(rt.photos) if self.locked else rt.photos
         return replace(rt, faces=faces, photos=photos)

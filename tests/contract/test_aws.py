@@ -6,6 +6,7 @@ import io
 import json
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -21,7 +22,10 @@ from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
+from selfiegate.privacy.erasures import request_erasure
+from selfiegate.privacy.sweeps import sweep
 from selfiegate.records import Profiles, Records
+from selfiegate.runtime import memory_runtime
 from selfiegate.stores.dynamodb_erasures import DynamoErasures
 from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
 from selfiegate.stores.dynamodb_ledger import DynamoLedger
@@ -298,6 +302,40 @@ class TestRekognition(FaceBackendContract):
 
         assert image["Bytes"].startswith(b"\xff\xd8\xff")
         assert size == (200, 200)
+
+    def test_an_erasure_lists_the_collection_once_and_whoever_takes_over_goes_on(
+        self, faces: FaceBackend, aws: AwsSettings, scripted_rekognition: Any
+    ) -> None:
+        for n in range(5):
+            faces.enrol(
+                self.upload(aws, f"{n}.png", scripted_photo(f"person {n}")), "ann" if n in (0, 4) else f"user {n}"
+            )
+        scripted_rekognition.switches.list_most(2)
+        scripted_rekognition.journal.clear()
+        rt = replace(memory_runtime(), faces=faces)
+        dying = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0}))
+        erasure = sweep(rt, request_erasure(dying, "ann", "a run that dies"))
+        listed = [scripted_rekognition.calls["ListFaces"]]
+        for run in ("a run that dies", "reconcile", "another reconcile"):
+            if run != "a run that dies":
+                erasure = request_erasure(dying, "ann", run, carry_on=erasure.asked_at)
+            erasure = sweep(rt, erasure, seconds=0)
+            listed.append(scripted_rekognition.calls["ListFaces"])
+
+        assert (listed, erasure.sweeps, erasure.removed) == ([0, 1, 2, 3], 2, {"face": 2})
+        assert faces.faces_of("ann") == []
+        assert faces.stats().users == 3
+
+    def test_a_page_that_rekognition_no_longer_knows_is_the_first(
+        self, faces: FaceBackend, aws: AwsSettings, ann: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        mine = faces.enrol(ann, "user_a")
+        faces.enrol(self.upload(aws, "bob.png", scripted_photo("bob")), "user_b")
+        scripted_rekognition.switches.list_most(1)
+        second = faces.page_of("user_a").next
+        scripted_rekognition.switches.fail("ListFaces", "InvalidPaginationTokenException", times=1)
+
+        assert faces.page_of("user_a", second).items == [mine]
 
     @pytest.mark.parametrize(
         "code", ["ThrottlingException", "ProvisionedThroughputExceededException", "InternalServerError"]

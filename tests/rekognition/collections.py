@@ -118,6 +118,11 @@ class Collections:
             collection = self._get(collection_id)
             return len(collection.faces), collection.created
 
+    @property
+    def most_listed(self) -> int:
+        """Faces of a page of ListFaces at most."""
+        return self._switches.most_listed
+
     def faces(self, collection_id: str) -> Sequence[StoredFace]:
         """Return the stored faces in the order they were indexed, visible to searches or not."""
         with self._lock:

@@ -9,7 +9,7 @@ from tests.rekognition.collections import Collections, FoundFace, StoredFace, pa
 from tests.rekognition.details import bounding_box, face_detail, quality_reasons
 from tests.rekognition.images import Images, Look
 from tests.rekognition.protocol import AwsError
-from tests.rekognition.switches import Journal
+from tests.rekognition.switches import MOST_LISTED, Journal
 
 MODEL = "7.0"
 _ARN = "aws:rekognition:us-east-1:123456789012:collection/"
@@ -110,7 +110,8 @@ class Operations:
             raise AwsError("ResourceNotFoundException", "The user id does not exist: this endpoint keeps no users")
         if "FaceIds" in asked:
             faces = [face for face in faces if face.face_id in asked["FaceIds"]]
-        shown, token = page(faces, asked.get("NextToken"), asked.get("MaxResults"))
+        most = min(asked.get("MaxResults") or MOST_LISTED, self._collections.most_listed)
+        shown, token = page(faces, asked.get("NextToken"), most)
         return {"Faces": [_face(face) for face in shown], "FaceModelVersion": MODEL, "NextToken": token}
 
     def _delete_faces(self, asked: Json) -> Json:

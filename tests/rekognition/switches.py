@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from tests.rekognition.protocol import OPERATIONS, SERVICE
 
+MOST_LISTED = 4096
+"""Faces of a page of ListFaces: AWS's upper bound."""
+
 Kind = Literal["fail", "slow", "lose_reply"]
 
 
@@ -42,7 +45,7 @@ class Switches:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
-        self.delays = Delays()
+        self.delays, self.most_listed = Delays(), MOST_LISTED
 
     def fail(self, operation: str = "*", code: str = "ThrottlingException", times: int | None = None) -> None:
         """Answer with an error that the service model knows, and do no work."""
@@ -63,16 +66,19 @@ class Switches:
         with self._lock:
             self.delays = replace(self.delays, **seconds)
 
+    def list_most(self, faces: int) -> None:
+        """Return no more faces on a page of ListFaces, whatever is asked for."""
+        self.most_listed = faces
+
     def clear(self) -> None:
         """Switch everything off."""
         with self._lock:
-            self._rules, self.delays = [], Delays()
+            self._rules, self.delays, self.most_listed = [], Delays(), MOST_LISTED
 
     def apply(self, settings: dict[str, dict[str, Any]]) -> None:
         """Call methods by name with keyword arguments: `{"fail": {"operation": "IndexFaces", "times": 2}}`."""
-        methods = {
-            method.__name__: method for method in (self.fail, self.slow, self.lose_reply, self.delay, self.clear)
-        }
+        known = (self.fail, self.slow, self.lose_reply, self.delay, self.list_most, self.clear)
+        methods = {method.__name__: method for method in known}
         for name, arguments in settings.items():
             if name not in methods:
                 raise ValueError(f"{name!r} is not a switch; there are {', '.join(methods)}")

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.privacy.export import export_user
@@ -148,3 +150,26 @@ def test_an_erasure_whose_originals_are_locked_is_tried_again_and_can_end_withou
     assert (done.photos, done.kept_originals, done.originals, done.problem) == (False, 3, (), "")
     assert len(list((tmp_path / "photos" / USER).iterdir())) == 3
     assert_nothing_is_held(rt)
+
+
+def test_an_erasure_that_lists_a_large_collection_goes_on_from_its_page(
+    tmp_path: Path, aws: AwsSettings, scripted_rekognition: Any
+) -> None:
+    where, pages = Slow(tmp_path, lease_s=3, aws=aws.model_copy(update={"thumbnail_bucket": None})), 20
+    rt, files = where.open(), [tmp_path / f"{n}.png" for n in range(pages)]
+    for n, file in enumerate(files):  # the last is the user's, and no row names it
+        file.write_bytes(scripted_photo(f"person {n}"))
+        rt.faces.enrol(rt.photos.find(str(file)), USER if n == pages - 1 else f"other {n}")
+    scripted_rekognition.switches.list_most(1)
+    scripted_rekognition.switches.slow(0.5, "ListFaces")
+    scripted_rekognition.journal.clear()
+    with reconciles(where), process(forget, where) as killed:
+        wait(lambda: scripted_rekognition.calls["ListFaces"] > pages / 2)
+        before = erasure_of(rt)
+        os.kill(present(killed.pid), signal.SIGKILL)
+        done = receipt(rt)
+
+    assert (before.run, before.attempt) == (FIRST, 1)
+    assert (done.run != FIRST, done.attempt, done.removed) == (True, 2, {"face": 1})
+    assert scripted_rekognition.calls["ListFaces"] <= pages + 1
+    assert rt.faces.stats().faces == pages - 1
