@@ -18,6 +18,7 @@ from flows.backfill import backfill
 from flows.forget_user import forget_user
 from flows.reconcile import reconcile
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.errors import BackendMisconfigured
 from selfiegate.model import PhotoRef
 from selfiegate.privacy import erasures, sweeps
 from selfiegate.privacy.export import export_user
@@ -25,7 +26,7 @@ from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime, using
 from selfiegate.settings import Settings
 from tests.flowruns import LOOP, run
 from tests.present import present
-from tests.runtimes import Meanwhile, replacing, scripted_runtime
+from tests.runtimes import Failing, Meanwhile, replacing, scripted_runtime
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -159,3 +160,17 @@ def test_another_run_of_it_takes_over(rt: MemoryRuntime, ann: PhotoRef) -> None:
     assert forget(overtaken, "user_a").name == "InProgress"
     assert forget(rt, "user_a").name == "Forgotten"
     assert not is_held(rt, "user_a")
+
+
+def test_originals_that_cannot_go_fail_the_run_with_the_way_out(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    run(rt, ann, "user_a")
+    denied = Failing(rt.photos, "erase", 100, after=False, error=BackendMisconfigured("AccessDenied"))
+    state = forget(replacing(rt, "photos", denied), "user_a", photos=True)
+
+    assert state.name == "Failed"
+    assert "AccessDenied" in present(state.message)
+    assert "selfiegate forget user_a --keep-originals" in present(state.message)
+    assert not is_held(rt, "user_a")
+    with using(rt):
+        receipt = LOOP.run(forget_user("user_a", keep_originals=True))
+    assert present(receipt).kept_originals == 1

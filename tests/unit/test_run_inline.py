@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.cli import run_inline
+from selfiegate.cli.users import app
+from selfiegate.errors import BackendMisconfigured, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.privacy.erasures import request_erasure
 from selfiegate.runtime import MemoryRuntime, memory_runtime, using
 from selfiegate.settings import Settings
-from tests.runtimes import Failing
+from tests.runtimes import Failing, replacing
 
 
 @pytest.fixture
@@ -57,3 +60,23 @@ def test_a_photo_that_makes_a_library_fail_does_not_end_a_reconcile(rt: MemoryRu
     assert (found, failures) == ({"unfinished photo": 2}, "")
     rows = rt.ledger.get(ann, "ann"), rt.ledger.get(ben, "ben")
     assert [row and row.status for row in rows] == ["pending", "accepted"]
+
+
+def test_originals_that_cannot_go_are_told_and_given_up_on_request(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    rt.ledger.claim(ann, "ann", "a dead run", 0)
+    short = replace(rt, settings=rt.settings.model_copy(update={"lease_s": 0.1}))
+    error = BackendMisconfigured("AccessDenied")
+    with using(replacing(short, "photos", Failing(rt.photos, "erase", 100, after=False, error=error))):
+        with pytest.raises(BackendMisconfigured, match=r"AccessDenied.*selfiegate forget ann --keep-originals"):
+            run_inline.forgotten("ann", photos=True, keep_originals=False)
+        receipt = run_inline.forgotten("ann", photos=False, keep_originals=True)
+
+    assert (receipt.finished_at is not None, receipt.kept_originals) == (True, 1)
+    assert rt.photos.find(ann.key) == ann
+
+
+def test_originals_cannot_be_both_removed_and_kept() -> None:
+    run = CliRunner().invoke(app, ["forget", "ann", "--photos", "--keep-originals"])
+
+    assert isinstance(run.exception, WrongInput)
+    assert "exclude each other" in str(run.exception)
