@@ -6,7 +6,8 @@
     │   ├── PhotoInProgress    another run holds the claim on this photo
     │   └── StillContested     an older claim on the same face is not decided yet
     ├── ClaimLost              another run took over this photo; this one stops and touches nothing more
-    │   └── UserForgotten      its user asked to be forgotten after it was uploaded
+    │   ├── UserForgotten      its user asked to be forgotten after it was uploaded
+    │   └── LeftForLater       an erasure that goes on with the next `reconcile`
     ├── BackendMisconfigured   the operator's: says what is missing and the setting that mends it
     │   └── WrongSetting       a setting that is not known, or whose value is not allowed
     ├── UnreadableRow          a stored row that this version cannot read; everything else goes on
@@ -56,6 +57,10 @@ class ClaimLost(SelfiegateError):
 
 class UserForgotten(ClaimLost):
     """The photo's user asked to be forgotten after it was uploaded: it is not to be looked at again."""
+
+
+class LeftForLater(ClaimLost):
+    """An erasure took long enough for one `reconcile`, and goes on with the next one."""
 
 
 class BackendMisconfigured(SelfiegateError):

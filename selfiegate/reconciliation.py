@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -34,6 +35,9 @@ FAILED_PART = "failed part"
 """What a line has found that tells of a part of `reconcile` itself."""
 
 T = TypeVar("T")
+
+_ERASURES_S = 120.0
+"""After so long no other erasure is carried on; the photos of the next reconcile would wait."""
 
 _log = logging.getLogger(__name__)
 
@@ -110,13 +114,19 @@ async def apart(name: str, part: Awaitable[T], lines: list[Line], otherwise: T) 
 
 
 async def carry_on_erasures(take: Take, restarts: Restarts, lines: list[Line]) -> None:
-    """Carry on erasures that nobody is at, one after the other; say what those that were put off wait for."""
+    """Carry on erasures that nobody is at, one after the other; say what those that were put off wait for.
+
+    What there is no time for is left to the next reconcile.
+    """
+    enough = time.monotonic() + _ERASURES_S
     for erasure in await take(unattended):
         pause_s = seconds_until(erasure.lease_until)
         if pause_s > 0:
             done = f"goes on in {pause_s / 60:.0f} minutes: {erasure.problem}"
             lines.append(Line("erasures put off", erasure.user_id, "", done))
             continue
+        if time.monotonic() >= enough:
+            break
         ended = await apart(f"erasure of {erasure.user_id}", restarts.erasure(erasure), lines, "Failed")
         lines.append(Line("interrupted erasures", erasure.user_id, "", f"carried on: {ended}"))
 

@@ -58,6 +58,7 @@ class Erasure(Stored):
         0, description="When `reconcile` may carry it on, microseconds since 1970: a lease's end, or a pause's"
     )
     problem: str = Field("", description="What the attempt before failed at")
+    failures: int = Field(0, description="How many attempts failed since anything was removed")
     photos: bool = Field(description="Whether the original photos are removed, too")
     leases_end_at: int = Field(
         0, alias="quiet_at", description="When the runs that held the user's photos have ended, microseconds since 1970"

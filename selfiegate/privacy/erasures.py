@@ -111,10 +111,10 @@ def put_off(rt: Runtime, ours: Erasure, problem: str) -> Erasure:
     """Note what an attempt failed at, and let another one begin later: each time after twice as long, up to a day."""
 
     def later(present: Erasure | None) -> Erasure:
-        pause_s = rt.settings.lease_s * 2.0 ** min(still(present, ours).attempt - 1, 30)
-        until = in_us(min(pause_s, _LONGEST_PAUSE_S))
-        update = {"lease_until": until, "problem": plain(problem)[:_LONGEST_PROBLEM]}
-        return still(present, ours).model_copy(update=update)
+        present = still(present, ours)
+        pause_s = min(rt.settings.lease_s * 2.0 ** min(present.failures, 30), _LONGEST_PAUSE_S)
+        why = {"problem": plain(problem)[:_LONGEST_PROBLEM], "failures": present.failures + 1}
+        return present.model_copy(update={"lease_until": in_us(pause_s), **why})
 
     return changed(rt.erasures, ours.user_id, later)
 
@@ -127,7 +127,8 @@ def write_receipt(rt: Runtime, ours: Erasure, also: Iterable[Thing] = ()) -> Era
         if present.finished_at is not None:  # by a write of ours whose reply was lost
             return present
         removed = sum_of(present.removed, Counter(kind for kind, _ in set(also)))
-        return present.model_copy(update={"removed": removed, "problem": "", "finished_at": now_us()})
+        ended = {"problem": "", "failures": 0, "finished_at": now_us()}
+        return present.model_copy(update={"removed": removed, **ended})
 
     return changed(rt.erasures, ours.user_id, finished)
 

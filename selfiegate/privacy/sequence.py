@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from selfiegate.clock import seconds_until
-from selfiegate.errors import ClaimLost, SelfiegateError
+from selfiegate.errors import ClaimLost, LeftForLater, SelfiegateError
 from selfiegate.leases import kept_by
 from selfiegate.privacy.erasures import lease_of, put_off, request_erasure, write_receipt
 from selfiegate.privacy.sweeps import erase_originals, sweep
@@ -20,6 +22,10 @@ from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
 
 _log = logging.getLogger(__name__)
+
+SWEEPS = 2
+CARRIED_ON_S = 120.0
+"""After so long who carries an erasure on leaves the rest to the next `reconcile`, which has other work as well."""
 
 RemoveRuns = Callable[[str], Awaitable[Sequence[str]]]
 Sleep = Callable[[float], Awaitable[object]]
@@ -41,19 +47,24 @@ async def forget_user(
     *,
     remove_runs: RemoveRuns = no_runs,
     sleep: Sleep = asyncio.sleep,
+    carried_on_s: float = CARRIED_ON_S,
 ) -> Erasure:
     """Remove all that is held of a user, twice, with a wait between; return the receipt.
 
     `carry_on` is the `asked_at` of an erasure whose run died, `keep_originals` gives up on the original photos of an
     unfinished one. `remove_runs` removes what Prefect recorded of the user and returns the runs' ids. Raises
-    `ClaimLost` where another run took over. After any other fault the next attempt is put off.
+    `ClaimLost` where another run took over, and `LeftForLater` where carrying it on takes long. After any other fault
+    the next attempt is put off.
     """
     erasure = await take(request_erasure, user_id, run, photos, carry_on, keep_originals)
     if erasure.finished_at is not None:
         return erasure
     async with kept_by(take, lease_of(rt, erasure)) as lease:
+        enough = time.monotonic() + (math.inf if carry_on is None else carried_on_s)
         try:
-            receipt = await remove_all(take, erasure, remove_runs, sleep)
+            receipt = await remove_all(take, erasure, remove_runs, sleep, enough)
+        except LeftForLater:
+            raise
         except Exception as error:  # whatever a library raises, the next attempt waits
             lease.held = ()
             if not isinstance(error, ClaimLost):
@@ -63,17 +74,24 @@ async def forget_user(
         return receipt
 
 
-async def remove_all(take: Take, erasure: Erasure, remove_runs: RemoveRuns, sleep: Sleep) -> Erasure:
-    """Carry an erasure on from where it is to its receipt."""
+async def remove_all(
+    take: Take, erasure: Erasure, remove_runs: RemoveRuns, sleep: Sleep, enough: float = math.inf
+) -> Erasure:
+    """Carry an erasure on from where it is to its receipt; raises `LeftForLater` where that takes too long."""
+
+    async def repeat(step: Callable[[Runtime, Erasure], Erasure], left: Callable[[Erasure], bool]) -> None:
+        nonlocal erasure
+        while left(erasure):
+            if time.monotonic() >= enough:
+                raise LeftForLater(f"forgetting {erasure.user_id} takes long: it goes on with the next reconcile")
+            erasure = await take(step, erasure)
+
     erasure = await take(drop_unreadable, erasure)
-    while erasure.sweeps < 1:
-        erasure = await take(sweep, erasure)
+    await repeat(sweep, lambda now: now.sweeps < 1)
     # A step that had begun when the rows went may still write, for as long as its lease lasts.
     await sleep(max(0.0, seconds_until(erasure.leases_end_at)))
-    while erasure.sweeps < 2:
-        erasure = await take(sweep, erasure)
-    while erasure.originals:
-        erasure = await take(erase_originals, erasure)
+    await repeat(sweep, lambda now: now.sweeps < SWEEPS)
+    await repeat(erase_originals, lambda now: bool(now.originals))
     removed = await remove_runs(erasure.user_id)
     return await take(write_receipt, erasure, [("run", run_id) for run_id in removed])
 

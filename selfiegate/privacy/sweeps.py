@@ -80,7 +80,8 @@ def _without(rt: Runtime, ours: Erasure, gone: Sequence[str], failed: Sequence[s
         tried = {*gone, *failed}
         left = [name for name in present.originals if name not in tried]
         removed = sum_of(present.removed, Counter({"photo": len(gone)} if gone else {}))
-        return present.model_copy(update={"originals": (*left, *failed), "removed": removed})
+        failures = 0 if gone else present.failures
+        return present.model_copy(update={"originals": (*left, *failed), "removed": removed, "failures": failures})
 
     return changed(rt.erasures, ours.user_id, without)
 
@@ -199,6 +200,7 @@ def _counted(rt: Runtime, ours: Erasure, gone: set[Thing], leases_end_at: int, n
         left = tuple(thing for thing in present.found if thing not in gone)
         progress: dict[str, object] = {"found": left, "removed": sum_of(present.removed, counts)}
         progress["leases_end_at"] = max(present.leases_end_at, leases_end_at)
+        progress["failures"] = 0 if gone or next_page else present.failures
         if last and not left:
             progress |= {"gallery_page": next_page, "sweeps": ours.sweeps + (not next_page)}
         return present.model_copy(update=progress)

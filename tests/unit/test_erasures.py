@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -13,13 +14,22 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.clock import now_us, seconds_until
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable, ClaimLost, SelfiegateError, UserForgotten
+from selfiegate.errors import (
+    BackendMisconfigured,
+    BackendUnavailable,
+    ClaimLost,
+    LeftForLater,
+    SelfiegateError,
+    UserForgotten,
+)
 from selfiegate.leases import kept
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.privacy import erasures, sweeps
 from selfiegate.privacy.export import export_user
+from selfiegate.privacy.sequence import forget_user
 from selfiegate.records import Erasure
 from selfiegate.runtime import MemoryRuntime, Runtime
+from selfiegate.steps import inline
 from tests.present import present
 from tests.runtimes import Failing, Meanwhile, replacing
 
@@ -570,3 +580,28 @@ def test_a_photo_uploaded_after_a_wish_does_not_lose_the_row_of_another_run(rt: 
     with pytest.raises(UserForgotten):
         process(replace(rt, ledger=Meanwhile(rt.ledger, "claim", after=False, what=comes_back)), ann, "ann")
     assert present(rt.ledger.get(ann, "ann")).status == "accepted"
+
+
+def test_who_carries_a_long_erasure_on_leaves_the_rest_to_the_next_reconcile(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    dead = erasures.request_erasure(dying(rt), "ann", "a run that died")
+
+    def carry_on(run: str, seconds: float) -> Erasure:
+        take = inline(rt, attempts=1)
+        return asyncio.run(forget_user(rt, take, "ann", run, carry_on=dead.asked_at, carried_on_s=seconds))
+
+    with pytest.raises(LeftForLater, match="goes on with the next reconcile"):
+        carry_on("reconcile", 0)
+    assert [(one.run, one.problem) for one in erasures.unattended(rt)] == [("reconcile", "")]
+    assert carry_on("the next reconcile", 60).attempt == 3
+    assert_nothing_is_held(rt, "ann")
+
+
+def test_an_attempt_that_removed_something_has_failed_for_the_first_time(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    process(rt, ann, "ann")
+    for _ in range(5):
+        erasure = erasures.request_erasure(rt, "ann", "forget-run")
+        erasures.put_off(rt, erasure, "AccessDenied")
+    erasure = sweeps.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
+
+    assert round(seconds_until(erasures.put_off(rt, erasure, "AccessDenied").lease_until)) == 60
