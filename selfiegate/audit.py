@@ -86,6 +86,11 @@ def orphans(rt: Runtime) -> list[Orphan]:
     ]
 
 
+def count_to_review(rt: Runtime) -> int:
+    """Return how many photos wait for a person."""
+    return rt.ledger.to_review()
+
+
 def count_faces(rt: Runtime) -> int:
     """Return how many faces are enrolled."""
     return rt.faces.stats().faces

@@ -26,6 +26,12 @@ class Scale:
     verify: float
 
 
+NOBODY_DECIDES = (
+    "photos like another user's at SELFIEGATE_MATCHING__REVIEW_THRESHOLD or above, and below the match threshold, wait "
+    "for a person (needs_review); no command decides them yet, and their rows expire after SELFIEGATE_REJECTED_DAYS"
+)
+"""Said wherever that setting is used: the verdict needs_review is a dead end so far."""
+
 COSINE = Scale("cosine similarity", low=0, high=1, match=0.40, verify=0.30)
 """The defaults are for the MobileFaceNet recogniser of buffalo_s and buffalo_sc.
 

@@ -79,7 +79,7 @@ class FaceBackend(Protocol):
         """Put the photo's main face into the gallery and return its face id; the same photo gives the same id."""
 
     def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
-        """Match an enrolled face against the other users' enrolled faces, at or above `match_threshold`."""
+        """Match an enrolled face against the other users' enrolled faces, from the match (or review) threshold up."""
 
     def batch(self) -> AbstractContextManager[object]:
         """Let the faces that this thread enrols become durable and visible together, at the end of the block."""

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from selfiegate.audit import Kind, Orphan, count_faces, drop, orphans, remove, reopen
+from selfiegate.audit import Kind, Orphan, count_faces, count_to_review, drop, orphans, remove, reopen
 from selfiegate.clock import seconds_until
 from selfiegate.model import Claim
 from selfiegate.privacy.erasures import expire, unattended
@@ -33,6 +33,8 @@ _TOO_MANY = "too many to repair: see what happened to the stores"
 """Said in the table as well: Prefect keeps that, but not our log."""
 FAILED_PART = "failed part"
 """What a line has found that tells of a part of `reconcile` itself."""
+
+_WAITING = "photos that wait for a person"
 
 T = TypeVar("T")
 
@@ -98,6 +100,7 @@ async def reconcile(
     if audit or repair:
         lines += await apart("audit", audit_stores(take, restarts, repair, rt.settings.audit_pause_s), lines, [])
     counts = {"expired photos": expired, "runs of dead processes": closed}
+    counts[_WAITING] = await apart(_WAITING, take(count_to_review), lines, 0)
     found = Counter(line.found for line in lines)
     return Reconciled(lines, {**found, **{name: count for name, count in counts.items() if count}})
 

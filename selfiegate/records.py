@@ -167,7 +167,7 @@ class Ledger(Protocol):
         """Remove a row, decided or not; False unless its owner and attempt are the claim's, if they can be read."""
 
     def expire(self, before: int) -> int:
-        """Remove rejected rows first claimed before this time (microseconds since 1970); return how many.
+        """Remove rows of refused photos first claimed before this time (microseconds since 1970); return how many.
 
         0 where the store does so by itself.
         """
@@ -177,6 +177,9 @@ class Ledger(Protocol):
 
     def keep_audit_bookmark(self, text: str) -> None:
         """Write down where an audit stopped."""
+
+    def to_review(self) -> int:
+        """Count the rows that wait for a person, as of a moment ago."""
 
 
 class Profiles(Protocol):

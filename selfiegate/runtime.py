@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.errors import WrongSetting
 from selfiegate.extras import named_when_missing
-from selfiegate.matching import COSINE, REKOGNITION
+from selfiegate.matching import COSINE, NOBODY_DECIDES, REKOGNITION
 from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, ThumbnailStore
 from selfiegate.records import Erasures, KnownGallery, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
@@ -20,6 +21,9 @@ from selfiegate.settings import Settings, load_settings
 if TYPE_CHECKING:
     from selfiegate.notices.memory import MemoryNotices
     from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> R
             f"the setting SELFIEGATE_RECORDS cannot be {settings.records!r} with SELFIEGATE_BACKEND='insightface': "
             "other machines share these records, but not this machine's faces; use sqlite, or the backend rekognition"
         )
+    if settings.matching.review_threshold is not None:
+        _log.warning("%s", NOBODY_DECIDES)
     records = open_records(settings)
     return assembled(settings, records, partial(_sqlite_gallery, settings, records), more_notices)
 

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
         None,
         description="Object metadata that names the user, e.g. user-id (x-amz-meta-user-id), in key_template's place",
     )
-    rejected_days: float = Field(30.0, gt=0, le=3650, description="Days after which rejected photos leave the ledger")
+    rejected_days: float = Field(30.0, gt=0, le=3650, description="Days after which refused photos leave the ledger")
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
     audit_pause_s: float = Field(

@@ -66,14 +66,19 @@ class Table:
 
     def query(self, condition: str, index: str | None = None, **values: Any) -> list[dict[str, Any]]:
         scope = {"IndexName": index} if index else {"ConsistentRead": True}
+        return [_unpacked(item) for page in self._query(condition, values, **scope) for item in page["Items"]]
+
+    def count(self, condition: str, index: str, **values: Any) -> int:
+        return sum(page["Count"] for page in self._query(condition, values, IndexName=index, Select="COUNT"))
+
+    def _query(self, condition: str, values: Mapping[str, Any], **scope: Any) -> Iterator[dict[str, Any]]:
         with translated(f"dynamodb:Query on {self._name}"):
-            pages = self._client.get_paginator("query").paginate(
+            yield from self._client.get_paginator("query").paginate(
                 TableName=self._name,
                 KeyConditionExpression=condition,
                 ExpressionAttributeValues=_packed(_colons(values)),
                 **scope,
             )
-            return [_unpacked(item) for page in pages for item in page["Items"]]
 
     def page(
         self,

@@ -93,11 +93,10 @@ class EmbeddingBackend:
         with self._lock:
             seen = self._seen.get(face_id)
         if seen is None:
-            return self._others(stored, user_id, self.match_threshold)[0]
+            return self._others(stored, user_id, self._floor)[0]
         mark, before = seen
-        near = [match for match in before if match.score >= self.match_threshold]
-        still = [match for match in near if self._gallery.embedding(match.face_id) is not None]
-        return [*still, *self._others(stored, user_id, self.match_threshold, above=mark)[0]]
+        still = [match for match in before if self._gallery.embedding(match.face_id) is not None]
+        return [*still, *self._others(stored, user_id, self._floor, above=mark)[0]]
 
     def batch(self) -> AbstractContextManager[object]:
         """Let enrolled faces become durable and visible together."""

@@ -135,7 +135,7 @@ class RekognitionBackend:
                 "search_faces",
                 CollectionId=self._settings.collection,
                 FaceId=face_id,
-                FaceMatchThreshold=self.match_threshold,
+                FaceMatchThreshold=self._review,
                 MaxFaces=_MAX_MATCHES,
             )
         except _Refused as refused:

@@ -99,16 +99,17 @@ class Chunk:
         mine = [one for one in work if one.open]
         self._side_by_side("look", self._steps.look, mine, self._vision_pool)
         with turn or nullcontext():
-            for batch in one_of_each_user(mine):
-                self._decide(batch)
+            for number, batch in enumerate(one_of_each_user(mine)):
+                self._decide(batch, others_won=number > 0)
                 lease.held = undecided(work)
         self._side_by_side("notify", self._steps.notify, untold(work), self._io_pool)
 
-    def _decide(self, work: Sequence[PhotoWork]) -> None:
+    def _decide(self, work: Sequence[PhotoWork], others_won: bool) -> None:
         with self._timed("search again"):
             for one in work:
-                if one.open and one.judgement.face and one.profile != self._steps.revision(one):
-                    self._guarded(self._steps.search, one)  # another photo of this user was accepted meanwhile
+                changed = others_won or one.profile != self._steps.revision(one)  # photos were accepted meanwhile
+                if changed and one.open and one.judgement.face and not one.judgement.reasons:
+                    self._guarded(self._steps.search, one)
         candidates = [one for one in work if one.open and one.judgement.face and not one.reasons]
         if self._rt.faces.remote:
             self._side_by_side("enrol", self._steps.enrol, candidates, self._io_pool)
@@ -154,7 +155,7 @@ class Chunk:
         def contend(one: PhotoWork) -> None:
             end = protocol.contend(self._rt, one.claim, one.matches)
             if end.lost_to:
-                one.searched = lost(end.lost_to)
+                one.searched = lost(self._rt, end.lost_to)
             elif not end.won:
                 waiting.append(one)
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from selfiegate.backfill.listing import pinned
 from selfiegate.backfill.photo_work import PhotoWork, outcome
 from selfiegate.enrolment import profiles, protocol, uploads, verdicts
-from selfiegate.enrolment.protocol import lost
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import PhotoInProgress, UserForgotten
 from selfiegate.runtime import Runtime
@@ -78,8 +77,8 @@ class PhotoSteps:
 
     def confirm_alone(self, one: PhotoWork) -> None:
         """Win the face, or lose it, waiting for those who are undecided."""
-        if lost_to := protocol.confirm_enrolment(self._rt, one.claim, one.face_id):
-            one.searched = lost(lost_to)
+        if found := protocol.confirm_enrolment(self._rt, one.claim, one.face_id):
+            one.searched = found
 
     def withdraw(self, one: PhotoWork) -> None:
         """Leave no trace in the gallery or among the thumbnails."""

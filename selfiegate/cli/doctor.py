@@ -10,6 +10,7 @@ from rich.table import Table
 from selfiegate.backends.insightface.pack import DEFAULT, TINY, falls_back
 from selfiegate.cli import checkout
 from selfiegate.cli.console import out, shown
+from selfiegate.matching import NOBODY_DECIDES
 from selfiegate.runtime import runtime
 from selfiegate.settings import load_settings
 
@@ -26,7 +27,7 @@ def doctor() -> None:
     Exit 1: something is wrong.
     """
     load_settings()  # a wrong one ends it with 2: nothing else can be looked at
-    checks = {"settings": _settings, "weights": _weights, "device": _device, "stores": _stores}
+    checks = {"settings": _settings, "weights": _weights, "device": _device, "stores": _stores, "review": _review}
     if prefect := checkout.prefect():
         checks["Prefect API"] = prefect.check_api
     table = Table(box=None, show_header=False, padding=(0, 1))
@@ -62,6 +63,13 @@ def _weights() -> str:
 
 def _device() -> str:
     return runtime().faces.device
+
+
+def _review() -> str:
+    waiting = runtime().ledger.to_review()
+    if load_settings().matching.review_threshold is None:
+        return f"no photo is left to a person; {waiting} still wait" if waiting else "no photo is left to a person"
+    return f"{waiting} photos wait: {NOBODY_DECIDES}"
 
 
 def _stores() -> str:

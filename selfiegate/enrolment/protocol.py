@@ -90,13 +90,14 @@ def search_photo(rt: Runtime, photo: PhotoRef, user_id: str) -> SearchResult:
         profile = None  # ours already, or of a model whose faces cannot be compared
     own = max((m.score for m in matches if profile and m.face_id == profile.face_id), default=None)
     stranger = profile is not None and (own is None or own < rt.faces.verify_threshold)
-    review = held is not None and held.score < rt.faces.match_threshold
     codes = []
     if held is not None:
         codes.append(ReasonCode.FACE_ALREADY_ENROLLED)
     if stranger:
         codes.append(ReasonCode.DIFFERENT_PERSON)
-    return SearchResult(reasons=tuple(map(reason, codes)), match=held, review=review and not stranger, own_score=own)
+    return SearchResult(
+        reasons=tuple(map(reason, codes)), match=held, review=is_doubtful(rt, held) and not stranger, own_score=own
+    )
 
 
 def enrol_face(rt: Runtime, claim: Claim) -> str:
@@ -118,8 +119,8 @@ def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
     }
 
 
-def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
-    """Win the face (None) or return the match that it is lost to.
+def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> SearchResult | None:
+    """Win the face (None) or return to whom it is lost.
 
     Raises `StillContested` where it stays contested, `ClaimLost` where another run took over.
     """
@@ -131,10 +132,10 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> Match | None:
             return None
         found = contend(rt, ours, rt.faces.rivals(face_id, claim.user_id))
         if found.won or found.lost_to:
-            return found.lost_to
+            return lost(rt, found.lost_to) if found.lost_to else None
         time.sleep(pause)
     if found.unexplained:  # not on its way out after all: nobody knows whose it is, so it counts as held
-        return found.unexplained
+        return lost(rt, found.unexplained)
     raise StillContested(f"the claim on the face of {claim.photo.name} is contested again and again")
 
 
@@ -183,9 +184,15 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
         raise taken_over(claim)
 
 
-def lost(match: Match) -> SearchResult:
+def lost(rt: Runtime, match: Match) -> SearchResult:
     """Return the finding of a claim that lost its face to another user."""
-    return SearchResult(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match)
+    return SearchResult(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match, review=is_doubtful(rt, match))
+
+
+def is_doubtful(rt: Runtime, match: Match | None) -> bool:
+    """Say whether a person is to decide about a match; never where no review threshold is set."""
+    asked = rt.settings.matching.review_threshold is not None
+    return asked and match is not None and match.score < rt.faces.match_threshold
 
 
 def still_ours(rt: Runtime, claim: Claim) -> Claim:

@@ -22,7 +22,6 @@ from selfiegate.enrolment.protocol import (
     confirm_enrolment,
     enrol_face,
     judge_photo,
-    lost,
     make_thumbnails,
     search_gallery,
     withdraw,
@@ -90,14 +89,14 @@ async def enrol(take: Take, claim: Claim, judgement: Judgement, face: Face, sear
     """Enrol the face while the thumbnails are made; where a later step fails for good, leave no trace."""
     try:
         face_id, thumbnails = await both(take(enrol_face, claim), take(make_thumbnails, claim, face))
-        winner = await take(confirm_enrolment, claim, face_id)
-        replaced = winner is None and await take(save_profile, claim, face_id, thumbnails)
+        lost = await take(confirm_enrolment, claim, face_id)
+        replaced = lost is None and await take(save_profile, claim, face_id, thumbnails)
     except Exception:
         await take(withdraw, claim)
         raise
-    if winner:
+    if lost:
         await take(withdraw, claim)
-        return await take(refuse, claim, lost(winner).reasons, judgement.checks, lost(winner))
+        return await take(refuse, claim, lost.reasons, judgement.checks, lost)
     if replaced:
         await take(remove_older_photo, claim, face_id)
     return await take(accept, claim, face_id, thumbnails, judgement.checks, searched)

@@ -1,9 +1,9 @@
 """The ledger in DynamoDB. Every change is one conditional write; every read but that of the index is consistent.
 
 The table has the HASH key `user_id` and the RANGE key `photo_id`, so that a user's rows are read
-consistently (an index would lag behind); a sparse index `unfinished` (HASH `unfinished`, RANGE `lease_until`)
-finds rows with work left, and TTL on `expires_at` forgets refused ones. A user's erasure lies beside the user's rows;
-see `dynamodb_erasures`.
+consistently (an index would lag behind). A sparse index `unfinished` (HASH `unfinished`, RANGE `lease_until`) finds
+rows with work left and those that wait for a person. TTL on `expires_at` forgets refused ones. A user's erasure lies
+beside the user's rows; see `dynamodb_erasures`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DynamoLedger:
     """The ledger for any number of machines."""
 
     def __init__(self, settings: AwsSettings, rejected_days: float = 30.0) -> None:
-        """`rejected_days` after it is decided, a rejected photo's row may be removed by DynamoDB."""
+        """`rejected_days` after it is decided, a refused photo's row may be removed by DynamoDB."""
         self._table = RecordsTable(settings, settings.ledger_table)
         self._rejected_s = rejected_days * 86_400
 
@@ -114,19 +114,20 @@ class DynamoLedger:
     def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once; a refused photo's row expires."""
         before = "accepting" if verdict.status == "accepted" else "pending"
-        expires_at = int(time.time() + self._rejected_s) if verdict.status == "rejected" else None
+        expires_at = None if verdict.status == "accepted" else int(time.time() + self._rejected_s)
         values = {
             "status": verdict.status,
             "verdict": verdict.model_dump_json(),
             "face_id": verdict.face_id,
             "expires_at": expires_at,
             "before": before,
+            "review": _REVIEW,
         }
 
         def decided(notice: str) -> bool:
             finished = verdict.status == "accepted" or notice == "off"  # else when its user was told
             change = "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at"
-            change += " REMOVE unfinished" if finished else ""
+            change += _done(verdict.status) if finished else ""
             return self._change(claim, change, "#status = :before AND notice = :notice", notice=notice, **values)
 
         # A silent row may have turned into one whose user is told since it was read, and never the other way.
@@ -152,13 +153,15 @@ class DynamoLedger:
 
     def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
         """Record that the user was told, or that another may try."""
+        change = "SET notice = :notice" + (_done(claim.status) if sent else "")
         self._table.update(
             _key(claim),
-            "SET notice = :notice" + (" REMOVE unfinished" if sent else ""),
+            change,
             "notice = :sending AND notice_by = :token",
             notice="sent" if sent else "none",
             sending="sending",
             token=token,
+            **({"review": _REVIEW} if ":review" in change else {}),
         )
 
     def unfinished(
@@ -229,10 +232,22 @@ class DynamoLedger:
         """Write down where an audit stopped."""
         self._table.put({**_BOOKMARK, "text": text}, "attribute_exists(user_id) OR attribute_not_exists(user_id)")
 
+    def to_review(self) -> int:
+        """Count the rows that wait for a person, once their users were told."""
+        return self._table.count("unfinished = :review", index="unfinished", review=_REVIEW)
+
     def _change(self, claim: Claim, change: str, condition: str, **values: Any) -> bool:
         ours = f"{_OURS} AND {condition}" if condition else _OURS
         used = {name: value for name, value in values.items() if f":{name}" in f"{change} {ours}"}
         return self._table.update(_key(claim), change, ours, owner=claim.owner, attempt=claim.attempt, **used)
+
+
+_REVIEW = "review"
+"""Stands in the index of unfinished rows for those that wait for a person."""
+
+
+def _done(status: str) -> str:
+    return ", unfinished = :review" if status == "needs_review" else " REMOVE unfinished"
 
 
 _STATES = {"pending": "pending", "accepting": "accepting"}

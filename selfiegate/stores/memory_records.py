@@ -16,6 +16,7 @@ from selfiegate.paging import Page
 from selfiegate.records import ALL, Erasure, GalleryMark, Records, Skip, as_decided, is_due, opened_anew, refuse, warn
 
 _UNDECIDED = ("pending", "accepting")
+_REFUSED = ("rejected", "needs_review")
 
 
 def memory_records() -> Records:
@@ -175,9 +176,9 @@ class MemoryLedger:
             return True
 
     def expire(self, before: int) -> int:
-        """Remove rejected rows first claimed before this time."""
+        """Remove refused rows first claimed before this time."""
         with self._lock:
-            old = [key for key, row in self._rows.items() if row.status == "rejected" and row.claimed_at < before]
+            old = [key for key, row in self._rows.items() if row.status in _REFUSED and row.claimed_at < before]
             for key in old:
                 del self._rows[key]
         return len(old)
@@ -189,6 +190,11 @@ class MemoryLedger:
     def keep_audit_bookmark(self, text: str) -> None:
         """Write down where an audit stopped."""
         self._bookmark = text
+
+    def to_review(self) -> int:
+        """Count the rows that wait for a person."""
+        with self._lock:
+            return sum(row.status == "needs_review" for row in self._rows.values())
 
     def _change(
         self, claim: Claim, allowed: Callable[[Claim], bool], update: Callable[[Claim], dict[str, object]]

@@ -28,6 +28,7 @@ _ROW = "WHERE user_id = ? AND photo_id = ?"
 _OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
 _UNFINISHED = f"({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent', 'off')))"
+_EXPIRE = "DELETE FROM claims WHERE status ="
 _TELL = f"UPDATE claims SET notice = 'none' {_ROW} AND notice = 'off' AND {_UNDECIDED}"
 _FAR = 2**62
 _MOST_PAGES = 50
@@ -192,8 +193,15 @@ class SqliteLedger:
         return self._changed(f"DELETE FROM claims {_OURS}", *_ours(claim))
 
     def expire(self, before: int) -> int:
-        """Remove rejected rows first claimed before this time."""
-        return self._db.execute("DELETE FROM claims WHERE status = 'rejected' AND claimed_at < ?", before)
+        """Remove refused rows first claimed before this time."""
+        refused = ("rejected", "needs_review")  # one index each
+        with self._db.write():
+            return sum(self._db.execute(f"{_EXPIRE} '{status}' AND claimed_at < ?", before) for status in refused)
+
+    def to_review(self) -> int:
+        """Count the rows that wait for a person."""
+        ((count,),) = self._db.read("SELECT count(*) FROM claims WHERE status = 'needs_review'")
+        return int(count)
 
     def audit_bookmark(self) -> str:
         """Return where the last audit stopped."""

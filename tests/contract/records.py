@@ -370,9 +370,23 @@ class LedgerContract:
 
         assert (again.owner, again.attempt, again.status, again.verdict) == ("run-2", 1, "pending", None)
 
-    def test_old_rejected_rows_expire_and_others_stay(self, ledger: Ledger, claim: Claim) -> None:
+    def test_rows_that_wait_for_a_person_are_counted(self, ledger: Ledger, claim: Claim) -> None:
+        row = ledger.decide(claim, verdict("needs_review", None))
+        ledger.end_notice(row, present(ledger.begin_notice(row, 60)), sent=True)
+        silent = ledger.claim(PHOTO, "bob", "run", lease_s=60, notify=False)
+        ledger.decide(silent, verdict("needs_review", None))
+        ledger.decide(ledger.claim(PHOTO, "cid", "run", lease_s=60, notify=False), verdict("rejected", None))
+        assert ledger.to_review() == 2
+        assert list(ledger.unfinished(before=FAR)) == []
+
+        ledger.reopen(silent, "0000000000000009.0A")
+        assert ledger.to_review() == 1
+        assert [row.user_id for row in ledger.unfinished(before=FAR)] == ["bob"]
+
+    @pytest.mark.parametrize("status", ["rejected", "needs_review"])
+    def test_old_refused_rows_expire_and_others_stay(self, ledger: Ledger, claim: Claim, status: str) -> None:
         other = ledger.claim(PHOTO, "bob", "run-2", lease_s=60)
-        ledger.decide(claim, verdict("rejected", None))
+        ledger.decide(claim, verdict(status, None))
 
         assert ledger.expire(before=claim.claimed_at) == 0
         assert ledger.expire(before=FAR) == (0 if self.expires_by_itself else 1)

@@ -27,7 +27,8 @@ def claimed(rt: MemoryRuntime, user_id: str, person: str = "ann") -> Claim:
 
 
 def confirmed(rt: Runtime, claim: Claim) -> Match | None:
-    return protocol.confirm_enrolment(rt, claim, protocol.enrol_face(rt, claim))
+    lost = protocol.confirm_enrolment(rt, claim, protocol.enrol_face(rt, claim))
+    return lost.match if lost else None
 
 
 class Interleaved:

@@ -15,8 +15,8 @@ from selfiegate.backfill.listing import Entry
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.enrolment.uploads import is_later
 from selfiegate.model import Claim, PhotoRef
-from selfiegate.privacy.sequence import forget_user
 from selfiegate.steps import inline
+from selfiegate.thumbnails import folder
 from tests.present import present
 from tests.runtimes import ScriptedRuntime, assert_consistent, scripted_runtime
 
@@ -46,10 +46,6 @@ def upload(rt: ScriptedRuntime, file: Path, data: bytes, order: str, user_id: st
 
 def process(rt: ScriptedRuntime, photo: PhotoRef, order: str, user_id: str = "user_a") -> Claim:
     return asyncio.run(process_photo(rt, inline(rt, attempts=1), photo, user_id, f"run {order}", order))
-
-
-async def no_time(seconds: float) -> None:
-    """Nobody is at work."""
 
 
 def test_a_photo_that_was_replaced_and_is_uploaded_again_is_the_profile_again(rt: ScriptedRuntime, file: Path) -> None:
@@ -95,10 +91,13 @@ def test_an_upload_that_a_dead_run_left_counts_from_the_later_one(rt: ScriptedRu
 
 
 def test_a_refused_photo_is_taken_when_its_rival_was_forgotten(rt: ScriptedRuntime, file: Path) -> None:
-    upload(rt, file.with_name("other.png"), scripted_photo("ann~~"), at(1), "user_b")
+    rival = upload(rt, file.with_name("other.png"), scripted_photo("ann~~"), at(1), "user_b")
     refused = upload(rt, file, A, at(2))
     again = upload(rt, file, A, at(3))
-    asyncio.run(forget_user(rt, inline(rt), "user_b", "an erasure", sleep=no_time))
+    rt.profiles.remove(present(rt.profiles.get("user_b")))
+    rt.ledger.remove(rival)
+    rt.faces.discard(rival.photo, "user_b")
+    rt.thumbnails.remove(folder(rival.photo, "user_b"))
     taken = upload(rt, file, A, at(4))
 
     assert [row.status for row in (refused, again, taken)] == ["rejected", "rejected", "accepted"]
