@@ -249,7 +249,9 @@ class Claim(Stored):
     lease_until: int = Field(description="When another run may take over, microseconds since 1970")
     attempt: int = Field(1, description="How often a run has begun to work on it")
     contests: tuple[Contest, ...] = Field(default=(), description="Older claims that found the same face")
-    face_id: str | None = Field(None, description="The face enrolled for this claim, if it still stands")
+    face_id: str | None = Field(
+        None, description="The face enrolled for it; None: one may be, and its id is not noted; empty: none was yet"
+    )
     verdict: Verdict | None = None
     notice: Literal["none", "sending", "sent", "off"] = Field("none", description="Of a refusal, to its user")
     uploads: int = Field(1, description="For how many uploads of these bytes the row was opened")

@@ -88,7 +88,10 @@ class FaceBackend(Protocol):
         """Remove a face; an unknown one is fine."""
 
     def discard(self, photo: PhotoRef, user_id: str) -> None:
-        """Remove the face enrolled from this photo for this user, where its id was never noted."""
+        """Remove the face that may have been enrolled from this photo for this user, where its id was never noted.
+
+        A service may have to be shown the photo again; what it then cannot tell is left to the audit.
+        """
 
     def holds(self, face_id: str) -> bool:
         """Say whether a face is in the gallery now, whatever searches still show."""

@@ -93,7 +93,7 @@ class Ledger(Protocol):
     def claim(
         self, photo: PhotoRef, user_id: str, owner: str, lease_s: float, upload_order: str = "", notify: bool = True
     ) -> Claim:
-        """Return the row as it stands after asking for it; `upload_order` is taken by a new one.
+        """Return the row as it stands after asking for it; `upload_order` is taken by a new one, which has no face yet.
 
         A new row, an undecided row of the same owner and one whose lease ran out become ours (`attempt`
         counts how often); a decided row and one that another owner holds come back as they are.
@@ -110,8 +110,8 @@ class Ledger(Protocol):
     def claims_of(self, user_id: str, skip: Skip = refuse) -> Sequence[Claim]:
         """Return all rows of a user, oldest first; a claim made before this call is among them."""
 
-    def note_face(self, claim: Claim, face_id: str) -> bool:
-        """Record the face enrolled for an undecided row; False unless it is still ours."""
+    def note_face(self, claim: Claim, face_id: str | None) -> bool:
+        """Record the face enrolled for an undecided row, None before it is enrolled; False unless it is still ours."""
 
     def contest(self, claim: Claim, contest: Contest) -> bool:
         """Add a contest to a pending row, once each; False where it is no longer pending."""
@@ -283,9 +283,11 @@ def taken_over(claim: Claim) -> ClaimLost:
     return ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
 
 
-def opened_anew(claim: Claim, upload_order: str, notify: bool) -> dict[str, str | int]:
-    """Return what `Ledger.reopen` changes in a row, beside its attempt, verdict, face and contests."""
-    changes: dict[str, str | int] = {"status": "pending", "lease_until": 0, "notice": "none" if notify else "off"}
+def opened_anew(claim: Claim, upload_order: str, notify: bool) -> dict[str, str | int | None]:
+    """Return what `Ledger.reopen` changes in a row, beside its attempt, verdict and contests."""
+    face_id = "" if claim.status in ("rejected", "needs_review") else None  # a refused photo has none
+    notice = "none" if notify else "off"
+    changes: dict[str, str | int | None] = {"status": "pending", "lease_until": 0, "notice": notice, "face_id": face_id}
     if upload_order:
         now = max(now_us(), claim.claimed_at + 1)
         changes |= {"upload_order": upload_order, "claimed_at": now, "uploads": claim.uploads + 1}

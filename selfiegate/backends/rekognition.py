@@ -10,6 +10,7 @@ version, so that no two claims ever share a face. Searches may lag behind it; se
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -39,6 +40,8 @@ _MAX_MATCHES = 4096
 
 _PAGE = 4096
 """Faces of a page of a list, AWS's upper bound."""
+
+_log = logging.getLogger(__name__)
 
 _REMEMBERED = 16
 """Photos whose image is kept between a run's steps: 5 MB each at most."""
@@ -104,14 +107,7 @@ class RekognitionBackend:
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Index the photo's largest face; raises `PhotoRejected` where Rekognition will not."""
-        found = self._look(
-            "index_faces",
-            photo,
-            ExternalImageId=external_id(user_id, photo),
-            MaxFaces=1,
-            QualityFilter=self._settings.quality_filter,
-            DetectionAttributes=["DEFAULT"],
-        )
+        found = self._index(photo, user_id)
         if not found["FaceRecords"]:
             raise PhotoRejected(why_unindexed(found))
         face = found["FaceRecords"][0]["Face"]
@@ -153,13 +149,23 @@ class RekognitionBackend:
         self._call("delete_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
 
     def discard(self, photo: PhotoRef, user_id: str) -> None:
-        """Remove the face indexed from this photo for this user, by looking through the collection.
+        """Remove the face that may have been indexed from this photo for this user: a run died before it noted the id.
 
-        Only where its id was never noted: a run was killed between IndexFaces and the ledger.
+        IndexFaces tells the id again, for it keeps one face of equal bytes and ExternalImageId. Searches would lag
+        behind, and a list takes a call for each 4,096 faces of the collection.
         """
-        for face in self._faces():
-            if face.get("ExternalImageId") == external_id(user_id, photo):
-                self.remove(face["FaceId"])
+        try:
+            found = self._index(photo, user_id)
+        except PhotoRejected as gone:
+            _log.warning(
+                "%s is %s, so no face of it can be looked up; if one was indexed, `selfiegate reconcile --repair` "
+                "removes it",
+                photo.name,
+                gone.code,
+            )
+            return
+        for record in found["FaceRecords"]:
+            self.remove(record["Face"]["FaceId"])
 
     def holds(self, face_id: str) -> bool:
         """Say whether the collection has a face now; lists are consistent where searches lag behind."""
@@ -228,6 +234,16 @@ class RekognitionBackend:
         if as_it_is and in_s3 and len(data) <= _FROM_S3:
             return {"S3Object": {"Bucket": photo.bucket, "Name": photo.key, "Version": photo.version}}, size
         return {"Bytes": data if as_it_is and len(data) <= _INLINE else canonical_jpeg(picture)}, size
+
+    def _index(self, photo: PhotoRef, user_id: str) -> Any:
+        return self._look(
+            "index_faces",
+            photo,
+            ExternalImageId=external_id(user_id, photo),
+            MaxFaces=1,
+            QualityFilter=self._settings.quality_filter,
+            DetectionAttributes=["DEFAULT"],
+        )
 
     def _look(self, operation: str, photo: PhotoRef, **arguments: Any) -> Any:
         """Call an operation on a photo's image; a photo that is gone, or shows no face to it, is an outcome."""

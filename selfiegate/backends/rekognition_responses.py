@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from selfiegate.errors import WrongInput
 from selfiegate.model import Box, Face, Match, PhotoRef, ReasonCode
+from selfiegate.user_ids import decoded, encoded
 
 
 def external_id(user_id: str, photo: PhotoRef) -> str:
-    """Name a face after its user and photo, in the letters that Rekognition takes; see `user_id_from`.
-
-    Raises `WrongInput` for a user id whose encoded form has more than 221 characters.
-    """
-    plain = re.fullmatch(r"[a-zA-Z0-9_.\-:]+", user_id) and not user_id.startswith("::")
-    encoded = user_id if plain else "::" + base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
-    if len(encoded) > 221:
-        raise WrongInput(
-            f"user id {user_id[:40]!r}... is too long for Rekognition: 221 of its own letters, else 164 bytes of UTF-8"
-        )
-    return f"{encoded}::{photo.id}"
+    """Name a face after its user and photo; a user id that `user_id_of` takes for Rekognition fits."""
+    return f"{encoded(user_id)}::{photo.id}"
 
 
 def user_id_from(external: str) -> str:
     """Return the user id that an ExternalImageId names; one that an older system made is the user id itself."""
     ours = re.fullmatch(r"(.+)::[0-9a-f]{32}", external)
-    encoded = ours[1] if ours else external
-    if not ours or not encoded.startswith("::"):
-        return encoded
-    return base64.urlsafe_b64decode(encoded[2:] + "=" * (-len(encoded[2:]) % 4)).decode()
+    return decoded(ours[1]) if ours else external
 
 
 def area(face: Mapping[str, Any]) -> float:

@@ -114,6 +114,8 @@ class Chunk:
         if self._rt.faces.remote:
             self._side_by_side("enrol", self._steps.enrol, candidates, self._io_pool)
         else:
+            with self._timed("enrol"):  # by a transaction of its own: the faces below are durable before their ids
+                self._together(self._steps.announce_face, candidates)
             # The ledger's lock first, as where an older photo's face is removed while the profile is saved.
             with self._timed("enrol"), self._rt.ledger.batch(), self._rt.faces.batch():
                 self._together(self._steps.enrol, candidates)

@@ -65,6 +65,10 @@ class PhotoSteps:
         profile = self._rt.profiles.get(one.entry.user_id)
         return profile.revision if profile else None
 
+    def announce_face(self, one: PhotoWork) -> None:
+        """Note that the face may be in the gallery from now on."""
+        protocol.announce_face(self._rt, one.claim)
+
     def enrol(self, one: PhotoWork) -> None:
         """Put the face into the gallery."""
         one.begun = True
@@ -72,7 +76,7 @@ class PhotoSteps:
 
     def search_rivals(self, one: PhotoWork) -> None:
         """Find the faces that this one has to win against."""
-        one.row = protocol.still_ours(self._rt, one.claim)  # before the search, see `protocol.contend`
+        one.row = protocol.still_ours(self._rt, one.claim, one.face_id)  # before the search, see `protocol.contend`
         one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id)
 
     def confirm_alone(self, one: PhotoWork) -> None:

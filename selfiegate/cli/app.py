@@ -57,7 +57,8 @@ def process(
 
     Exit 0: a verdict was reached, a refusal included.
     """
-    user_id, reference = user_id_of(user), open_photos(console.prepared()).find(photo)
+    settings = console.prepared()
+    user_id, reference = user_id_of(user, settings.backend), open_photos(settings).find(photo)
     (verdict,) = runner(verbose).verdicts([(reference, user_id)])
     if as_json:
         print(json.dumps(report.as_json(verdict)))

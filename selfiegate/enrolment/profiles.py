@@ -27,7 +27,7 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
     Returns whether a replaced photo is left to be removed.
     """
     while True:
-        if still_ours(rt, claim).status != "accepting":
+        if still_ours(rt, claim, face_id).status != "accepting":
             raise ClaimLost(f"{claim.photo.name} of {claim.user_id} did not win its face")
         present = rt.profiles.get(claim.user_id)
         if present and present.photo == claim.photo and present.face_id == face_id:

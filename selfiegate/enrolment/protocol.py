@@ -4,7 +4,7 @@ No gallery can "insert unless similar" in one step, so the ledger decides, row b
 
     claim     insert the row (photo version, user), pending, with the time that settles its seniority
     search    refuse early: another user holds this face, or this is not the user of the profile
-    enrol     put the face into the gallery; the same photo and user give the same face
+    enrol     note that a face may be in the gallery, put it there, note its id; the same photo and user give the same
     confirm   search by the enrolled face; of the other users whose faces match
                   one that is accepting or accepted                 -> we lose
                   one that is pending and older                     -> we lose
@@ -33,13 +33,14 @@ from typing import NamedTuple
 from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.enrolment.uploads import claim_upload
-from selfiegate.errors import PhotoInProgress, StillContested
+from selfiegate.errors import PhotoInProgress, StillContested, WrongInput
 from selfiegate.model import Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value
 from selfiegate.policy import Judgement, judge, reason
 from selfiegate.privacy import erasures
 from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime
 from selfiegate.stuck import alive
+from selfiegate.user_ids import user_id_of
 
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Between confirmations: an older claim is decided, and a lost face gone, after some ten milliseconds."""
@@ -59,15 +60,28 @@ def claim_photo(
 ) -> Claim:
     """Claim a photo for a run; a decided one comes back with its verdict, unless it was uploaded again since.
 
-    Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten, and
-    `UserForgotten` where the photo was uploaded before its user asked for that.
+    Raises `PhotoInProgress` while another run holds it, `BackendUnavailable` while its user is being forgotten,
+    `UserForgotten` where the photo was uploaded before its user asked for that, and `WrongInput` where the face backend
+    cannot store the user id.
     """
+    _check_user_id(rt, photo, user_id)
     wish = erasures.before_claim(rt, photo, user_id, upload_order)
     claim = claim_upload(rt, photo, user_id, owner, upload_order, notify)
     erasures.after_claim(rt, claim, owner, upload_order, wish)
     if claim.verdict is None and claim.owner != owner:
         raise PhotoInProgress(f"another run is working on {photo.name} of {user_id}")
     return claim
+
+
+def _check_user_id(rt: Runtime, photo: PhotoRef, user_id: str) -> None:
+    try:
+        user_id_of(user_id, rt.settings.backend)
+    except WrongInput:
+        row = rt.ledger.get(photo, user_id)
+        if row and row.status == "pending":  # of a version that had claimed it before it looked: it would never end
+            rt.thumbnails.remove(thumbs.folder(photo, user_id))
+            rt.ledger.remove(row)
+        raise
 
 
 def judge_photo(rt: Runtime, photo: PhotoRef) -> Judgement:
@@ -101,11 +115,22 @@ def search_photo(rt: Runtime, photo: PhotoRef, user_id: str) -> SearchResult:
 
 
 def enrol_face(rt: Runtime, claim: Claim) -> str:
-    """Put the face into the gallery and return its id; repeating it changes nothing."""
-    still_ours(rt, claim)
+    """Put the face into the gallery and return its id; repeating it changes nothing.
+
+    The row is noted before and after: what died between the two can be withdrawn without a look through the gallery.
+    """
+    announce_face(rt, claim)
     face_id = rt.faces.enrol(claim.photo, claim.user_id)
-    rt.ledger.note_face(claim, face_id)
+    if not rt.ledger.note_face(claim, face_id):
+        still_ours(rt, claim, face_id)  # raises, and knows why
+        raise taken_over(claim)
     return face_id
+
+
+def announce_face(rt: Runtime, claim: Claim) -> None:
+    """Note that a face of this claim may be in the gallery from now on."""
+    if still_ours(rt, claim).face_id == "" and not rt.ledger.note_face(claim, None):
+        raise taken_over(claim)
 
 
 def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
@@ -127,7 +152,7 @@ def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> SearchResult |
     found = Contention()
     for pause in _PAUSES_S:
         alive()
-        ours = still_ours(rt, claim)  # read before the search: contests that come later make accept fail
+        ours = still_ours(rt, claim, face_id)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
             return None
         found = contend(rt, ours, rt.faces.rivals(face_id, claim.user_id))
@@ -175,7 +200,7 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
     if ours or (row and row.verdict and row.status != "accepted"):
         if before and before.face_id:
             rt.faces.remove(before.face_id)
-        else:
+        elif before is None or before.face_id is None:
             rt.faces.discard(claim.photo, claim.user_id)
         if not is_profile:
             rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
@@ -195,14 +220,15 @@ def is_doubtful(rt: Runtime, match: Match | None) -> bool:
     return asked and match is not None and match.score < rt.faces.match_threshold
 
 
-def still_ours(rt: Runtime, claim: Claim) -> Claim:
+def still_ours(rt: Runtime, claim: Claim, face_id: str | None = None) -> Claim:
     """Return the row as it stands; raises `ClaimLost` where another run took over or it is decided.
 
-    Where its user was forgotten it takes back what came after the sweep, and raises `UserForgotten`.
+    Where its user was forgotten it takes back what came after the sweep, the face that we enrolled included, and raises
+    `UserForgotten`.
     """
     row = rt.ledger.get(claim.photo, claim.user_id)
     if row is None and erasures.covers(rt, claim):
-        erasures.take_back(rt, claim)
+        erasures.take_back(rt, claim, face_id)
         raise erasures.forgotten(claim)
     if row is None or row.verdict or (row.owner, row.attempt) != (claim.owner, claim.attempt):
         raise taken_over(claim)

@@ -66,7 +66,7 @@ def _decide(
     try:
         return rt.ledger.decide(claim, verdict)
     except ClaimLost:
-        still_ours(rt, claim)  # raises `UserForgotten` where that is why
+        still_ours(rt, claim, face_id)  # raises `UserForgotten` where that is why
         raise
 
 

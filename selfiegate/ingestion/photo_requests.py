@@ -35,7 +35,8 @@ def photo_request(settings: Settings, photos: PhotoStore, upload: Upload) -> Pho
         raise WrongInput(f"the bucket {upload.bucket!r} is not among SELFIEGATE_AWS__EVENT_BUCKETS")
     order = _order(upload)
     photo = _pinned(photos, upload)
-    return PhotoRequest(photo=photo, user_id=_user(settings, photos, upload, photo), upload_order=order)
+    user_id = user_id_of(_user(settings, photos, upload, photo), settings.backend)
+    return PhotoRequest(photo=photo, user_id=user_id, upload_order=order)
 
 
 def _user(settings: Settings, photos: PhotoStore, upload: Upload, photo: PhotoRef) -> str:

@@ -171,12 +171,15 @@ def covers(rt: Runtime, claim: Claim) -> bool:
     return erasure is not None and (erasure.finished_at is None or erasure.covers(claim))
 
 
-def take_back(rt: Runtime, claim: Claim) -> None:
-    """Remove what a run wrote that slept until all was swept."""
+def take_back(rt: Runtime, claim: Claim, face_id: str | None) -> None:
+    """Remove what a run wrote that slept until all was swept; `face_id` is the face that it enrolled."""
     profile = rt.profiles.get(claim.user_id)
     if profile and profile.photo == claim.photo and is_forgotten(rt.erasures, claim.user_id, profile.upload_rank):
         rt.profiles.remove(profile)
-    rt.faces.discard(claim.photo, claim.user_id)
+    if face_id:
+        rt.faces.remove(face_id)
+    elif not rt.faces.remote:  # a service would have to be shown the photo again
+        rt.faces.discard(claim.photo, claim.user_id)
     rt.thumbnails.remove(thumbs.folder(claim.photo, claim.user_id))
 
 

@@ -52,7 +52,9 @@ class DynamoLedger:
         now = now_us()
         lease = {"owner": owner, "lease_until": in_us(lease_s)}
         notice = "none" if notify else "off"
-        new = Claim(photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, notice=notice, **lease)
+        new = Claim(
+            photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, face_id="", notice=notice, **lease
+        )
         if not self._table.put(_item(new), "attribute_not_exists(user_id)"):
             self._table.update(
                 _key(new),
@@ -84,8 +86,8 @@ class DynamoLedger:
         found = self._table.query("user_id = :user_id", user_id=user_id)
         return sorted(readable(filter(_is_row, found), _claim, skip), key=lambda row: row.seniority)
 
-    def note_face(self, claim: Claim, face_id: str) -> bool:
-        """Record the face enrolled for an undecided row."""
+    def note_face(self, claim: Claim, face_id: str | None) -> bool:
+        """Record the face enrolled for an undecided row, None before it is enrolled."""
         return self._change(claim, "SET face_id = :face_id", _UNDECIDED, face_id=face_id, **_STATES)
 
     def contest(self, claim: Claim, contest: Contest) -> bool:
@@ -206,7 +208,7 @@ class DynamoLedger:
         sets = ", ".join(f"{'#status' if name == 'status' else name} = :{name}" for name in changes)
         return self._change(
             claim,
-            f"SET {sets} REMOVE verdict, face_id, expires_at ADD attempt :one",
+            f"SET {sets} REMOVE verdict, expires_at ADD attempt :one",
             "attribute_exists(verdict)" if upload_order else "#status = :accepted",
             **changes,
             accepted="accepted",

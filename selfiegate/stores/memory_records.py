@@ -43,13 +43,14 @@ class MemoryLedger:
         """Insert the row, take it over, or return it as it is; see `records.Ledger`."""
         now = now_us()
         lease = {"owner": owner, "lease_until": in_us(lease_s)}
+        notice = "none" if notify else "off"
+        new = Claim(
+            photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, face_id="", notice=notice, **lease
+        )
         with self._lock:
             row = self._rows.get((user_id, photo.id))
             if row is None:
-                notice = "none" if notify else "off"
-                row = Claim(
-                    photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, notice=notice, **lease
-                )
+                row = new
             elif row.status in _UNDECIDED and (row.owner == owner or row.lease_until < now):
                 row = row.model_copy(update={**lease, "attempt": row.attempt + 1})
             if notify and row.notice == "off" and row.status in _UNDECIDED:
@@ -72,8 +73,8 @@ class MemoryLedger:
             mine = [row for row in self._rows.values() if row.user_id == user_id]
         return sorted(mine, key=lambda row: row.seniority)
 
-    def note_face(self, claim: Claim, face_id: str) -> bool:
-        """Record the face enrolled for an undecided row."""
+    def note_face(self, claim: Claim, face_id: str | None) -> bool:
+        """Record the face enrolled for an undecided row, None before it is enrolled."""
         return self._change(
             claim, lambda row: row.status in _UNDECIDED and _ours(row, claim), lambda _: {"face_id": face_id}
         )
@@ -157,7 +158,7 @@ class MemoryLedger:
 
     def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
-        cleared = {"verdict": None, "face_id": None, "contests": ()}
+        cleared = {"verdict": None, "contests": ()}
         return self._change(
             claim,
             lambda row: _ours(row, claim) and (row.status == "accepted" or bool(upload_order and row.verdict)),

@@ -18,8 +18,8 @@ from selfiegate.records import ALL, Skip, as_decided, opened_anew, readable, rea
 from selfiegate.sqlite_database import Database
 
 _CLAIM = """
-INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order, notice)
-VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until, :upload_order, :notice)
+INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order, notice, face_id)
+VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until, :upload_order, :notice, '')
 ON CONFLICT DO UPDATE SET owner = :owner, lease_until = :lease_until, attempt = attempt + 1
 WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :now)
 """
@@ -82,8 +82,8 @@ class SqliteLedger:
         rows = self._db.read("SELECT * FROM claims WHERE user_id = ? ORDER BY claimed_at", user_id)
         return list(readable(rows, _claim, skip))
 
-    def note_face(self, claim: Claim, face_id: str) -> bool:
-        """Record the face enrolled for an undecided row."""
+    def note_face(self, claim: Claim, face_id: str | None) -> bool:
+        """Record the face enrolled for an undecided row, None before it is enrolled."""
         return self._changed(f"UPDATE claims SET face_id = ? {_OURS} AND {_UNDECIDED}", face_id, *_ours(claim))
 
     def contest(self, claim: Claim, contest: Contest) -> bool:
@@ -182,7 +182,7 @@ class SqliteLedger:
         """Turn a decided row back into a pending one that nobody holds."""
         changes = opened_anew(claim, upload_order, notify)
         sql = f"""UPDATE claims SET {", ".join(f"{name} = ?" for name in changes)},
-            verdict = NULL, face_id = NULL, contests = '[]', attempt = attempt + 1 {_OURS}
+            verdict = NULL, contests = '[]', attempt = attempt + 1 {_OURS}
             AND {"verdict IS NOT NULL" if upload_order else "status = 'accepted'"}"""
         return self._changed(sql, *changes.values(), *_ours(claim))
 

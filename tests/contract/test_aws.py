@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import re
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
 from boto3.dynamodb.conditions import Key
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from selfiegate.aws.clients import AwsSettings, client
@@ -19,24 +23,34 @@ from selfiegate.backends.rekognition import RekognitionBackend
 from selfiegate.backends.rekognition_responses import external_id, user_id_from
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.decoding.decode import Limits
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, WrongInput
-from selfiegate.model import PhotoRef
+from selfiegate.enrolment.protocol import claim_photo, enrol_face, withdraw
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, UserForgotten, WrongInput
+from selfiegate.ingestion.messages import Upload as Uploaded
+from selfiegate.ingestion.photo_requests import photo_request
+from selfiegate.model import Claim, PhotoRef
 from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.privacy.erasures import request_erasure
+from selfiegate.privacy.sequence import forget_user
 from selfiegate.privacy.sweeps import sweep
 from selfiegate.records import Profiles, Records
-from selfiegate.runtime import memory_runtime
+from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime
+from selfiegate.settings import Settings
+from selfiegate.steps import inline
 from selfiegate.stores.dynamodb_erasures import DynamoErasures
 from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
 from selfiegate.stores.dynamodb_ledger import DynamoLedger
 from selfiegate.stores.dynamodb_profiles import DynamoProfiles
 from selfiegate.stores.dynamodb_schema import KEY, NUMBER, require_usable
+from selfiegate.stores.memory_photos import MemoryPhotos
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
+from selfiegate.user_ids import user_id_of
 from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.contract.faces import FaceBackendContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
 from tests.contract.records import PHOTO, RecordsContract, SharedRecordsContract, Storage, profile
 from tests.present import present
+from tests.rekognition.protocol import SERVICE
+from tests.runtimes import Failing, Meanwhile, replacing
 
 
 def put(aws: AwsSettings, key: str, data: bytes, bucket: str = PHOTOS) -> str:
@@ -276,6 +290,27 @@ class TestRekognition(FaceBackendContract):
         assert faces.stats().faces == 1
         assert faces.holds(face_id)
 
+    def test_a_face_is_discarded_without_listing_the_collection(
+        self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        discarded, kept = faces.enrol(ann, "user_a"), faces.enrol(bob, "user_b")
+        scripted_rekognition.switches.delay(visible=3600)  # nor is it searched: searches lag behind
+        scripted_rekognition.calls.clear()
+        faces.discard(ann, "user_a")
+        calls = dict(scripted_rekognition.calls)
+
+        assert calls == {"IndexFaces": 1, "DeleteFaces": 1}
+        assert (faces.holds(discarded), faces.holds(kept)) == (False, True)
+
+    def test_a_face_whose_photo_is_gone_is_left_to_the_audit(
+        self, faces: FaceBackend, ann: PhotoRef, aws: AwsSettings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        faces.enrol(ann, "user_a")
+        client("s3", aws).delete_object(Bucket=PHOTOS, Key=ann.key, VersionId=ann.version)
+        faces.discard(ann, "user_a")
+
+        assert "selfiegate reconcile --repair" in caplog.text
+
     def test_no_number_of_own_faces_hides_a_rival(self, faces: FaceBackend, aws: AwsSettings) -> None:
         rival = self.upload(aws, "rival.png", scripted_photo("ann~~~"))
         theirs = faces.enrol(rival, "user_b")
@@ -389,6 +424,90 @@ class TestRekognition(FaceBackendContract):
         assert [match.user_id for match in backend.search(ann_again, "user_b")] == ["user_a"]
 
 
+class TestClaimsOnRekognition:
+    """The protocol over the wire: what was indexed is noted before and after, so the collection is not listed."""
+
+    @pytest.fixture
+    def rt(self, aws: AwsSettings) -> MemoryRuntime:
+        photos = S3Photos(aws, Limits())
+        return replace(
+            memory_runtime(Settings(backend="rekognition", aws=aws)),
+            photos=cast(MemoryPhotos, photos),
+            faces=RekognitionBackend(aws, photos, Limits()),
+            ledger=DynamoLedger(aws),
+            profiles=DynamoProfiles(aws),
+            erasures=DynamoErasures(aws),
+        )
+
+    @pytest.fixture
+    def ann(self, rt: Runtime, aws: AwsSettings) -> PhotoRef:
+        return rt.photos.find(put(aws, "ann.png", scripted_photo("ann")))
+
+    def again(self, rt: Runtime, claim: Claim, calls: Any) -> Claim:
+        rt.ledger.renew(claim, -1)
+        calls.clear()
+        return claim_photo(rt, claim.photo, claim.user_id, "run-2")
+
+    def test_a_photo_that_was_never_indexed_is_withdrawn_without_a_call(
+        self, rt: Runtime, ann: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        claim = self.again(rt, claim_photo(rt, ann, "user_a", "run-1"), scripted_rekognition.calls)
+        withdraw(rt, claim)
+
+        assert scripted_rekognition.calls == {}
+
+    def test_a_face_whose_run_died_before_it_was_noted_is_withdrawn(
+        self, rt: Runtime, ann: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        claim = claim_photo(rt, ann, "user_a", "run-1")
+        with pytest.raises(BackendUnavailable):
+            enrol_face(replacing(rt, "faces", Failing(rt.faces, "enrol", times=1, after=True)), claim)
+        claim = self.again(rt, claim, scripted_rekognition.calls)
+        withdraw(rt, claim)
+        withdraw(rt, claim)
+        calls = scripted_rekognition.calls.copy()
+
+        assert calls["ListFaces"] == 0
+        assert rt.faces.stats().faces == 0
+
+    def test_a_face_indexed_after_its_user_was_forgotten_is_taken_back_by_its_id(
+        self, rt: Runtime, ann: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        claim = claim_photo(rt, ann, "user_a", "run-1")
+
+        def forget() -> None:
+            asyncio.run(forget_user(rt, inline(rt), "user_a", "run-2", sleep=lambda _: asyncio.sleep(0)))
+            scripted_rekognition.calls.clear()
+
+        slept = Meanwhile(rt.faces, "enrol", after=False, what=forget)
+        with pytest.raises(UserForgotten):
+            enrol_face(replacing(rt, "faces", slept), claim)
+        calls = scripted_rekognition.calls.copy()
+
+        assert calls == {"IndexFaces": 1, "DeleteFaces": 1}
+        assert rt.faces.stats().faces == 0
+
+    @pytest.mark.parametrize("user_id", ["用" * 60, "x" * 222])
+    def test_a_user_id_that_cannot_be_stored_is_refused_before_anything_is_written(
+        self, rt: Runtime, ann: PhotoRef, aws: AwsSettings, user_id: str
+    ) -> None:
+        with pytest.raises(WrongInput, match="164 bytes"):
+            claim_photo(rt, ann, user_id, "run-1")
+        upload = Uploaded(bucket=PHOTOS, key=f"{user_id}/ann.png", version=ann.version)
+        with pytest.raises(WrongInput, match="164 bytes"):
+            photo_request(rt.settings, rt.photos, upload)
+
+        assert rt.ledger.get(ann, user_id) is None
+
+    def test_a_claim_that_an_earlier_version_left_of_such_a_user_ends(self, rt: Runtime, ann: PhotoRef) -> None:
+        rt.ledger.claim(ann, "用" * 60, "run-1", lease_s=-1)
+        with pytest.raises(WrongInput):
+            claim_photo(rt, ann, "用" * 60, "run-2")
+
+        assert rt.ledger.unfinished(before=2**62) == []
+        assert list(rt.faces.faces()) == []
+
+
 def test_all_versions_of_an_erased_photo_go_and_its_neighbours_stay(aws: AwsSettings) -> None:
     s3, photos = client("s3", aws), S3Photos(aws, Limits())
     for key in ("ann/selfie.jpg", "ann/selfie.jpg", "ann/selfie.jpg.bak"):
@@ -402,17 +521,20 @@ def test_all_versions_of_an_erased_photo_go_and_its_neighbours_stay(aws: AwsSett
     assert "DeleteMarkers" not in left
 
 
-@pytest.mark.parametrize("user_id", ["ann", "a.b-c_d:e", "x" * 221, "a b", "::", "ü" * 80, "\U0001f600"])
-def test_external_ids_are_read_back(user_id: str) -> None:
-    photo = PhotoRef(bucket="b", key="k", version="1")
+@given(st.text(min_size=1, max_size=255) | st.sampled_from(["a.b-c_d:e", "x" * 221, "::", "ü" * 80, "\U0001f600"]))
+def test_external_ids_are_what_rekognition_takes_and_are_read_back(user_id: str) -> None:
+    photo, limits = PhotoRef(bucket="b", key="k", version="1"), SERVICE.shape_for("ExternalImageId").metadata
+    with suppress(WrongInput):
+        user_id_of(user_id, "rekognition")
+        external = external_id(user_id, photo)
 
-    assert user_id_from(external_id(user_id, photo)) == user_id
-    assert user_id_from("a:b") == "a:b"  # of an older system
+        assert len(external) <= limits["max"]
+        assert re.fullmatch(limits["pattern"], external)
+        assert user_id_from(external) == user_id
 
 
-def test_a_user_id_that_does_not_fit_is_named() -> None:
-    with pytest.raises(WrongInput, match="164 bytes"):
-        external_id("ü" * 200, PhotoRef(bucket="b", key="k", version="1"))
+def test_the_id_that_an_older_system_gave_a_face_is_its_user() -> None:
+    assert user_id_from("a:b") == "a:b"
 
 
 def test_a_server_that_is_not_there_is_unavailable(aws: AwsSettings) -> None:

@@ -120,7 +120,7 @@ def test_after_a_fault_and_a_second_run_what_cannot_depend_on_the_order_is_the_s
 
 def test_a_face_that_no_row_names_costs_no_other_photo_of_its_user() -> None:
     """A run died between enrolling bob's face and noting it: user_b contests no other photo of user_a for it."""
-    died = Upload("user_a", ("bob",), past="died", calls=8)
+    died = Upload("user_a", ("bob",), past="died", calls=9)
     listed = Upload("user_a", ("ann",)), Upload("user_b", ("bob",)), Upload("user_a", ("ann",))
     world = build(Drawn((*listed, died), (0, 1, 2)), in_memory())
 

@@ -54,6 +54,15 @@ def test_another_template_says_otherwise_whose_a_photo_is(folder: Path) -> None:
     assert [one.user_id for one in found(folder, settings=Settings(key_template="*/{user_id}.jpg"))] == ["ann", "bob"]
 
 
+def test_a_user_that_the_face_backend_cannot_store_is_a_fault(folder: Path) -> None:
+    path, rekognition = put(folder / ("用" * 60) / "selfie.jpg"), Settings(backend="rekognition")
+    (fault,) = entries(str(folder), rekognition)
+
+    assert isinstance(fault, Fault)
+    assert (fault.where, "164 bytes" in fault.why) == (Fault(where=str(path), why="").where, True)
+    assert len(found(folder)) == 1  # the embedded gallery can
+
+
 def test_formats_that_are_opened_are_taken_and_others_passed_over(folder: Path) -> None:
     names = ["a.JPG", "b.jpeg", "c.PnG", "d.webp", "e.heic", "f.HEIF", "g.avif"]
     for name in [*names, "notes.txt", "jpg", "clip.mp4", "a.jpg.part"]:

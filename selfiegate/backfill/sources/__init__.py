@@ -15,6 +15,7 @@ from selfiegate.backfill.sources.objects import UserOf, batch_entries, object_en
 from selfiegate.errors import WrongInput
 from selfiegate.key_template import KeyTemplate
 from selfiegate.settings import Settings
+from selfiegate.user_ids import user_id_of
 
 if TYPE_CHECKING:
     from selfiegate.stores.s3_listing import S3Listing
@@ -42,9 +43,19 @@ def entries(source: str, settings: Settings, template: str | None = None) -> Ite
 
     Raises `WrongInput` for a source that cannot be read as a whole, at once or when the damaged part is reached.
     """
-    if source.startswith("s3://"):
-        return _in_s3(source, settings, template)
-    return _on_disk(source, settings, template)
+    found = (_in_s3 if source.startswith("s3://") else _on_disk)(source, settings, template)
+    return (_storable(one, settings.backend) for one in found)
+
+
+def _storable(one: Entry | Fault, backend: str) -> Entry | Fault:
+    """Return an entry, or a fault where the face backend cannot store its user id."""
+    if isinstance(one, Fault):
+        return one
+    try:
+        user_id_of(one.user_id, backend)
+    except WrongInput as error:
+        return Fault(where=one.uri, why=str(error))
+    return one
 
 
 def _on_disk(source: str, settings: Settings, template: str | None) -> Iterator[Entry | Fault]:
