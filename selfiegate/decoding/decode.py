@@ -126,7 +126,8 @@ def decode(data: bytes, limits: Limits, max_side: int | None = None) -> tuple[Im
     The size is (width, height) of the upright original in pixels. Animations are refused: which frame
     would count? Raises `PhotoRejected` with one of the photo's own reasons. JPEGs are read at the size that
     is wanted; of other formats each pixel takes up to 16 bytes while they are made smaller. What comes from
-    strangers goes through `process_pool.decode`.
+    strangers goes through `process_pool.decode`. Raises `MemoryError` where memory is short: only the caller knows
+    whether the photo is at fault for that.
     """
     return loaded(opened(data, limits), max_side)
 
@@ -150,6 +151,8 @@ def loaded(image: Image.Image, max_side: int | None) -> tuple[Image.Image, tuple
     try:
         with _decode_slots:
             upright = _load(image, max_side)
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise whatever they like on damaged data
         raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO) from error
     landscape = (upright.width > upright.height) == (width > height)
@@ -163,6 +166,8 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=("JPEG",) if data.startswith(_PLAIN[0]) else FORMATS)
     except Image.DecompressionBombError:
         raise PhotoRejected(ReasonCode.PHOTO_TOO_LARGE) from None
+    except MemoryError:
+        raise
     except Exception as error:
         damaged = not data or data.startswith(_MAGIC) or data[4:8] == b"ftyp"
         raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO if damaged else ReasonCode.UNSUPPORTED_FORMAT) from error

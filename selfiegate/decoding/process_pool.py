@@ -68,11 +68,21 @@ class Decoders:
         os.register_at_fork(after_in_child=self._forget)  # the children are the parent's
 
     def decode(self, data: bytes, limits: Limits, max_side: int | None = None) -> Decoded:
-        """Do as `decode.decode`; raises `BackendUnavailable` where no process can be had."""
+        """Do as `decode.decode`; raises `BackendUnavailable` where no process, or no memory of ours, can be had."""
+        try:
+            return self._here(data, limits, max_side) or self._apart(data, limits, max_side)
+        except MemoryError as error:
+            raise BackendUnavailable("this process is short of the memory that a photo takes") from error
+
+    def _here(self, data: bytes, limits: Limits, max_side: int | None) -> Decoded | None:
+        """Decode a small JPEG in this process; None for others."""
         if data.startswith(_JPEG) and limits.inline_jpeg_max and len(data) <= limits.inline_jpeg_max:
             image = opened(data, limits)
             if image.width * image.height <= limits.inline_jpeg_max:
                 return loaded(image, max_side)
+        return None
+
+    def _apart(self, data: bytes, limits: Limits, max_side: int | None) -> Decoded:
         with self._turns:
             try:
                 return self._decoded(self._taken(), data, limits, max_side)

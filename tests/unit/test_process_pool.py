@@ -259,6 +259,31 @@ def test_a_decoder_knows_no_secret(decoders: Decoders, monkeypatch: pytest.Monke
     assert picture.getpixel((0, 0)) == (0, 128, 0)
 
 
+SHORT_OF_MEMORY = """
+import resource
+from pathlib import Path
+from selfiegate.errors import BackendUnavailable
+from tests.unit.test_process_pool import *
+
+photo = files.encoded(Image.effect_noise((1000, 990), 90).convert("RGB"), "JPEG")
+process_pool.decode(photo, Limits())
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 100_000, resource.RLIM_INFINITY))
+try:
+    print(process_pool.decode(photo, Limits())[1])
+except BackendUnavailable as error:
+    print(error)
+"""
+
+
+def test_a_worker_that_is_short_of_memory_is_no_photos_fault() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    assert "short of the memory" in ended.stdout
+
+
 WORKER = """
 import sys, threading
 from selfiegate.decoding.process_pool import Decoders
