@@ -13,7 +13,7 @@ from typing import Any
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.home_use import used
 from selfiegate.local_disk import require_local
-from selfiegate.sqlite_schema import Schema, migrate
+from selfiegate.sqlite_schema import Schema, migrate, require_usable
 
 PATIENCE_S = 30.0
 """How long a call waits for another process's write; far above a commit (about 5 ms on an SSD)."""
@@ -26,7 +26,7 @@ class Database:
     """One SQLite file; a connection per thread. A commit is on disk when `write` returns."""
 
     def __init__(self, path: Path, schema: Schema, patience_s: float = PATIENCE_S) -> None:
-        self._path, self._patience_s = path, patience_s
+        self._path, self._schema, self._patience_s = path, schema, patience_s
         self._local, self._file = threading.local(), (0, 0)
         with self._translated():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ class Database:
             self._use = used(path.parent)
             path.touch(mode=0o600)  # biometric: for this user alone; SQLite's other files follow it
             self._file = _identity(path)
-            self._create(schema)
+            self._create()
 
     def read(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:
         """Return all rows of one SELECT."""
@@ -60,6 +60,7 @@ class Database:
                 return
             connection.execute("BEGIN IMMEDIATE")
             try:
+                require_usable(connection, self._path, self._schema)  # a newer program may have migrated it meanwhile
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -87,12 +88,13 @@ class Database:
         if connection is None:
             connection = sqlite3.connect(self._path, timeout=self._patience_s, isolation_level=None)
             connection.row_factory = sqlite3.Row
+            connection.text_factory = _text
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")  # a removed embedding is overwritten, not only unlinked
             self._local.connection = connection
         return connection
 
-    def _create(self, schema: Schema) -> None:
+    def _create(self) -> None:
         give_up = time.monotonic() + self._patience_s
         while True:
             try:
@@ -104,7 +106,7 @@ class Database:
                     raise
                 time.sleep(0.02)
         with self.write() as connection:
-            migrate(connection, self._path, schema)
+            migrate(connection, self._path, self._schema)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -143,3 +145,8 @@ def _identity(path: Path) -> tuple[int, int]:
     except FileNotFoundError:
         return 0, 0
     return found.st_dev, found.st_ino
+
+
+def _text(stored: bytes) -> str:
+    """Decode a text; one that is damaged is refused where its row is read, not where all rows are fetched."""
+    return stored.decode(errors="surrogateescape")

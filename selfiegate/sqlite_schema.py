@@ -42,10 +42,7 @@ def migrate(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     Of processes that start at once the first one migrates. Raises `BackendMisconfigured` where the database needs a
     newer program, and where it is too old to be migrated.
     """
-    known, (number,) = len(schema.migrations), connection.execute("PRAGMA user_version").fetchone()
-    if number > known:
-        _require_usable(connection, path, number, known)
-        return
+    known, number = len(schema.migrations), require_usable(connection, path, schema)
     if number == 0 and _columns(connection):
         schema.adopt(connection)
         _require_columns(connection, path, schema.migrations[0])
@@ -59,13 +56,18 @@ def migrate(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
         connection.execute(f"PRAGMA user_version = {known}")
 
 
-def _require_usable(connection: sqlite3.Connection, path: Path, number: int, known: int) -> None:
+def require_usable(connection: sqlite3.Connection, path: Path, schema: Schema) -> int:
+    """Return the database's number; raises `BackendMisconfigured` where it takes a program that knows more."""
+    known, (number,) = len(schema.migrations), connection.execute("PRAGMA user_version").fetchone()
+    if number <= known:
+        return int(number)
     (oldest,) = connection.execute("SELECT coalesce(max(oldest_program), ?) FROM schema_floor", (number,)).fetchone()
     if oldest > known:
         raise BackendMisconfigured(
             f"{path} has schema {number}, which takes a program of schema {oldest}, but this one knows {known}; "
             "install the version of selfiegate that was here before, or restore a backup of the time before it"
         )
+    return int(number)
 
 
 def _require_columns(connection: sqlite3.Connection, path: Path, first: Migration) -> None:

@@ -89,7 +89,7 @@ async def _closed(client: PrefectClient, run: FlowRun) -> bool:
 def _end_of(run: FlowRun) -> State[None] | None:
     """Return the state that a dead run is to have; None where it is alive."""
     try:
-        about = PhotoRequest.model_validate(run.parameters)
+        about = PhotoRequest.model_validate(run.parameters, extra="ignore")  # a newer version may have begun it
     except ValidationError:
         return Crashed(message="It cannot have begun: its parameters name no photo.")
     row = runtime().ledger.get(about.photo, about.user_id)

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal
 from typing import Any
 
 from selfiegate.aws.settings import AwsSettings
@@ -184,7 +185,7 @@ class DynamoLedger:
             items, after = self._table.page(
                 _ENDED, "unfinished", after, backwards=newest_first, yes="yes", before=before - min(waits, default=0)
             )
-            ended = ((item, int(item["lease_until"]), int(item.get("attempt", 1))) for item in items if _is_row(item))
+            ended = ((item, int(item["lease_until"]), _attempt(item)) for item in items if _is_row(item))
             due = (item for item, lease, attempt in ended if is_due(lease, attempt, before, waits))
             rows += readable(due, _claim, skip)
             if not after or len(rows) >= limit:
@@ -270,6 +271,11 @@ def _text(contest: Contest) -> str:
 def _item(claim: Claim) -> dict[str, Any]:
     values = claim.model_dump(exclude={"photo", "verdict", "contests"})
     return {**values, **_key(claim), "photo": claim.photo.model_dump(), "contests": [], "unfinished": "yes"}
+
+
+def _attempt(item: Mapping[str, Any]) -> int:
+    attempt = item.get("attempt")
+    return int(attempt) if isinstance(attempt, Decimal) else 1  # a damaged row is due, and then told
 
 
 def _claim(item: Mapping[str, Any]) -> Claim:

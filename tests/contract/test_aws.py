@@ -153,7 +153,7 @@ class DynamoStorage:
             if kind == "erasure" and kind in item:
                 self._rows.put_item(Item={**item, "erasure": item["erasure"][1:]})
             if kind == "claim" and "status" in item:
-                self._rows.put_item(Item={**item, "status": "paused"})
+                self._rows.put_item(Item={**item, "status": "paused", "attempt": "often"})
 
     def _items(self, user_id: str) -> list[Any]:
         found: list[Any] = self._rows.query(KeyConditionExpression=Key("user_id").eq(user_id))["Items"]

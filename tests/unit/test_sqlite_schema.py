@@ -82,6 +82,16 @@ def test_a_program_older_than_the_data_is_refused_with_both_numbers(path: Path) 
     assert number(path) == 3
 
 
+def test_a_program_that_runs_while_the_data_outgrow_it_writes_no_more(path: Path) -> None:
+    running = Database(path, Schema([ONE, ADDITIVE]))
+    Database(path, Schema([ONE, ADDITIVE, BREAKING]))
+
+    with pytest.raises(BackendMisconfigured, match=r"this one knows 2"):
+        running.execute("CREATE TABLE more (name)")
+    with pytest.raises(BackendMisconfigured, match=r"this one knows 2"), running.write():
+        raise AssertionError("it got the lock")
+
+
 def test_a_migration_that_fails_leaves_the_database_as_it_was(path: Path) -> None:
     Database(path, Schema([ONE]))
     broken = Migration("ALTER TABLE things ADD COLUMN size INTEGER;\nDROP TABLE missing;\n", oldest_program=1)

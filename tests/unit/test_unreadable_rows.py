@@ -68,10 +68,20 @@ def reconciled(rt: ScriptedRuntime, repair: bool = False) -> tuple[Reconciled, l
     return asyncio.run(reconcile(rt, inline(rt, attempts=1), restarts, audit=repair, repair=repair)), again
 
 
-def test_reconcile_runs_the_others_and_lists_the_row(rt: ScriptedRuntime) -> None:
+@pytest.mark.parametrize(
+    "sql",
+    [
+        DAMAGE["claim"],
+        "UPDATE claims SET photo = '[]' WHERE user_id = 'ann'",
+        "UPDATE claims SET contests = '[' WHERE user_id = 'ann'",
+        "UPDATE claims SET attempt = 'often' WHERE user_id = 'ann'",
+        "UPDATE claims SET photo = CAST(x'ff' AS TEXT) WHERE user_id = 'ann'",
+    ],
+)
+def test_reconcile_runs_the_others_and_lists_the_row(rt: ScriptedRuntime, sql: str) -> None:
     for user_id in ("ann", "bob"):
         rt.ledger.claim(uploaded(rt, user_id), user_id, "dead", -60)
-    damage(rt, DAMAGE["claim"])
+    damage(rt, sql)
     damage(rt, DAMAGE["erasure"])
     done, again = reconciled(rt)
 
