@@ -58,6 +58,14 @@ async def started_run(photo: PhotoRef, user_id: str) -> Any:
         return (await client.create_flow_run(process_photo, parameters=parameters, state=Running())).id
 
 
+def test_a_photo_that_a_newer_version_described_is_run_again(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    died(rt, PhotoRef.from_store({**ann.model_dump(), "later": {"by": "a newer version"}}), "user_a")
+
+    assert reconciled(rt, audit=True) == {"unfinished photo": 1}
+    profile = present(rt.profiles.get("user_a"))
+    assert (profile.photo, profile.photo.model_extra) == (ann, {"later": {"by": "a newer version"}})
+
+
 def test_where_all_is_well_nothing_is_done(rt: MemoryRuntime, ann: PhotoRef) -> None:
     run(rt, ann, "user_a")
 
