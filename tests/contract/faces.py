@@ -44,6 +44,10 @@ class FaceBackendContract:
         """A file that is no photo."""
         raise NotImplementedError
 
+    def test_it_names_its_model_and_what_that_runs_on(self, faces: FaceBackend) -> None:
+        assert faces.model
+        assert faces.device
+
     def test_faces_are_counted(self, faces: FaceBackend, ann: PhotoRef, group: PhotoRef, nobody: PhotoRef) -> None:
         assert [len(faces.detect(photo).faces) for photo in (ann, nobody)] == [1, 0]
         assert len(faces.detect(group).faces) > 1

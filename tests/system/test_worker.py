@@ -73,16 +73,16 @@ class World:
         }
         self.parts: list[Part] = []
 
-    def start(self, name: str, command: list[str], url: str) -> Part:
-        part = Part(name, command, self.env, self.folder / f"{name}.log", ready=lambda: answers(url), cwd=ROOT)
+    def start(self, name: str, command: list[str], url: str, **more: str) -> Part:
+        part = Part(name, command, self.env | more, self.folder / f"{name}.log", ready=lambda: answers(url), cwd=ROOT)
         self.parts.append(part)
         part.start()
         part.wait_until_ready()
         return part
 
-    def worker(self, *options: str) -> Part:
+    def worker(self, *options: str, **more: str) -> Part:
         command = [str(Path(sys.executable).with_name("selfiegate")), "worker", *options]
-        return self.start("worker", command, f"http://127.0.0.1:{self.health}/health")
+        return self.start("worker", command, f"http://127.0.0.1:{self.health}/health", **more)
 
     def ask(self, question: Callable[[PrefectClient], Any]) -> Any:
         async def answer() -> Any:
@@ -223,6 +223,20 @@ def test_a_photo_that_holds_its_decoder_up_leaves_the_worker_alone(
     assert (present(slow.state).name, present(slow.state).message) == ("Rejected", "unreadable_photo")
     assert (present(city.state).name, present(city.state).message) == ("Rejected", "no_face")
     assert slow.infrastructure_pid == city.infrastructure_pid == str(worker.process.pid)
+
+
+def test_a_worker_tells_what_its_models_run_on(world: World) -> None:
+    port = str(free_port())
+    url = f"http://127.0.0.1:{port}/metrics"
+    told = world.worker(PREFECT_CLIENT_METRICS_ENABLED="true", PREFECT_CLIENT_METRICS_PORT=port)
+    give_up = time.monotonic() + PATIENCE_S
+    while not answers(url):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    metrics = httpx.get(url, timeout=30).text
+    told.kill()
+
+    assert 'selfiegate_worker_device{device="CPUExecutionProvider"} 1.0' in metrics
 
 
 def test_a_run_that_is_cancelled_in_the_ui_ends_and_the_others_go_on(world: World, worker: Part) -> None:
