@@ -98,8 +98,13 @@ def read_aws(aws: Any) -> Stores:
     return stores
 
 
-def violations(stores: Stores, people: Mapping[tuple[str, str], str]) -> list[str]:
-    """Return what is broken; `people` says whom each (user, photo's key) that was handed in shows."""
+def violations(
+    stores: Stores, people: Mapping[tuple[str, str], str], newest: Mapping[str, str] | None = None
+) -> list[str]:
+    """Return what is broken; `people` says whom each (user, photo's key) that was handed in shows.
+
+    `newest` says which photo's key a user uploaded last, who shows one person only, whom nobody else shows.
+    """
     broken, accepted = list(stores.odd), defaultdict[str, set[str]](set)
     rows = {(row.user_id, row.photo): row for row in stores.rows}
     broken += [f"{user} {photo}: no row" for user, photo in people if (user, photo) not in rows]
@@ -115,6 +120,9 @@ def violations(stores: Stores, people: Mapping[tuple[str, str], str]) -> list[st
     for person in set(people.values()):
         if len(accepted[person]) != 1:
             broken.append(f"{person}: accepted for {sorted(accepted[person])}")
+    for user, photo in (newest or {}).items():
+        if user in stores.profiles and stores.profiles[user].photo != photo:
+            broken.append(f"{user}: {stores.profiles[user].photo} is the profile, but {photo} was uploaded last")
     return broken + _of_profiles(stores, rows) + _alike(stores)
 
 

@@ -18,7 +18,7 @@ from selfiegate import audit
 from selfiegate.audit import Kind
 from selfiegate.aws import clients
 from selfiegate.enrolment.sequence import process_photo
-from selfiegate.errors import BackendUnavailable, ClaimLost
+from selfiegate.errors import BackendUnavailable, ClaimLost, PhotoInProgress
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
@@ -59,6 +59,7 @@ class Photo(NamedTuple):
     user_id: str
     uri: str
     person: str
+    upload_order: str = ""
 
 
 class Strike(NamedTuple):
@@ -152,12 +153,15 @@ def work(where: Where, photos: Sequence[Photo], strike: Strike | None = None) ->
 def run(rt: Runtime, photo: Photo) -> None:
     """Run one photo, each step once."""
     found, owner = rt.photos.find(photo.uri), f"process {os.getpid()}"
-    asyncio.run(process_photo(rt, inline(rt, attempts=1), found, photo.user_id, owner))
+    asyncio.run(process_photo(rt, inline(rt, attempts=1), found, photo.user_id, owner, photo.upload_order))
 
 
 def mend(where: Where, photos: Sequence[Photo], answer: Any) -> None:
     """Run again what is unfinished, and audit, as `flows.reconcile` does; says what it repaired."""
     rt, repaired = where.open(), Counter[str]()
+    for photo in photos:
+        with contextlib.suppress(PhotoInProgress):  # it waits for another photo of its user
+            run(rt, photo)
     for photo in photos:
         run(rt, photo)
     for _ in range(3):

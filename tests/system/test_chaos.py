@@ -27,8 +27,9 @@ pytestmark = pytest.mark.system
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "0"))
 """More rounds of each kind, at random calls and instants."""
 
-CAST = (("a", "ann", 0), ("b", "ann~", 0), ("c", "ann~~", 0), ("d", "bob", 0), ("d", "bob~", 1))
-"""User, face and number of each photo: three users with one face, and one with two photos of another."""
+CAST = (("a", "ann", 0), ("b", "ann~", 0), ("c", "ann~~", 0), ("d", "bob", 0), ("d", "bob~", 1), ("d", "bob", 0))
+"""User, face and number of each photo: three users with one face, and one who uploads two photos of another, and the
+first of them again."""
 
 
 @pytest.fixture
@@ -42,18 +43,18 @@ def memory() -> Iterator[Path]:
 def uploads(where: Where, turn: int) -> list[Photo]:
     """Upload a round's photos."""
     photos = []
-    for letter, face, number in CAST:
+    for at, (letter, face, number) in enumerate(CAST):
         name, looks = face.rstrip("~"), "~" * face.count("~")
         data = scripted_photo(f"{name} {turn}{looks}", size=(96, 96 + number))
         user, key = f"user_{letter}_{turn}", f"{turn}-{letter}-{number}.png"
         if where.aws:
             s3 = boto3.client("s3", endpoint_url=where.aws.endpoint_url, region_name=where.aws.region)
             s3.put_object(Bucket=PHOTOS, Key=key, Body=data)
-            photos.append(Photo(user, f"s3://{PHOTOS}/{key}", f"{name} {turn}"))
+            photos.append(Photo(user, f"s3://{PHOTOS}/{key}", f"{name} {turn}", f"{at:016d}"))
         else:
             where.home.mkdir(exist_ok=True)
             (where.home / key).write_bytes(data)
-            photos.append(Photo(user, str(where.home / key), f"{name} {turn}"))
+            photos.append(Photo(user, str(where.home / key), f"{name} {turn}", f"{at:016d}"))
     return photos
 
 
@@ -66,7 +67,8 @@ def play(
     rounds.settle(where, photos, tally)
     where.people.update({(photo.user_id, photo.uri.rpartition("/")[2]): photo.person for photo in photos})
     before = read(where)
-    broken = check.violations(before, where.people)
+    newest = {photo.user_id: photo.uri.rpartition("/")[2] for photo in photos}
+    broken = check.violations(before, where.people, newest)
     if where.aws is None:
         broken += check.traces(where.home, refused(before, photos))
     rounds.settle(where, photos, tally)

@@ -121,3 +121,9 @@ def test_a_table_of_several_pages_is_read_whole(aws: AwsSettings) -> None:
 
     assert "LastEvaluatedKey" in table.scan()
     assert {item["user_id"] for item in scanned(table)} == {f"user_{n}" for n in range(4)}
+
+
+def test_a_profile_that_is_not_the_photo_uploaded_last_is_found(home: Path) -> None:
+    found = violations(read_files(home), PEOPLE, {"user_a": "later.png"})
+
+    assert found == ["user_a: a.png is the profile, but later.png was uploaded last"]
