@@ -28,6 +28,7 @@ from selfiegate.settings import Settings
 from selfiegate.stores.sqlite_records import sqlite_records
 
 _WORK = "restoring"
+_ANY_ROW = "SELECT 1 FROM claims UNION ALL SELECT 1 FROM profiles UNION ALL SELECT 1 FROM erasures LIMIT 1"
 _ENDS = ("", "-wal", "-shm")
 
 Opener = Callable[[Records, Path], Runtime]
@@ -103,7 +104,7 @@ class Restore:
         records = home if mark else backup
         mark = mark or (_mark_of(backup / RECORDS) if backup else None)
         if mark is None or records is None:
-            raise WrongInput(f"{home / RECORDS} is missing or holds nothing; name a backup that has users")
+            raise WrongInput(f"{home / RECORDS} is missing or holds no row; name a backup, or delete it and begin anew")
         known = {folder: state for folder in (home, backup) if folder and (state := state_of(folder / GALLERY))}
         gallery = next((folder for folder, state in known.items() if state.id == mark.gallery_id), None)
         is_newer = gallery == home and (records != home or known[home].relied_on > mark.newest)
@@ -139,16 +140,16 @@ def fits(mark: GalleryMark, gallery: GalleryState) -> bool:
 
 
 def _mark_of(path: Path) -> GalleryMark | None:
-    """Return what records rely on; None where they are missing, damaged or know nobody."""
+    """Return what records rely on; None where they are missing, damaged or hold no row."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as records:
-            (users,) = records.execute("SELECT count(*) FROM profiles").fetchone()
+            rows = records.execute(_ANY_ROW).fetchone()
             tied = records.execute("SELECT 1 FROM sqlite_schema WHERE name = 'gallery'").fetchone()
             held = records.execute("SELECT gallery_id, newest FROM gallery").fetchone() if tied else None
     except sqlite3.Error:
         return None
     gallery_id, newest = held or (None, None)  # a version before knew no ties
-    return GalleryMark(gallery_id=gallery_id or "", newest=newest or 0) if users or newest else None
+    return GalleryMark(gallery_id=gallery_id or "", newest=newest or 0) if rows else None
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -14,15 +14,15 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from tests.chaos.worker import STRUCK, Fate, Photo, Strike, Where, mend, shared_session, work
+from tests.chaos.worker import STRUCK, Fate, Photo, Strike, Where, hung, mend, shared_session, work
 
 BOTH: tuple[Fate, ...] = ("kill before", "kill after", "no answer", "reply lost", "stop")
-FILES: tuple[Fate, ...] = (*BOTH, "busy", "disk full")
+FILES: tuple[Fate, ...] = (*BOTH, "busy", "disk full", "hang")
 CALLS = 28
 """Calls to stores of a run that is accepted, and some more."""
 PATIENCE_S = 120.0
@@ -52,8 +52,12 @@ def race(
     strikes: Sequence[Strike | None],
     tally: Tally,
     dice: random.Random | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> None:
-    """Let each photo be run by a process of its own, all at once; with `dice` each is killed at any instant."""
+    """Let each photo be run by a process of its own, all at once; with `dice` each is killed at any instant.
+
+    `meanwhile` is called while they run.
+    """
     workers = [
         context.Process(target=work, args=(where, [photo], strike), daemon=True)
         for photo, strike in zip(photos, strikes, strict=True)
@@ -63,8 +67,9 @@ def race(
     for worker in workers if dice else ():
         time.sleep(dice.uniform(0, 0.06) if dice else 0)
         worker.kill()
+    meanwhile()
     give_up = time.monotonic() + PATIENCE_S
-    while running := [worker for worker in workers if worker.is_alive() and not is_stopped(worker)]:
+    while running := [worker for worker in workers if worker.is_alive() and not is_stuck(where, worker)]:
         assert time.monotonic() < give_up, "a worker hangs"
         running[0].join(0.01)
     pass_time(where)
@@ -84,7 +89,7 @@ def wake_late(where: Where, photos: Sequence[Photo], stopped: Sequence[BaseProce
     other.start()
     time.sleep(random.uniform(0, 0.2))  # noqa: S311  no secret
     for worker in stopped:
-        os.kill(worker.pid or 0, signal.SIGCONT)
+        os.kill(worker.pid or 0, signal.SIGCONT if is_stopped(worker) else signal.SIGKILL)  # what hangs is replaced
     for worker in (*stopped, other):
         ended(worker)
     pass_time(where)
@@ -106,6 +111,11 @@ def ended(process: BaseProcess) -> None:
     if process.is_alive():
         process.kill()
         raise AssertionError("a worker hangs")
+
+
+def is_stuck(where: Where, process: BaseProcess) -> bool:
+    """Say whether a process is stopped, or one of its calls never returns."""
+    return is_stopped(process) or hung(where.home, process.pid).exists()
 
 
 def is_stopped(process: BaseProcess) -> bool:

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ from selfiegate.steps import inline
 from selfiegate.thumbnails import ThumbnailSettings
 from tests.runtimes import scripted_runtime
 
-Fate = Literal["kill before", "kill after", "no answer", "reply lost", "busy", "disk full", "stop"]
+Fate = Literal["kill before", "kill after", "no answer", "reply lost", "busy", "disk full", "stop", "hang"]
 STRUCK = 7
 """Exit status of a worker that met its fate and lived."""
 
@@ -41,6 +42,8 @@ class Where:
     people: dict[tuple[str, str], str] = field(default_factory=dict)
     """Whom each (user, photo's key) shows that was ever handed in."""
     sqlite_patience_s: float = 30
+    also_expected: tuple[type[Exception], ...] = ()
+    """What ends a run of this round, too: where the gallery is lost, each is refused."""
 
     def open(self) -> Runtime:
         """Open the product's stores."""
@@ -90,6 +93,9 @@ class Struck:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stop":
                 os.kill(os.getpid(), signal.SIGSTOP)
+            case "hang":
+                hung(self._home, os.getpid()).touch()
+                threading.Event().wait()  # for ever: only its end ends this process
             case "no answer":
                 raise BackendUnavailable("it does not answer")
             case "busy":
@@ -104,6 +110,11 @@ class Struck:
         if self._strike.fate == "reply lost":
             raise BackendUnavailable("the reply was lost")
         return result
+
+
+def hung(home: Path, pid: int | None) -> Path:
+    """Return the file by which a process says that one of its calls never returns."""
+    return home / f"hung-{pid}"
 
 
 @contextlib.contextmanager
@@ -145,7 +156,7 @@ def work(where: Where, photos: Sequence[Photo], strike: Strike | None = None) ->
         where = replace(where, sqlite_patience_s=0.1)  # so the others' writes may be too much already
     count = [0]
     for photo in photos:
-        with contextlib.suppress(BackendUnavailable, ClaimLost):
+        with contextlib.suppress(BackendUnavailable, ClaimLost, *where.also_expected):
             run(struck(where.open(), strike, where.home, count), photo)
     os._exit(STRUCK if strike and count[0] >= strike.call else 0)
 

@@ -9,6 +9,7 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
+from selfiegate.errors import BackendMisconfigured
 from tests.aws.local import PHOTOS
 from tests.chaos import check, rounds
+from tests.chaos.galleries import LOSSES, Loss, LostGallery
 from tests.chaos.rounds import BOTH, CALLS, FILES, Tally
 from tests.chaos.worker import Fate, Photo, Strike, Where
 
@@ -59,11 +62,26 @@ def uploads(where: Where, turn: int) -> list[Photo]:
 
 
 def play(
-    where: Where, turn: int, strikes: Sequence[Strike | None], tally: Tally, dice: random.Random | None = None
+    where: Where,
+    turn: int,
+    strikes: Sequence[Strike | None],
+    tally: Tally,
+    dice: random.Random | None = None,
+    loss: tuple[Loss, float] | None = None,
 ) -> list[str]:
-    """Race, mend, and return what is broken then, or changes when all photos are run once more."""
+    """Race, mend, and return what is broken then, or changes when all photos are run once more.
+
+    With a `loss` the gallery is lost so many seconds after the workers began.
+    """
     photos = uploads(where, turn)
-    rounds.race(where, photos, strikes, tally, dice)
+    if loss:
+        lost = LostGallery(where, *loss)
+        among = replace(where, also_expected=(BackendMisconfigured,))
+        rounds.race(among, photos, strikes, tally, dice, lost.strike)
+        lost.mend()
+        tally.fates[f"gallery {loss[0]}"] += 1
+    else:
+        rounds.race(where, photos, strikes, tally, dice)
     rounds.settle(where, photos, tally)
     where.people.update({(photo.user_id, photo.uri.rpartition("/")[2]): photo.person for photo in photos})
     before = read(where)
@@ -118,6 +136,19 @@ def test_whatever_befalls_each_call_the_files_keep_the_promises(memory: Path, fa
     assert sum(tally.fates.values()) > tally.rounds
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", LOSSES)
+def test_whatever_befalls_the_gallery_the_files_keep_the_promises(memory: Path, loss: Loss) -> None:
+    tally, dice, where = Tally(), random.Random(1), Where(memory / "home")  # noqa: S311  no secret
+    nothing = [None] * len(CAST)
+    broken = {
+        at: found for at in range(5) if (found := play(where, at, nothing, tally, loss=(loss, dice.uniform(0, 0.5))))
+    }
+    print(tally)
+
+    assert not broken
+
+
 @pytest.mark.parametrize("turns", [4, pytest.param(15, marks=pytest.mark.slow)])
 def test_killed_at_any_instant_the_files_keep_the_promises(memory: Path, turns: int) -> None:
     tally, dice = Tally(), random.Random(1)  # noqa: S311  no secret
@@ -155,10 +186,11 @@ def test_the_long_run(request: pytest.FixtureRequest, memory: Path, on: str) -> 
         fates: tuple[Fate | None, ...] = (None, *(FILES if on == "files" else BOTH))
         blows = [Strike(dice.randint(1, CALLS), fate) if (fate := dice.choice(fates)) else None for _ in CAST]
         at_any_instant = dice if dice.random() < 0.25 else None
+        loss = (dice.choice(LOSSES), dice.uniform(0, 0.4)) if on == "files" and dice.random() < 0.2 else None
         plan = [None] * len(CAST) if at_any_instant else blows
-        if found := play(where, turn, plan, tally, at_any_instant):
-            broken[turn] = (plan, found)
-            print(f"seed {seed}, round {turn}: {plan}: {found}")
+        if found := play(where, turn, plan, tally, at_any_instant, loss):
+            broken[turn] = (plan, loss, found)
+            print(f"seed {seed}, round {turn}: {plan}, {loss}: {found}")
         if turn % 25 == 24:
             print(f"seed {seed}, {on}: {tally}")
     print(f"seed {seed}, {on}: {tally}")

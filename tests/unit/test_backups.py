@@ -226,3 +226,15 @@ def test_an_old_copy_of_a_file_that_was_replaced_is_never_taken_for_it(home: Pat
 
     with pytest.raises(BackendMisconfigured, match="is not the gallery that the records rely on"):
         scripted_runtime(home)
+
+
+def test_a_gallery_that_is_lost_before_anybody_was_enrolled_is_made_anew(home: Path) -> None:
+    empty = home.parent / "empty"
+    rt = scripted_runtime(empty)
+    rt.ledger.claim(photo_of(empty, "ann"), "ann", "a dead run", 0)
+    del rt
+    delete(empty, "gallery.db")
+    restored(empty, None)
+
+    enrol(empty, "ann")
+    assert users(empty) == {"ann"}
