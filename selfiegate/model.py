@@ -174,14 +174,14 @@ class ReasonCode(StrEnum):
     DIFFERENT_PERSON = "different_person"
 
 
-class Reason(Stored):
+class Reason(Value):
     """A code for programs and a sentence for the user; a code of a newer version is a text."""
 
     code: Annotated[ReasonCode | str, Field(union_mode="left_to_right")]
     message: str
 
 
-class Check(Stored):
+class Check(Value):
     """One rule applied to one face: the value found, the limit, and whether it passed."""
 
     name: str
