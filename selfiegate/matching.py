@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from selfiegate.ports import Thresholds
-from selfiegate.setting_types import Group
+from selfiegate.setting_types import UNSET, Group
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,7 @@ REKOGNITION = Scale("Rekognition's similarity", low=1, high=100, match=90.0, ver
 SCALES = {"insightface": COSINE, "rekognition": REKOGNITION}
 
 
-def _unset(given: object) -> object:
-    return None if given == "" else given
-
-
-_Threshold = Annotated[float | None, BeforeValidator(_unset)]
+_Threshold = Annotated[float | None, UNSET]
 
 
 class Matching(Group):

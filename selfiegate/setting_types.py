@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 
 def _split(given: object) -> object:
@@ -47,6 +48,16 @@ def text(given: object) -> object:
     return given
 
 
+def _unset(given: object) -> object:
+    return None if given == "" else given
+
+
+def _address(given: str | None) -> str | None:
+    if given is not None and not re.match(r"https?://[^/\s]", given):
+        raise ValueError("it is no address: those begin with http:// or https://")
+    return given
+
+
 class Group(BaseModel):
     """Base of all groups of settings: no unknown names, every number finite, every text readable."""
 
@@ -57,6 +68,15 @@ class Group(BaseModel):
 
 COMMAS = BeforeValidator(_split)
 """Takes `a,b` as well as JSON: shells and env files read both alike."""
+
+UNSET = BeforeValidator(_unset)
+"""Takes an empty text for a setting that is not set: compose files and templates write it."""
+
+Name = Annotated[str | None, UNSET]
+"""Of something that need not be there."""
+
+Address = Annotated[str | None, UNSET, AfterValidator(_address)]
+"""A URL, or nothing."""
 
 Side = Annotated[int, Field(gt=0, le=10_000)]
 """Of a picture, in pixels."""

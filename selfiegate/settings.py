@@ -32,7 +32,7 @@ from selfiegate.errors import BackendMisconfigured, WrongSetting
 from selfiegate.key_template import KeyTemplate
 from selfiegate.matching import Matching
 from selfiegate.policy import Rules
-from selfiegate.setting_types import COMMAS, Folder, Group, folder, text
+from selfiegate.setting_types import COMMAS, Folder, Group, Name, folder, text
 from selfiegate.sqlite_database import PATIENCE_S
 from selfiegate.thumbnails import ThumbnailSettings
 from selfiegate.wrong_settings import PREFIX, Fault, env_name, nearest, sentence, told
@@ -121,11 +121,11 @@ class Settings(BaseSettings):
     notices: Annotated[tuple[Literal["log", "sns", "ses"], ...], COMMAS] = Field(
         ("log",), description="How users and operators are told: log,sns,ses"
     )
-    notification_block: str | None = Field(None, description="A Prefect block that is told too: slack-webhook/riders")
+    notification_block: Name = Field(None, description="A Prefect block that is told too: slack-webhook/riders")
     key_template: Annotated[str, Field(max_length=200), AfterValidator(_key_template)] = Field(
         "{user_id}/{name}", description="Whose photo an object key is, where its event tells none"
     )
-    user_metadata: str | None = Field(
+    user_metadata: Name = Field(
         None,
         description="Object metadata that names the user, e.g. user-id (x-amz-meta-user-id), in key_template's place",
     )

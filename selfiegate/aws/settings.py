@@ -6,16 +6,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from selfiegate.setting_types import COMMAS, Group
+from selfiegate.setting_types import COMMAS, Address, Group, Name
 
 
 class AwsSettings(Group):
     """Where things are in AWS. Names left empty are not used."""
 
-    region: str | None = Field(None, description="Empty: boto3's own")
-    endpoint_url: str | None = Field(None, description="Of all services: an S3-compatible store, a test server")
-    rekognition_endpoint_url: str | None = Field(None, description="Where it differs from endpoint_url")
-    credentials_block: str | None = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
+    region: Name = Field(None, description="Empty: boto3's own")
+    endpoint_url: Address = Field(None, description="Of all services: an S3-compatible store, a test server")
+    rekognition_endpoint_url: Address = Field(None, description="Where it differs from endpoint_url")
+    credentials_block: Name = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
     collection: str = Field("selfiegate", min_length=1, description="Rekognition's gallery")
     quality_filter: Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"] = Field(
         "AUTO", description="Of Rekognition's IndexFaces"
@@ -24,8 +24,8 @@ class AwsSettings(Group):
         False, description="Wait for Prefect's concurrency limits rekognition-DetectFaces and so on, where they exist"
     )
     settle_s: float = Field(1.0, ge=0, le=30, description="Seconds until an indexed face is surely found by a search")
-    thumbnail_bucket: str | None = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
-    photo_bucket: str | None = Field(None, description="Where `selfiegate upload` puts photos")
+    thumbnail_bucket: Name = Field(None, description="Empty: thumbnails lie below SELFIEGATE_HOME")
+    photo_bucket: Name = Field(None, description="Where `selfiegate upload` puts photos")
     event_buckets: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], COMMAS] = Field(
         (), description="Events of other buckets are refused; empty: all are taken"
     )
@@ -37,13 +37,13 @@ class AwsSettings(Group):
         min_length=1,
         description="DynamoDB table, where records is dynamodb; the workshop's can be used as it is",
     )
-    queue_url: str | None = Field(None, description="SQS queue of photo events, for the bridge")
-    dead_queue_url: str | None = Field(
+    queue_url: Address = Field(None, description="SQS queue of photo events, for the bridge")
+    dead_queue_url: Address = Field(
         None, description="Where the bridge puts events that it cannot read; empty: the queue's own redrive policy"
     )
-    topic_arn: str | None = Field(None, description="SNS topic for notices to the operator")
-    sender: str | None = Field(None, description="SES address that mails to users come from")
-    email_template: str | None = Field(None, description="A user's address, e.g. {user_id}@riders.example")
+    topic_arn: Name = Field(None, description="SNS topic for notices to the operator")
+    sender: Name = Field(None, description="SES address that mails to users come from")
+    email_template: Name = Field(None, description="A user's address, e.g. {user_id}@riders.example")
 
     @model_validator(mode="after")
     def _apart(self) -> Self:

@@ -98,6 +98,12 @@ def test_a_group_may_be_set_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SELFIEGATE_KEY_TEMPLATE", "{name}", ["SELFIEGATE_KEY_TEMPLATE (", "needs {user_id} once"]),
         ("SELFIEGATE_KEY_TEMPLATE", "{user_id}/{date}", ["SELFIEGATE_KEY_TEMPLATE (", "no other braces"]),
         ("SELFIEGATE_RULES__MIN_BRIGHTNESS", "90", ["MIN_BRIGHTNESS (", "90.0", "above SELFIEGATE_RULES__MAX"]),
+        (
+            "SELFIEGATE_AWS__ENDPOINT_URL",
+            "localhost:4566",
+            ["ENDPOINT_URL (", "'localhost:4566'", "http:// or https://"],
+        ),
+        ("SELFIEGATE_AWS__QUEUE_URL", "photos", ["SELFIEGATE_AWS__QUEUE_URL (", "'photos'", "http:// or https://"]),
         ("SELFIEGATE_AWS__COLLECTION", "a\udcff", ["SELFIEGATE_AWS__COLLECTION (", "not UTF-8"]),
     ],
 )
@@ -177,6 +183,13 @@ def test_durations_that_do_not_go_together_are_told(
     with pytest.raises(WrongSetting) as error:
         load_settings()
     assert all(word in str(error.value) for word in words), str(error.value)
+
+
+@pytest.mark.parametrize("name", ["REGION", "ENDPOINT_URL", "QUEUE_URL", "TOPIC_ARN", "THUMBNAIL_BUCKET"])
+def test_a_name_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"SELFIEGATE_AWS__{name}", "")
+
+    assert getattr(load_settings().aws, name.lower()) is None
 
 
 def test_the_defaults_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
