@@ -50,8 +50,9 @@ async def backfill(
     with Listing(order) as listing:
         total = await list_photos(source, key_template, listing)
         show = ProgressArtifact().show
-        with BackfillProgress(rt, total, report, html, show) as progress, processor(options, engine, dask) as ours:
-            await take_all(ours, listing, chunk, progress)
+        async with processor(options, engine, dask) as ours:
+            with BackfillProgress(rt, total, report, html, show) as progress:
+                await take_all(ours, listing, chunk, progress)
     summary = progress.summary
     summary.finish()
     await show_summary(summary)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from selfiegate.backfill.listing import Entry, Listing
@@ -35,11 +35,11 @@ def process_chunk(photos: Sequence[Entry], first: int, last: int, number: int, o
     return take_chunk(runtime(), photos, number, options)
 
 
-@contextmanager
-def processor(options: BackfillOptions, engine: str, dask: str | None) -> Iterator[Processor]:
+@asynccontextmanager
+async def processor(options: BackfillOptions, engine: str, dask: str | None) -> AsyncIterator[Processor]:
     """Process chunks in this process, in their order, or on a Dask cluster."""
-    with ExitStack() as stack:
-        submit = stack.enter_context(cluster(dask, options.workers)) if engine == "dask" else None
+    async with AsyncExitStack() as stack:
+        submit = await stack.enter_async_context(cluster(dask, options.workers)) if engine == "dask" else None
         turns = stack.enter_context(turns_of(options.owner))
         each = options._replace(workers=1) if submit else options
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from contextvars import copy_context
+from typing import Any, TypeVar
 
 from prefect import Task
 
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.settings import load_settings
 
+R = TypeVar("R")
 Submit = Callable[[Task[..., Any], dict[str, Any]], Awaitable[Any]]
 """Takes a task and its parameters, and returns what it returns."""
 
 
-@contextmanager
-def cluster(address: str | None, workers: int) -> Iterator[Submit]:
+@asynccontextmanager
+async def cluster(address: str | None, workers: int) -> AsyncIterator[Submit]:
     """Connect to the scheduler at an address, or make a cluster of so many processes on this machine.
 
     Raises `BackendMisconfigured` where the workers at an address would not share faces and records with this process.
@@ -35,9 +38,19 @@ def cluster(address: str | None, workers: int) -> Iterator[Submit]:
         raise BackendMisconfigured("the engine dask needs prefect-dask: install selfiegate[dask]") from None
     local = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     runner = DaskTaskRunner(address=address) if address else DaskTaskRunner(cluster_kwargs=local)
-    with runner:
+    # A cluster takes seconds to start and to stop, and all of that belongs into one thread and one context.
+    loop, context = asyncio.get_running_loop(), copy_context()
+    with ThreadPoolExecutor(1, "dask") as thread:
+
+        def call(fn: Callable[..., R], *args: Any) -> Awaitable[R]:
+            return loop.run_in_executor(thread, lambda: context.run(fn, *args))
 
         async def submit(task: Task[..., Any], parameters: dict[str, Any]) -> Any:
-            return await asyncio.to_thread(runner.submit(task, parameters).result)
+            future = await call(runner.submit, task, parameters)
+            return await asyncio.to_thread(future.result)
 
-        yield submit
+        await call(runner.__enter__)
+        try:
+            yield submit
+        finally:
+            await call(runner.__exit__, None, None, None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import flow, task
 
 from flows.backfill import backfill
 from flows.forget_user import forget_user
@@ -26,6 +27,7 @@ from selfiegate.settings import Settings
 from selfiegate.stores.dynamodb_erasures import DynamoErasures
 from selfiegate.stores.dynamodb_ledger import DynamoLedger
 from selfiegate.stores.dynamodb_profiles import DynamoProfiles
+from tasks.cluster import cluster
 from tests.aws.local import create, settings
 from tests.aws.proxy import DELAY_S, Proxy
 from tests.flowruns import LOOP
@@ -106,6 +108,29 @@ def test_a_locked_database_leaves_the_loop_alone(rt: Runtime, tmp_path: Path, fl
     lock(rt.settings.folder / database)
 
     assert worst_lag(flow(tmp_path)) < HELD_S / 2
+
+
+@task
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@flow
+async def on_a_cluster() -> int:
+    async with cluster(None, 1) as submit:
+        return int(await submit(double, {"number": 21}))
+
+
+def test_a_cluster_that_starts_and_stops_leaves_the_loop_alone() -> None:
+    answers = list[int]()
+
+    async def run() -> None:
+        answers.append(await on_a_cluster())
+
+    lag = worst_lag(run())
+
+    assert answers == [42]
+    assert lag < 1.0  # it takes seconds
 
 
 def failing(rt: Any, fault: Callable[[], object]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -58,5 +59,10 @@ def test_a_dask_cluster_elsewhere_is_refused_where_it_cannot_share_the_stores(
         monkeypatch.setenv(name, value)
 
     refused = pytest.raises(BackendMisconfigured, match="tcp://elsewhere:8786 cannot share")
-    with refused, cluster("tcp://elsewhere:8786", 1):
-        raise AssertionError("connected")
+
+    async def connect() -> None:
+        async with cluster("tcp://elsewhere:8786", 1):
+            raise AssertionError("connected")
+
+    with refused:
+        asyncio.run(connect())
