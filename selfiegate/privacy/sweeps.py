@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.clock import in_us
@@ -39,10 +39,15 @@ def sweep(rt: Runtime, ours: Erasure, rows_at_once: int = SWEEP_ROWS, seconds: f
 
     Does nothing where that was reached by a call whose reply was lost.
     """
-    enough = time.monotonic() + seconds
     erasure = _present(rt, ours)
+    rows = rt.ledger.claims_of(ours.user_id) if erasure.sweeps == ours.sweeps else ()
+    named, at, enough = {row.photo.id: row for row in rows}, 0, time.monotonic() + seconds
     while erasure.sweeps == ours.sweeps:
-        erasure = _sweep_rows(rt, erasure, rows_at_once, enough)
+        if sum(map(len, erasure.originals)) > _ROOM:
+            erasure = erase_originals(rt, erasure)
+        else:
+            some, at = rows[at : at + rows_at_once], at + rows_at_once
+            erasure = _sweep_rows(rt, erasure, some, named, last=at >= len(rows), enough=enough)
         if time.monotonic() >= enough:
             break
     return erasure
@@ -94,19 +99,17 @@ def _explained(fault: SelfiegateError, erasure: Erasure) -> SelfiegateError:
     )
 
 
-def _sweep_rows(rt: Runtime, ours: Erasure, rows_at_once: int, enough: float) -> Erasure:
-    """Remove some rows and what belongs to them; with the last ones, the profile and what only a list names."""
-    if sum(map(len, ours.originals)) > _ROOM:
-        return erase_originals(rt, ours)
-    rows, profile = rt.ledger.claims_of(ours.user_id), rt.profiles.get(ours.user_id)
-    some, last = rows[:rows_at_once], len(rows) <= rows_at_once
+def _sweep_rows(
+    rt: Runtime, ours: Erasure, rows: Sequence[Claim], named: Mapping[str, Claim], *, last: bool, enough: float
+) -> Erasure:
+    """Remove some rows and what belongs to them; with the `last` ones, what only the gallery's list names."""
+    profile = rt.profiles.get(ours.user_id)
     listed = rt.faces.page_of(ours.user_id, ours.gallery_page) if last and ours.sweeps else Page[str]((), "")
-    held = set(_held(rt, ours.user_id, some, profile, listed.items))
-    originals = set(_originals(rt, some, profile)) if ours.photos else set[str]()
+    held = set(_held(rt, ours.user_id, rows, profile, listed.items))
+    originals = set(_originals(rt, rows, profile)) if ours.photos else set[str]()
     erasure = _noted(rt, ours, held, originals)
-    gone = _removed(rt, erasure, rows, profile, enough)
-    leases_end_at = _leases_end_at(rt, gone, rows)
-    return _counted(rt, erasure, gone, leases_end_at, listed.next, last)
+    gone = _removed(rt, erasure, named, profile, enough)
+    return _counted(rt, erasure, gone, _leases_end_at(rt, gone, named), listed.next, last)
 
 
 def _held(
@@ -151,10 +154,9 @@ def _noted(rt: Runtime, ours: Erasure, held: set[Thing], originals: set[str]) ->
 
 
 def _removed(
-    rt: Runtime, erasure: Erasure, rows: Sequence[Claim], profile: Profile | None, enough: float
+    rt: Runtime, erasure: Erasure, named: Mapping[str, Claim], profile: Profile | None, enough: float
 ) -> set[Thing]:
     """Remove what was noted, until there is no more time for it; return what is gone."""
-    named = {row.photo.id: row for row in rows}
     remove: dict[str, Callable[[str], object]] = {
         "ledger row": lambda photo_id: _remove_row(rt, erasure, named.get(photo_id)),
         # A profile that replaced it meanwhile is found by the next sweep.
@@ -180,15 +182,14 @@ def _remove_row(rt: Runtime, ours: Erasure, row: Claim | None) -> None:
         present = rt.ledger.get(present.photo, present.user_id)
 
 
-def _leases_end_at(rt: Runtime, gone: set[Thing], rows: Sequence[Claim]) -> int:
+def _leases_end_at(rt: Runtime, gone: set[Thing], named: Mapping[str, Claim]) -> int:
     """Return until when runs that held the removed rows may write: each may have renewed its lease until just now.
 
     0 where none was at work; of a row that an attempt before this removed, nobody knows.
     """
-    decided = {row.photo.id for row in rows if row.verdict}
-    undecided = {name for kind, name in gone if kind == "ledger row"} - decided
-    read = (row.lease_until for row in rows if row.photo.id in undecided)
-    return max([in_us(rt.settings.lease_s), *read]) if undecided else 0
+    removed = [named.get(name) for kind, name in gone if kind == "ledger row"]
+    undecided = [row for row in removed if row is None or row.verdict is None]
+    return max([in_us(rt.settings.lease_s), *(row.lease_until for row in undecided if row)]) if undecided else 0
 
 
 def _counted(rt: Runtime, ours: Erasure, gone: set[Thing], leases_end_at: int, next_page: str, last: bool) -> Erasure:
