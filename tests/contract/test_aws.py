@@ -32,7 +32,7 @@ from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.privacy.erasures import request_erasure
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.privacy.sweeps import sweep
-from selfiegate.records import Profiles, Records
+from selfiegate.records import Ledger, Profiles, Records
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
@@ -47,7 +47,7 @@ from selfiegate.user_ids import user_id_of
 from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.contract.faces import FaceBackendContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
-from tests.contract.records import PHOTO, RecordsContract, SharedRecordsContract, Storage, profile
+from tests.contract.records import PHOTO, RecordsContract, SharedRecordsContract, Storage, profile, verdict
 from tests.present import present
 from tests.rekognition.protocol import SERVICE
 from tests.runtimes import Failing, Meanwhile, replacing
@@ -68,6 +68,15 @@ class TestDynamoRecords(RecordsContract, SharedRecordsContract):
     @pytest.fixture
     def storage(self, aws: AwsSettings) -> Storage:
         return DynamoStorage(aws)
+
+    def test_a_row_that_is_opened_anew_does_not_expire(self, aws: AwsSettings, ledger: Ledger) -> None:
+        claim = ledger.claim(PHOTO, "ann", "run", 60)
+        ledger.decide(claim, verdict("rejected", None))
+        rows = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.ledger_table)
+        before = rows.scan()["Items"]
+        ledger.reopen(claim, "0000000000000009.0A")
+
+        assert [item.get("expires_at") is None for item in (*before, *rows.scan()["Items"])] == [False, True]
 
     def test_a_row_of_the_workshop_is_read_and_can_be_replaced(self, aws: AwsSettings, profiles: Profiles) -> None:
         table = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.profiles_table)
@@ -563,3 +572,14 @@ def test_the_metadata_of_exactly_this_version_is_read(aws: AwsSettings) -> None:
     assert photos.metadata(present.model_copy(update={"version": older})) == {"user-id": "ann"}
     with pytest.raises(WrongInput, match="there is no photo"):
         photos.metadata(present.model_copy(update={"key": "another.jpg"}))
+
+
+def test_doubtful_faces_are_rivals_too(aws: AwsSettings, scripted_rekognition: Any) -> None:
+    thresholds, photos = Thresholds(match=99.9, verify=50, review=60), S3Photos(aws, Limits())
+    faces = RekognitionBackend(aws, photos, Limits(), thresholds)
+    ann, alike = (photos.find(put(aws, f"{who}.png", scripted_photo(who))) for who in ("ann", "ann~"))
+    theirs, ours = faces.enrol(ann, "user_a"), faces.enrol(alike, "user_b")
+    (rival,) = faces.rivals(ours, "user_b")
+
+    assert rival.face_id == theirs
+    assert rival.score < faces.match_threshold

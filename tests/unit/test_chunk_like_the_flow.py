@@ -250,7 +250,7 @@ def as_a_chunk_searches(by_flow: dict[str, Any], by_chunk: dict[str, Any], befor
     """Return the flow's state as a chunk tells it, which searches when it begins, and again when it confirms.
 
     A photo refused as a different person is not confirmed: whom the chunk itself accepts is not held against it.
-    A photo that loses to two users names one of them; the chunk may name the one whose run died.
+    A photo that loses to two users names one of them; the chunk may name the one whose run died, or one that lost, too.
     """
     rows, undecided = dict(by_flow["rows"]), set[str]()
     for name, row in by_chunk["rows"].items():
@@ -262,9 +262,15 @@ def as_a_chunk_searches(by_flow: dict[str, Any], by_chunk: dict[str, Any], befor
         both = flow.codes == ("face_already_enrolled", "different_person")
         if new and both and row.codes == ("different_person",):
             rows[name] = flow._replace(codes=row.codes, matched=None, score=row.score)
-        elif new and row.codes == flow.codes and row.matched in undecided:
+        elif new and row.codes == flow.codes and (row.matched in undecided or lost_too(row, flow, by_chunk)):
             rows[name] = flow._replace(matched=row.matched)
     return {**by_flow, "rows": rows}
+
+
+def lost_too(row: Told, flow: Told, by_chunk: dict[str, Any]) -> bool:
+    """Say whether the user whom a chunk names lost to the user whom the flow names."""
+    rows = by_chunk["rows"].items()
+    return any(name.split()[0] == row.matched and other.matched == flow.matched for name, other in rows)
 
 
 def failing(rt: Runtime, fault: Fault) -> Runtime:
