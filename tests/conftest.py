@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import MemoryRuntime
+
+settings.register_profile("untimed", deadline=None)  # on a busy machine any example may take long
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).parents[2] / "shared"
 
