@@ -12,23 +12,44 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from selfiegate.audit import Kind, Orphan, count_faces, count_to_review, drop, orphans, remove, reopen
+from selfiegate.audit import (
+    KEPT,
+    Kind,
+    Orphan,
+    Round,
+    advance,
+    begin,
+    drop,
+    keep,
+    remove,
+    reopen,
+    second_look,
+)
 from selfiegate.clock import seconds_until
 from selfiegate.model import Claim
 from selfiegate.privacy.erasures import expire, unattended
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
-from selfiegate.unfinished import unfinished
+from selfiegate.unfinished import count_to_review, unfinished
 from selfiegate.unreadable import unreadable_rows
 
 _SUSPECT = 4
 """Attempts from which on a photo is run by itself."""
 _FEW, _SMALL_SHARE = 20, 0.05
-"""More findings than this, and than this share of the faces, are no leftovers: a store is missing, say."""
+"""More findings than this, and than this share of what was looked at, are no leftovers: a store is missing, say."""
+_STORES = {
+    Kind.FACE: "faces",
+    Kind.FOREIGN_FACE: "faces",
+    Kind.LOST_PROFILE: "faces",
+    Kind.PROFILE: "profiles",
+    Kind.THUMBNAIL: "thumbnails",
+    Kind.BARE_PROFILE: "thumbnails",
+    Kind.UNREADABLE: "profiles",
+}
 _TOO_MANY = "too many to repair: see what happened to the stores"
 """Said in the table as well: Prefect keeps that, but not our log."""
 FAILED_PART = "failed part"
@@ -98,7 +119,7 @@ async def reconcile(
     lines += await apart("unreadable rows", list_unreadable(take), lines, [])
     expired = await apart("expired photos", take(expire), lines, 0)
     if audit or repair:
-        lines += await apart("audit", audit_stores(take, restarts, repair, rt.settings.audit_pause_s), lines, [])
+        lines += await apart("audit", audit_stores(rt, take, restarts, repair), lines, [])
     counts = {"expired photos": expired, "runs of dead processes": closed}
     counts[_WAITING] = await apart(_WAITING, take(count_to_review), lines, 0)
     found = Counter(line.found for line in lines)
@@ -165,18 +186,39 @@ async def ended(photo: Awaitable[str]) -> str:
         return f"{type(error).__name__}: {error}"
 
 
-async def audit_stores(take: Take, restarts: Restarts, repair: bool, pause_s: float) -> list[Line]:
-    """List what lacks its counterpart in the stores; with `repair`, mend what was seen twice."""
-    found = await take(orphans)
-    if repair and found:
-        await asyncio.sleep(pause_s)
-        again = await take(orphans)
-        found = [orphan for orphan in found if orphan in again]
-    few = len(found) <= max(_FEW, _SMALL_SHARE * await take(count_faces))
-    if repair and not few:
-        _log.error("%d findings are %s", len(found), _TOO_MANY)
-        return [_line(orphan, f"listed: {_TOO_MANY}") for orphan in found]
-    return [await look_after(orphan, take, restarts, repair) for orphan in found]
+async def audit_stores(rt: Runtime, take: Take, restarts: Restarts, repair: bool) -> list[Line]:
+    """List what lacks its counterpart in the stores; with `repair`, mend what was seen twice.
+
+    Goes on where the last audit stopped, and stops after `audit_run_s`, or where it found enough.
+    """
+    ours = await take(begin)
+    ends_at = time.monotonic() + rt.settings.audit_run_s
+    while not (ours.ended or (ours.may_stop and (len(ours.found) >= KEPT or time.monotonic() > ends_at))):
+        await take(advance, ours)
+    found = await seen_twice(ours, take, rt.settings.audit_pause_s) if repair and ours.found else ours.found
+    lines = [] if ours.ended else [Line("audit that stopped", "", f"at {ours}", "the next audit goes on there")]
+    if repair and (many := too_many(found, ours.seen)):
+        _log.error("%d findings are %s", many, _TOO_MANY)
+        return lines + [_line(orphan, f"listed: {_TOO_MANY}") for orphan in found]
+    lines += [await look_after(orphan, take, restarts, repair) for orphan in found]
+    await take(keep, ours.at)
+    return lines
+
+
+async def seen_twice(first: Round, take: Take, pause_s: float) -> Sequence[Orphan]:
+    """Return what is found a second time, a pause later."""
+    await asyncio.sleep(pause_s)
+    again = second_look(first)
+    while not again.ended:
+        await take(advance, again)
+    return again.found
+
+
+def too_many(found: Sequence[Orphan], seen: Mapping[str, int]) -> int:
+    """Return how many findings there are where they are no leftovers, else 0."""
+    by_store = Counter(_STORES[orphan.kind] for orphan in found)
+    are_many = any(count > max(_FEW, _SMALL_SHARE * seen[store]) for store, count in by_store.items())
+    return len(found) if are_many else 0
 
 
 async def look_after(orphan: Orphan, take: Take, restarts: Restarts, repair: bool) -> Line:

@@ -151,7 +151,10 @@ class Ledger(Protocol):
         """
 
     def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
-        """Return user and photo id of at most so many rows without a verdict, whoever holds them, page by page."""
+        """Return user and photo id of at most so many rows without a verdict, whoever holds them, page by page.
+
+        Rows that cannot be read are among them.
+        """
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row, decided or not, stand for a later upload of its photo; False unless it is still ours."""

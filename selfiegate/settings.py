@@ -132,6 +132,12 @@ class Settings(BaseSettings):
     rejected_days: float = Field(30.0, gt=0, le=3650, description="Days after which refused photos leave the ledger")
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
+    audit_run_s: float = Field(
+        1800.0,
+        ge=1,
+        le=86_400,
+        description="Seconds after which an audit stops looking; the next audit goes on there",
+    )
     audit_pause_s: float = Field(
         5.0,
         ge=0,

@@ -34,7 +34,12 @@ class ThumbnailSettings(Group):
 
 def folder(photo: PhotoRef, user_id: str) -> str:
     """Return where a photo's thumbnails lie; equal photos of equal users share it, nobody else does."""
-    return f"{home(user_id)}/{photo.id}"
+    return folder_of(photo.id, user_id)
+
+
+def folder_of(photo_id: str, user_id: str) -> str:
+    """Return the same by the photo's id."""
+    return f"{home(user_id)}/{photo_id}"
 
 
 def home(user_id: str) -> str:

@@ -27,6 +27,11 @@ def unfinished(rt: Runtime, limit: int) -> list[Claim]:
     return sorted(rows, key=lambda row: (row.attempt, *row.seniority))
 
 
+def count_to_review(rt: Runtime) -> int:
+    """Return how many photos wait for a person."""
+    return rt.ledger.to_review()
+
+
 def back_offs(lease_s: float) -> list[int]:
     """Return how long a row is left alone after its lease, by attempt, in microseconds."""
     doubled = (lease_s * 2.0**attempt for attempt in range(_MOST_WAITS))

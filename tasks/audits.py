@@ -20,7 +20,7 @@ from selfiegate.clock import seconds_until
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.runtime import runtime
 from selfiegate.steps import in_thread
-from selfiegate.unfinished import unfinished
+from selfiegate.unfinished import count_to_review, unfinished
 from selfiegate.unreadable import unreadable_rows
 from tasks.artifacts import attached
 from tasks.steps import task_of
@@ -32,9 +32,10 @@ _MOST_PAGES = 1000
 
 find_unfinished = task_of(unfinished, "find unfinished photos")
 find_unreadable = task_of(unreadable_rows, "find rows that cannot be read")
-find_orphans = task_of(audit.orphans, "hold the stores against each other")
-count_faces = task_of(audit.count_faces, "count faces")
-count_to_review = task_of(audit.count_to_review, "count photos that wait for a person")
+begin_audit = task_of(audit.begin, "begin where the last audit stopped")
+look_through = task_of(audit.advance, "look through the {ours}")
+keep_bookmark = task_of(audit.keep, "keep where the audit stopped")
+count_waiting = task_of(count_to_review, "count photos that wait for a person")
 remove_orphan = task_of(audit.remove, "remove {orphan.kind} {orphan.name}")
 reopen_photo = task_of(audit.reopen, "reopen {orphan.name}")
 drop_profile = task_of(audit.drop, "drop the profile of {orphan.name}")

@@ -115,6 +115,7 @@ def _profiles(table: str, where: Where) -> list[Permission]:
         Permission("dynamodb:UpdateItem", arn, call("update_item", **there, **change, Key=key), absent, _UNMET),
         Permission("dynamodb:DeleteItem", arn, call("delete_item", **there, Key=key), absent, _UNMET),
         Permission("dynamodb:Scan", arn, call("scan", TableName=table, Limit=1), absent),
+        Permission("dynamodb:BatchGetItem", arn, call("batch_get_item", RequestItems={table: {"Keys": [key]}}), absent),
     ]
 
 

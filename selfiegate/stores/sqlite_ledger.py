@@ -168,8 +168,8 @@ class SqliteLedger:
 
     def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
         """Return user and photo id of rows without a verdict, sorted, from an index of these."""
-        sql = f"""SELECT user_id, photo_id FROM claims WHERE {_UNDECIDED} AND (user_id, photo_id) > (?, ?)
-            ORDER BY user_id, photo_id LIMIT ?"""
+        sql = """SELECT user_id, photo_id FROM claims WHERE status NOT IN ('accepted', 'rejected', 'needs_review')
+            AND (user_id, photo_id) > (?, ?) ORDER BY user_id, photo_id LIMIT ?"""
         rows = self._db.read(sql, *(json.loads(after) if after else ("", "")), limit)
         found = [(row["user_id"], row["photo_id"]) for row in rows]
         return Page(found, json.dumps(found[-1]) if len(found) == limit else "")

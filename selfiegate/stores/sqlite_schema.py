@@ -48,7 +48,8 @@ _SWEEPS = """
 CREATE INDEX ended ON claims (lease_until, user_id, photo_id, attempt)
     WHERE status IN ('pending', 'accepting') OR (status <> 'accepted' AND notice NOT IN ('sent', 'off'));
 DROP INDEX unfinished;
-CREATE INDEX undecided_claims ON claims (user_id, photo_id) WHERE status IN ('pending', 'accepting');
+CREATE INDEX undecided_claims ON claims (user_id, photo_id)
+    WHERE status NOT IN ('accepted', 'rejected', 'needs_review');
 CREATE TABLE audit_bookmark (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT NOT NULL);
 """
 

@@ -105,7 +105,7 @@ def test_nothing_is_left_behind(world: World) -> None:
         (
             "profiles_table",
             "nowhere",
-            {"GetItem", "PutItem", "UpdateItem", "DeleteItem", "Scan"},
+            {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Scan"},
             "SELFIEGATE_AWS__PROFILES_TABLE",
         ),
         (

@@ -92,7 +92,7 @@ def test_what_cannot_be_started_keeps_nothing_else_back(rt: MemoryRuntime, name:
         ("ledger", "unfinished", "unfinished photos", {"user_a", "user_b"}),
         ("erasures", "unfinished", "erasures", {"erasure of user_x", "erasure of user_y"}),
         ("ledger", "expire", "expired photos", set[str]()),
-        ("faces", "stats", "audit", set[str]()),
+        ("faces", "page", "audit", set[str]()),
     ],
 )
 def test_a_part_that_fails_is_told_and_the_others_run(
