@@ -80,3 +80,21 @@ def test_every_deployment_names_a_flow_and_parameters_that_it_takes() -> None:
         given = [one.get("parameters", {}), *(each.get("parameters", {}) for each in one.get("schedules", []))]
         given += [each["parameters"] for each in one.get("triggers", [])]
         assert {parameter for each in given for parameter in each} <= flow.parameters.properties.keys()
+
+
+def test_the_schedules_are_on_or_off_as_the_operations_page_says() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    shipped = {one["name"]: each["active"] for one in deployments for each in one.get("schedules", [])}
+    page = (ROOT / "docs/operations.md").read_text().partition("## Schedules")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| (yes|no) \|", page, re.MULTILINE)
+
+    assert {name: on == "yes" for name, on in told} == shipped
+    assert shipped == {"reconcile": True, "audit": True, "backfill": False}
+
+
+def test_the_audit_repairs_as_it_is_shipped() -> None:
+    """What a process leaves that slept past its lease goes by itself (`tests/system/test_sleeper`)."""
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    (audit,) = (one for one in deployments if one["name"] == "audit")
+
+    assert audit["parameters"] == {"audit": True, "repair": True}
