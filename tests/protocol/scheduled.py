@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from selfiegate.enrolment.sequence import process_photo
-from selfiegate.errors import BackendUnavailable, SelfiegateError
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, SelfiegateError
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take, inline
@@ -84,6 +84,10 @@ class Run:
             self._world.log(f"{self} {call}{brief(args)}: fails")
             self._world.watch.fault(self)
             raise BackendUnavailable(f"{call} does not answer")
+        if self._world.refuses and call.startswith(("gallery.", "faces.")):
+            self._world.log(f"{self} {call}{brief(args)}: refused")
+            self._world.watch.fault(self)
+            raise BackendMisconfigured("the gallery is older than the records")
         if self._world.watch.outlasts(self, call):
             self._world.log(f"{self} sleeps on for ever")
             self._dead = True

@@ -41,6 +41,8 @@ class World:
 
     def __init__(self, lagging: bool, one_sided: bool = False, dated: bool = False) -> None:
         self.lagging, self.runs, self.journal, self.dated = lagging, list[Run](), list[str](), dated
+        self.refuses = False
+        """Whether the gallery is lost, older or another's: then each call to it is refused."""
         self.disturbed = False
         """Whether a run wrote to a store without a ledger after it had lost its claim: then only an audit mends."""
         self.photos, self.thumbnails = MemoryPhotos(), MemoryThumbnails()

@@ -154,6 +154,11 @@ class Schedules(RuleBasedStateMachine):
         """Let searches show all that was indexed and removed."""
         self.world.gallery.catch_up()
 
+    @rule()
+    def gallery_is_lost_or_put_back(self) -> None:
+        """Let the gallery refuse each call, as one that is lost, older or another's, until it is put back."""
+        self.world.refuses = not self.world.refuses
+
     @invariant()
     def promises_are_kept(self) -> None:
         """Hold what must hold at every moment."""
@@ -163,6 +168,7 @@ class Schedules(RuleBasedStateMachine):
         """Hold what must hold when all is done, and print the calls where it does not."""
         if not hasattr(self, "world"):
             return
+        self.world.refuses = False
         try:
             assert_kept_in_the_end(self.world)
         finally:
