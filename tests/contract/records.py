@@ -487,6 +487,16 @@ class ErasuresContract:
         assert erasures.get("ann") == second
         assert erasures.get("bob") is None
 
+    def test_an_erasure_comes_back_as_far_as_it_was(self, erasures: Erasures) -> None:
+        far = {"attempt": 3, "lease_until": 9, "problem": "AccessDenied", "failures": 2, "leases_end_at": 8}
+        there = {"sweeps": 1, "gallery_page": "a page", "originals": ("a photo",), "kept_originals": 4}
+        erasure = Erasure.model_validate(
+            {"user_id": "ann", "asked_at": 1, "run": "run", "photos": True, **far, **there}
+        )
+        erasures.put(erasure, replacing=None)
+
+        assert erasures.get("ann") == erasure
+
     def test_unfinished_erasures_are_listed(self, erasures: Erasures) -> None:
         for user_id in ("ann", "bob"):
             erasures.put(Erasure(user_id=user_id, asked_at=1, run="run", photos=False), replacing=None)

@@ -605,3 +605,12 @@ def test_an_attempt_that_removed_something_has_failed_for_the_first_time(rt: Mem
     erasure = sweeps.sweep(rt, erasures.request_erasure(rt, "ann", "forget-run"))
 
     assert round(seconds_until(erasures.put_off(rt, erasure, "AccessDenied").lease_until)) == 60
+
+
+def test_an_erasure_of_the_version_before_is_carried_on(rt: MemoryRuntime) -> None:
+    stored = '{"user_id": "ann", "asked_at": 1, "run": "a dead run", "photos": false, "quiet_at": 1, "revision": 2}'
+    rt.erasures.put(Erasure.from_store(stored), replacing=None)
+    (left,) = erasures.unattended(rt)
+
+    assert (left.attempt, left.sweeps) == (1, 0)
+    assert erasures.request_erasure(rt, "ann", "reconcile", carry_on=left.asked_at).attempt == 2
