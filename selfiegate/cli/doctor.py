@@ -31,16 +31,18 @@ def doctor() -> None:
     if prefect := checkout.prefect():
         checks["Prefect API"] = prefect.check_api
     table = Table(box=None, show_header=False, padding=(0, 1))
-    results = [_checked(table, name, check) for name, check in checks.items()]
+    said = set[str]()
+    results = [_checked(table, name, check, said) for name, check in checks.items()]
     out.print(table)
     raise typer.Exit(0 if all(results) else 1)
 
 
-def _checked(table: Table, name: str, check: Callable[[], str]) -> bool:
+def _checked(table: Table, name: str, check: Callable[[], str], said: set[str]) -> bool:
     try:
         found = check()
     except Exception as error:  # whatever is wrong, the other checks go on
-        table.add_row("[red]✗[/]", name, shown(str(error)))
+        table.add_row("[red]✗[/]", name, "as above" if str(error) in said else shown(str(error)))
+        said.add(str(error))
         return False
     table.add_row("[green]✓[/]", name, shown(found))
     return True

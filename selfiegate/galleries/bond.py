@@ -52,7 +52,7 @@ class Bond:
         self._path, self._records = path, records
         mark = records.known_gallery.get()
         if mark and not path.exists():
-            raise BackendMisconfigured(f"{path} is not there, but the records rely on its {mark.newest} faces; {_MEND}")
+            raise BackendMisconfigured(f"{path} is not there, but the records rely on its faces; {_MEND}")
 
     def tie(self, database: Database) -> None:
         """Tie a gallery that was opened to the records, where neither is tied yet; refuse it where they do not match.
