@@ -5,6 +5,7 @@ A few minutes' worth here; `CHAOS_ROUNDS` (`make chaos`) asks for more, with oth
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import tempfile
@@ -19,7 +20,6 @@ import pytest
 
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.errors import BackendMisconfigured
-from tests.aws.local import PHOTOS
 from tests.chaos import check, rounds
 from tests.chaos.galleries import LOSSES, Loss, LostGallery
 from tests.chaos.rounds import BOTH, CALLS, FILES, Tally
@@ -29,6 +29,9 @@ pytestmark = pytest.mark.system
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "0"))
 """More rounds of each kind, at random calls and instants."""
+
+UNVERSIONED = "unversioned"
+"""A bucket in which the same bytes, uploaded again, are the same version."""
 
 CAST = (("a", "ann", 0), ("b", "ann~", 0), ("c", "ann~~", 0), ("d", "bob", 0), ("d", "bob~", 1), ("d", "bob", 0))
 """User, face and number of each photo: three users with one face, and one who uploads two photos of another, and the
@@ -52,8 +55,10 @@ def uploads(where: Where, turn: int) -> list[Photo]:
         user, key = f"user_{letter}_{turn}", f"{turn}-{letter}-{number}.png"
         if where.aws:
             s3 = boto3.client("s3", endpoint_url=where.aws.endpoint_url, region_name=where.aws.region)
-            s3.put_object(Bucket=PHOTOS, Key=key, Body=data)
-            photos.append(Photo(user, f"s3://{PHOTOS}/{key}", f"{name} {turn}", f"{at:016d}"))
+            with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+                s3.create_bucket(Bucket=UNVERSIONED, CreateBucketConfiguration={"LocationConstraint": where.aws.region})
+            s3.put_object(Bucket=UNVERSIONED, Key=key, Body=data)
+            photos.append(Photo(user, f"s3://{UNVERSIONED}/{key}", f"{name} {turn}", f"{at:016d}"))
         else:
             where.home.mkdir(exist_ok=True)
             (where.home / key).write_bytes(data)
