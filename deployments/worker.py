@@ -39,7 +39,7 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.runtime import runtime
 from selfiegate.stuck import stuck, stuck_for_good, watched
 
-LOOK_S = 3.0
+_LOOK_S = 3.0
 """How often a run is asked whether somebody cancelled or suspended it; most end before the first time."""
 
 _WAKE_S = 0.5
@@ -133,7 +133,7 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
     async def _cancelled(self, run_id: UUID) -> None:
         """Return when somebody has asked for this run to be cancelled; a run that is suspended stops by itself."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(_LOOK_S)
             with suppress(httpx.HTTPError):  # a server that is away cancels nothing
                 state = (await self.client.read_flow_run(run_id)).state
                 if state and (state.is_cancelling() or state.is_cancelled()):

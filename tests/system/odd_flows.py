@@ -40,12 +40,16 @@ async def pauses_itself() -> None:
 
 
 @task
-async def look_for(file: str) -> bool:
+async def look_for(file: Path) -> bool:
     await asyncio.sleep(0.3)
-    return Path(file).exists()
+    return file.exists()
 
 
 @flow
-async def step_by_step(file: str) -> None:
-    while not await look_for(file):
-        pass
+async def step_by_step(folder: str) -> None:
+    """Go on until somebody makes the file `enough`; write down each beginning and each end."""
+    with Path(folder, "journal").open("a") as journal:
+        print("begins", file=journal, flush=True)
+        while not await look_for(Path(folder, "enough")):
+            pass
+        print("ends", file=journal, flush=True)
