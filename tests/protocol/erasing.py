@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from selfiegate.errors import BackendMisconfigured
 from selfiegate.privacy import erasures
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.runtime import Runtime
 from tests.protocol.scheduled import Run
 from tests.protocol.scheduler import World
+
+REFUSABLE = ("gallery.remove", "faces.remove", "thumbnails.remove")
+
+
+def refuse() -> None:
+    """Be a store whose role may not remove anything."""
+    raise BackendMisconfigured("AccessDenied")
 
 
 class Erasing(Run):
@@ -26,6 +36,11 @@ class Erasing(Run):
 
     def __repr__(self) -> str:
         return f"#{self._number} (forget {self.user_id})"
+
+    def point(self, call: str, args: Sequence[Any], work: Callable[[], Any]) -> Any:
+        """Do the call, which stores refuse while the world has them do so."""
+        refused = call in REFUSABLE and self._world.refusing_until > self._world.micros()
+        return super().point(call, args, refuse if refused else work)
 
     def _work(self) -> None:
         work = forget_user(self._rt, self._take, self.user_id, self.owner, False, self._carry_on, sleep=slept)
@@ -47,8 +62,7 @@ def carry_on(world: World, user_id: str) -> Erasing | None:
     erasure = world.erasures.get(user_id)
     if erasure is None or erasure.finished_at is not None:
         return None
-    ended = erasure.model_copy(update={"lease_until": 0, "revision": erasure.revision + 1})
-    assert world.erasures.put(ended, replacing=erasure)
+    world.expire_erasure(user_id)
     return world.begin(Erasing(world, user_id, world.runtimes[1], "", erasure.asked_at))
 
 
@@ -70,7 +84,7 @@ def upload_again(world: World, user_id: str, name: str, process: int = 0) -> Run
 def carry_on_all(world: World) -> None:
     """Carry on what was interrupted, once it is known that it was, as `flows.reconcile` does."""
     if world.erasures.unfinished():
-        world.let_pass(world.rt.settings.lease_s * 2**10)
+        world.let_pass(2 * 86_400)
     for erasure in erasures.unattended(world.rt):
         run = carry_on(world, erasure.user_id)
         assert run

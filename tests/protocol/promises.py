@@ -89,7 +89,9 @@ def assert_lost_to_somebody(world: World, row: Claim, profiles: dict[str, Profil
         who = person(row.photo.key)
         people = {user: {person(name) for owner, name in world.uploads if owner == user} for user, _ in world.uploads}
         others = {user for user, shown in people.items() if who in shown} - {row.user_id}
-        has_it = {user for user in others if user in profiles and person(profiles[user].photo.key) == who}
+        # Or the user has it, by another photo: who won over this one may have lost to that.
+        mine = {*others, row.user_id}
+        has_it = {user for user in mine if user in profiles and person(profiles[user].photo.key) == who}
         elsewhere = any(len(people[user]) > 1 or user in world.watch.wishes for user in others)
         assert has_it or elsewhere, f"{row.photo.key} is refused for nobody"
 
@@ -99,7 +101,8 @@ def reconcile(world: World) -> None:
     for user_id, name in [*world.uploads, *world.uploads]:  # twice: a photo may wait for another one of its user
         row = world.ledger.get(world.uploads[user_id, name], user_id)
         # Uploads whose run died before its claim come as events again.
-        if row is None or row.verdict is None or is_later(world.orders[user_id, name], row):
+        untold = row is not None and row.status in ("rejected", "needs_review") and row.notice == "none"
+        if row is None or row.verdict is None or untold or is_later(world.orders[user_id, name], row):
             if row:
                 world.ledger.renew(row, -1000)
             world.start(user_id, name, owner=f"reconcile {user_id} {name}").end()

@@ -45,6 +45,8 @@ class World:
         """Whether the gallery is lost, older or another's: then each call to it is refused."""
         self.disturbed = False
         """Whether a run wrote to a store without a ledger after it had lost its claim: then only an audit mends."""
+        self.refusing_until = 0
+        """Until when erasures may remove neither faces nor thumbnails, microseconds since 1970."""
         self.photos, self.thumbnails = MemoryPhotos(), MemoryThumbnails()
         self.ledger, self.profiles, self.erasures, self.known_gallery = memory_records()
         self.gallery: Any = LaggingFaces(one_sided) if lagging else MemoryGallery("scripted")
@@ -97,10 +99,19 @@ class World:
 
     def expire(self, run: Run) -> None:
         """Let the lease of a run's row end now."""
-        row = None if run.erases else self.ledger.get(run.photo, run.user_id)
+        if run.erases:
+            self.expire_erasure(run.user_id)
+            return
+        row = self.ledger.get(run.photo, run.user_id)
         if row and row.verdict is None:
             self.log(f"{run}: its lease ends")
             self.ledger.renew(row, -1000)
+
+    def expire_erasure(self, user_id: str) -> None:
+        """Let the lease of a user's erasure end now."""
+        if (erasure := self.erasures.get(user_id)) and erasure.finished_at is None:
+            ended = erasure.model_copy(update={"lease_until": 0, "revision": erasure.revision + 1})
+            assert self.erasures.put(ended, replacing=erasure)
 
     def let_pass(self, seconds: float) -> None:
         """Let time pass, in which those who hold a lease renew it."""

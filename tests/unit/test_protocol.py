@@ -109,6 +109,18 @@ class Schedules(RuleBasedStateMachine):
         user_id = data.draw(st.sampled_from(sorted(self.world.watch.wishes)))
         come_back(self.world, user_id, data.draw(st.sampled_from(PHOTOS)))
 
+    @precondition(lambda self: self.world.watch.wishes)
+    @rule()
+    def refuse_removals(self) -> None:
+        """Let erasures remove neither faces nor thumbnails for an hour."""
+        self.world.refusing_until = self.world.micros() + 3_600_000_000
+
+    @precondition(lambda self: self.world.refusing_until > self.world.micros())
+    @rule()
+    def let_an_hour_pass(self) -> None:
+        """Let the hour pass; who lives renews its lease."""
+        self.world.let_pass(3600)
+
     @some_run_is_live
     @rule(run=a_live_run, calls=st.integers(1, 12))
     def advance(self, run: Run, calls: int) -> None:
