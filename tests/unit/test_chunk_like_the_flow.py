@@ -31,7 +31,7 @@ from selfiegate.steps import inline
 from tests.protocol.small_worlds import BROKEN, USERS, Drawn, SmallWorld, Upload, build, tapped, worlds
 from tests.runtimes import assert_consistent
 
-LONG = os.environ.get("SELFIEGATE_CHAOS") == "1"
+LONG = os.environ.get("CHAOS") == "1"
 POOL = ThreadPoolExecutor(1)
 """One thread: what a chunk does side by side, it does in one order."""
 

@@ -17,7 +17,7 @@ from tests.protocol.promises import assert_kept_for_now, assert_kept_in_the_end
 from tests.protocol.scheduled import Run
 from tests.protocol.scheduler import World
 
-LONG = os.environ.get("SELFIEGATE_CHAOS") == "1"
+LONG = os.environ.get("CHAOS") == "1"
 Fate = Callable[[World, Run, Erasing], None]
 
 

@@ -5,7 +5,7 @@ steps that the flows run too. `tests.protocol.scheduler` advances the runs one s
 `tests.protocol.lagging` says what is assumed of searches, `tests.protocol.promises` what must hold.
 
 Hypothesis looks for a schedule that breaks a promise and prints the shortest it finds, call by call. With
-SELFIEGATE_CHAOS=1 (`make chaos`) it looks for longer, elsewhere each time.
+CHAOS=1 (`make chaos`) it looks for longer, elsewhere each time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TURNS = (
     "sleep",
 )
 EMBEDDED = {"faces.rivals": "gallery.search", "faces.remove": "gallery.remove"}
-LONG = os.environ.get("SELFIEGATE_CHAOS") == "1"
+LONG = os.environ.get("CHAOS") == "1"
 
 a_live_run = st.runner().flatmap(lambda machine: st.sampled_from(machine.world.live))
 somebody_known = st.runner().flatmap(
