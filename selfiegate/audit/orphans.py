@@ -44,7 +44,8 @@ def of_face(rt: Runtime, face: EnrolledFace) -> Orphan | None:
     whose row or profile cannot be read.
     """
     try:
-        return _of_face(rt, face)
+        found = _of_face(rt, face)
+        return found if found and rt.faces.holds(face.face_id) else None  # else a newer photo took its place
     except UnreadableRow as row:
         return of_unreadable(row)
 
@@ -61,6 +62,11 @@ def of_profile(rt: Runtime, user_id: str) -> Orphan | None:
     except UnreadableRow as row:
         return of_unreadable(row)
     return Orphan(kind=kind, name=profile.photo.uri, user_id=user_id, photo=profile.photo)
+
+
+def of_folder(rt: Runtime, folder: str) -> Orphan | None:
+    """Say that nothing explains a folder of thumbnails; None where they are gone."""
+    return Orphan(kind=Kind.THUMBNAIL, name=folder) if rt.thumbnails.keys(folder) else None
 
 
 def of_unreadable(row: UnreadableRow) -> Orphan:

@@ -23,6 +23,7 @@ from selfiegate.audit.orphans import (
     folders_of,
     is_ours,
     of_face,
+    of_folder,
     of_profile,
     of_unreadable,
     still,
@@ -112,10 +113,10 @@ class Window:
         self.spared.add(thumbs.home(unreadable.user_id))
 
     @property
-    def orphans(self) -> list[Orphan]:
-        """What nothing explained."""
-        folders = (folder for folder in sorted(self.loose) if folder.partition("/")[0] not in self.spared)
-        return [Orphan(kind=Kind.THUMBNAIL, name=folder) for folder in folders]
+    def unexplained(self) -> list[str]:
+        """What nothing explained, in the store's order."""
+        folders = (folder for folder in self.loose if folder.partition("/")[0] not in self.spared)
+        return sorted(folders, key=lambda folder: f"{folder}/")
 
 
 def begin(rt: Runtime) -> Round:
@@ -224,9 +225,10 @@ def _thumbnails(rt: Runtime, ours: Round) -> None:
 
 def _close(ours: Round, window: Window) -> None:
     lost = {one.photo and thumbs.folder(one.photo, one.user_id or "") for one in ours.found}  # their photos run again
-    ours.found += [orphan for orphan in window.orphans if orphan.name not in lost]
+    folders = [folder for folder in window.unexplained if folder not in lost]
+    ours.doubts.extend(partial(of_folder, folder=folder) for folder in folders[:KEPT])
     ours.window = None
-    ours.passed(window.ends if window.ends.strip() else "")
+    ours.passed(f"{folders[KEPT - 1]}0" if len(folders) > KEPT else window.ends.strip())
 
 
 _STAGES: dict[Stage, Callable[[Runtime, Round], None]] = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from selfiegate import audit
 from selfiegate import thumbnails as thumbs
 from selfiegate.audit import Kind
-from selfiegate.audit.rounds import WINDOW, Bookmark
+from selfiegate.audit.rounds import Bookmark
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment import protocol
 from selfiegate.enrolment.sequence import finish
@@ -26,7 +28,7 @@ from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
-from tests.runtimes import ScriptedRuntime, replacing, scripted_runtime
+from tests.runtimes import Meanwhile, ScriptedRuntime, replacing, scripted_runtime
 
 
 @pytest.fixture
@@ -176,8 +178,40 @@ def test_nothing_of_a_user_whose_row_cannot_be_read_is_touched(rt: ScriptedRunti
 def test_a_run_ends_when_it_found_enough(rt: ScriptedRuntime) -> None:
     for n in range(audit.KEPT + 20):
         rt.thumbnails.put(f"user_{n}-0123456789abcdef/{n:032x}/1.jpg", b"", "image/jpeg")
-    lines = audited(rt, repair=False)
+    first, then = (Counter(line.found for line in audited(rt, repair=False)) for _ in range(2))
 
-    assert len(lines) >= audit.KEPT
-    assert WINDOW > audit.KEPT  # all of a window's are told at once
-    assert {line.found for line in lines} == {Kind.THUMBNAIL}
+    assert first == {Kind.THUMBNAIL: audit.KEPT, "audit that stopped": 1}
+    assert then == {Kind.THUMBNAIL: 20}
+
+
+def anew(rt: ScriptedRuntime) -> None:
+    """Let a new user enrol, and ann's photo be replaced."""
+    enrolled(rt, "zoe")
+    path = rt.settings.folder / "ann anew.png"
+    path.write_bytes(scripted_photo("ann", size=(320, 250)))
+    assert finish(rt, protocol.claim_photo(rt, rt.photos.find(str(path)), "ann", "run")).status == "accepted"
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("part", "method"),
+    [
+        ("faces", "page"),
+        ("profiles", "of"),
+        ("profiles", "page"),
+        ("faces", "held"),
+        ("thumbnails", "folders"),
+        ("ledger", "undecided"),
+    ],
+)
+def test_what_changes_during_an_audit_is_no_finding(rt: ScriptedRuntime, part: str, method: str, after: bool) -> None:
+    enrolled(rt, "ann", "bob")
+    with ThreadPoolExecutor() as others:
+        meanwhile = Meanwhile(getattr(rt, part), method, after, lambda: others.submit(anew, rt).result())
+
+        assert audited(replacing(rt, part, meanwhile)) == []
+        assert not meanwhile.left
+    users = ["ann", "bob", "zoe"]
+    assert sorted(face.user_id for face in rt.faces.faces()) == users
+    assert sorted(profile.user_id for profile in rt.profiles.all()) == users
+    assert len(rt.thumbnails.keys()) == 3
