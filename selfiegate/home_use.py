@@ -11,11 +11,20 @@ from selfiegate.errors import BackendMisconfigured
 from selfiegate.private_files import create_file
 
 _NAME = "in-use"
+RESTORING = "restoring"
+"""The folder in which a restore works. While it is there the stores are not what they should be."""
 
 
 def used(folder: Path) -> BinaryIO:
     """Say that this process uses the stores in a folder, until the file is closed or collected, or the process ends."""
-    return _locked(folder, fcntl.LOCK_SH, "its stores are being restored; wait until `selfiegate restore` has ended")
+    file = _locked(folder, fcntl.LOCK_SH, "its stores are being restored; wait until `selfiegate restore` has ended")
+    if (folder / RESTORING).exists():
+        file.close()
+        raise BackendMisconfigured(
+            f"a restore of {folder} was begun and has not ended: run `selfiegate restore` again, or, "
+            f"where the right files are back, remove {folder / RESTORING}"
+        )
+    return file
 
 
 def used_alone(folder: Path) -> BinaryIO:

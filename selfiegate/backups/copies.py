@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
+from selfiegate.galleries.bond import fits, mark_of, state_of
 from selfiegate.model import Value
 from selfiegate.private_files import create_file, make_folder
 from selfiegate.settings import Settings
@@ -35,7 +36,10 @@ def back_up(settings: Settings, folder: Path) -> Backup:
     Writers wait for the few milliseconds in which that moment is chosen. Raises `WrongInput` where the folder holds
     something, `BackendMisconfigured` where there is nothing to be copied.
     """
-    names = _embedded(settings)
+    require_embedded(settings)
+    names = RECORDS, GALLERY
+    if missing := [settings.folder / name for name in names if not (settings.folder / name).exists()]:
+        raise BackendMisconfigured(f"there is no {missing[0]} to copy; is SELFIEGATE_HOME right?")
     try:
         make_folder(folder, below=folder)
         if any(folder.iterdir()):
@@ -43,6 +47,7 @@ def back_up(settings: Settings, folder: Path) -> Backup:
         with _frozen([settings.folder / name for name in names], settings.sqlite_patience_s) as sources:
             for name, source in zip(names, sources, strict=True):
                 _copy(source, folder / name)
+        _require_fitting(folder)
         files = {name: _digest(folder / name) for name in names}
         made = Backup(made_at=datetime.now(UTC), version=version("selfiegate"), files=files)
         with create_file(folder / _MANIFEST) as file:
@@ -66,17 +71,14 @@ def opened(folder: Path) -> Backup:
     return made
 
 
-def _embedded(settings: Settings) -> Sequence[str]:
-    """Return the files that hold all there is; raises where other services hold a part."""
+def require_embedded(settings: Settings) -> None:
+    """Refuse where other services hold a part of what would be copied or put back."""
     if settings.records != "sqlite" or settings.backend != "insightface":
         raise BackendMisconfigured(
-            f"only the embedded stores are copied, and SELFIEGATE_BACKEND is {settings.backend!r}, SELFIEGATE_RECORDS "
-            f"{settings.records!r}; DynamoDB has point-in-time recovery, and a collection of Rekognition has no copy"
+            f"only the embedded stores are copied and restored, and SELFIEGATE_BACKEND is {settings.backend!r}, "
+            f"SELFIEGATE_RECORDS {settings.records!r}; DynamoDB has point-in-time recovery, and a collection of "
+            "Rekognition has no copy"
         )
-    missing = [name for name in (RECORDS, GALLERY) if not (settings.folder / name).exists()]
-    if missing:
-        raise BackendMisconfigured(f"there is no {settings.folder / missing[0]} to copy; is SELFIEGATE_HOME right?")
-    return RECORDS, GALLERY
 
 
 @contextmanager
@@ -110,6 +112,16 @@ def _copy(source: sqlite3.Connection, path: Path) -> None:
         (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise BackendMisconfigured(f"the copy {path} is damaged: {found}; so is what it was copied from")
+
+
+def _require_fitting(folder: Path) -> None:
+    """Refuse a copy of files that do not belong together: it would take the place of a good one."""
+    mark, gallery = mark_of(folder / RECORDS), state_of(folder / GALLERY)
+    if mark and not (gallery and fits(mark, gallery)):
+        raise BackendMisconfigured(
+            "records and gallery do not belong together; `selfiegate doctor` says why; keep the older backups until "
+            "that is mended"
+        )
 
 
 def _digest(path: Path) -> str:

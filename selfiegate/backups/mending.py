@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.cpus import available_cpus
+from selfiegate.enrolment.profiles import saved_profile
 from selfiegate.enrolment.protocol import judge_photo
-from selfiegate.errors import PhotoRejected, WrongInput
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, UnreadableRow, WrongInput
 from selfiegate.model import Profile
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.runtime import Runtime
@@ -33,18 +35,20 @@ class Mended(NamedTuple):
     """Users whose profile is gone: they begin anew."""
 
 
-def mend(rt: Runtime, forgotten: Iterable[str], gallery_is_newer: bool, drop_missing: bool) -> Mended:
+def mend(rt: Runtime, forgotten: Iterable[str], gallery_is_newer: bool, drop_missing: int) -> Mended:
     """Forget who is to be forgotten, make what profiles lack, and remove faces that none names.
 
     A gallery that is newer than the records tells who was forgotten, or has another photo, since: a profile whose face
-    it lacks is dropped. Else a face is made anew from its photo; where that is gone, `drop_missing` decides. Raises
-    `WrongInput` where it does not. May be repeated: what was made is kept.
+    it lacks goes. Else a face is made anew from its photo; where that is gone, `drop_missing` says how many such
+    profiles may go. Raises `WrongInput` where these are more, `BackendMisconfigured` where another model is loaded or a
+    profile cannot be read. May be repeated: what was made is kept.
     """
     for user_id in forgotten:
-        asyncio.run(forget_user(rt, inline(rt), user_id, "restore"))
+        _forget(rt, user_id)
+    unreadable = _require_known_profiles(rt)
     for claim in rt.ledger.unfinished(before=LAST_MOMENT):
-        if claim.status == "accepting":  # it won a face that may be gone: its run begins anew
-            rt.ledger.release(claim)
+        if claim.status == "accepting" and saved_profile(rt, claim) is None:
+            rt.ledger.release(claim)  # it won a face that may be gone: its run begins anew
     rebuilt, pictures, missing = 0, 0, list[Profile]()
     for profiles in _many(rt.profiles.all()):
         lacking = [one for one in profiles if one.model == rt.faces.model and not rt.faces.holds(one.face_id)]
@@ -52,17 +56,39 @@ def mend(rt: Runtime, forgotten: Iterable[str], gallery_is_newer: bool, drop_mis
         rebuilt += len(made)
         gone = [one for one in lacking if one.user_id not in made]
         missing += gone
-        kept = [one for one in profiles if one not in gone]
-        pictures += len(_done(lambda one: _draw(rt, one), kept))
-    if missing and not (drop_missing or gallery_is_newer):
+        pictures += len(_done(lambda one: _draw(rt, one), [one for one in profiles if one not in gone]))
+    if len(missing) > drop_missing and not gallery_is_newer:
         raise WrongInput(
             f"the photos of {len(missing)} profiles cannot be used any more, {missing[0].photo.uri} of "
-            f"{missing[0].user_id!r} for one; put them back, or let these users upload anew by --drop-missing"
+            f"{missing[0].user_id!r} for one; put them back, or let these users upload anew by "
+            f"--drop-missing {len(missing)}"
         )
     for profile in missing:
-        _drop(rt, profile)
-    removed = _remove_unnamed(rt)
+        if gallery_is_newer and not rt.faces.faces_of(profile.user_id):
+            _forget(rt, profile.user_id)  # so that no backfill brings the user back
+        else:
+            _drop(rt, profile)
+    removed = _remove_unnamed(rt, unreadable)
     return Mended(rt.faces.stats().faces, rebuilt, removed, pictures, tuple(one.user_id for one in missing))
+
+
+def _forget(rt: Runtime, user_id: str) -> None:
+    asyncio.run(forget_user(rt, inline(rt), user_id, "restore"))
+
+
+def _require_known_profiles(rt: Runtime) -> set[str]:
+    """Return users whose profile cannot be read; refuse where their face, or another model's, would be lost."""
+    unreadable = list[UnreadableRow]()
+    for profile in rt.profiles.all(unreadable.append):
+        if profile.model not in ("", rt.faces.model) and not profile.model.startswith("rekognition/"):
+            raise BackendMisconfigured(
+                f"{profile.user_id!r} was enrolled by the model {profile.model}, and {rt.faces.model} is loaded; set "
+                "SELFIEGATE_INSIGHTFACE__PACK to the former pack, so that faces can be made anew"
+            )
+    for row in unreadable:
+        if not rt.faces.faces_of(row.user_id):
+            raise BackendMisconfigured(f"{row}; its face cannot be made anew: take a backup that has it")
+    return {row.user_id for row in unreadable}
 
 
 def _many(profiles: Iterable[Profile]) -> Iterator[list[Profile]]:
@@ -86,7 +112,13 @@ def _enrol(rt: Runtime, profile: Profile) -> bool:
 
 
 def _draw(rt: Runtime, profile: Profile) -> bool:
-    """Make a profile's thumbnails anew where one lacks; False where none was made."""
+    """Make a profile's thumbnails anew where one lacks; False where none was made: the audit finds what lacks still."""
+    with suppress(BackendUnavailable, PhotoRejected):
+        return _drawn(rt, profile)
+    return False
+
+
+def _drawn(rt: Runtime, profile: Profile) -> bool:
     settings, folder = rt.settings.thumbnails, thumbs.folder(profile.photo, profile.user_id)
     if not profile.model or len(rt.thumbnails.keys(folder)) >= len(profile.thumbnails):
         return False
@@ -106,10 +138,10 @@ def _drop(rt: Runtime, profile: Profile) -> None:
     rt.thumbnails.remove(thumbs.folder(profile.photo, profile.user_id))
 
 
-def _remove_unnamed(rt: Runtime) -> int:
+def _remove_unnamed(rt: Runtime, spared: Collection[str]) -> int:
     """Remove faces that no profile names: of users who were forgotten, and of photos that are run again."""
     named = {face_id for one in rt.profiles.all() for face_id in (one.face_id, *(left.face_id for left in one.remains))}
-    unnamed = [face.face_id for face in rt.faces.faces() if face.face_id not in named]
+    unnamed = [face.face_id for face in rt.faces.faces() if face.face_id not in named and face.user_id not in spared]
     for face_id in unnamed:
         rt.faces.remove(face_id)
     return len(unnamed)

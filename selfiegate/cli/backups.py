@@ -41,14 +41,16 @@ def restore(
         bool, typer.Option("--nobody-forgotten", help="Nobody was forgotten since the backup.")
     ] = False,
     drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Remove profiles whose photos are gone: these users upload anew.")
-    ] = False,
+        int, typer.Option(min=0, help="How many profiles may go whose photos are gone: these users upload anew.")
+    ] = 0,
 ) -> None:
     """Put back records or a gallery that are lost, older or another's; nobody may use them meanwhile.
 
     What is there and newer is kept. What was replaced is set aside. After an interruption, run it again.
     """
     settings = console.prepared()
+    if nobody_forgotten and forgotten:
+        raise WrongInput("--forgotten names users, and --nobody-forgotten says that there are none; give one of them")
     users = [] if nobody_forgotten else _users(forgotten) if forgotten else None
     if folder:
         console.out.print(f"the backup was made at {opened(folder).made_at:%F %T %Z}")

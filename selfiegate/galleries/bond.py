@@ -30,6 +30,14 @@ SELECT (SELECT value FROM meta WHERE name = 'id') AS id,
 """
 
 
+_RELIED_ON = """
+INSERT INTO meta (name, value) VALUES ('relied_on', ?) ON CONFLICT DO UPDATE SET value = excluded.value
+WHERE CAST(excluded.value AS INTEGER) > CAST(value AS INTEGER)
+"""
+_REMOVED = "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'faces'"
+_ANY_ROW = "SELECT 1 FROM claims UNION ALL SELECT 1 FROM profiles UNION ALL SELECT 1 FROM erasures LIMIT 1"
+
+
 class GalleryState(NamedTuple):
     """What a gallery file says of itself."""
 
@@ -61,7 +69,10 @@ class Bond:
         """
         database.execute("INSERT OR IGNORE INTO meta (name, value) VALUES ('id', ?)", uuid.uuid4().hex)
         found = state(database)
-        if self._records.known_gallery.get() is None:
+        if self._records.known_gallery.get() is None and found.records in (
+            None,
+            self._records.known_gallery.records_id,
+        ):
             if found.records is None:
                 self._require_faces_of_profiles(database)
             self._records.known_gallery.keep(GalleryMark(gallery_id=found.id, newest=found.newest))
@@ -78,19 +89,23 @@ class Bond:
 
     def check_in(self, connection: sqlite3.Connection, mark: GalleryMark | None) -> None:
         """Do the same within a transaction on the gallery, with a mark read before it, and note how far that was."""
-        found = GalleryState(*connection.execute(_STATE).fetchone())
-        self._compare(mark, found)
-        relied_on = max(found.relied_on, mark.newest if mark else 0)
-        connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('relied_on', ?)", (str(relied_on),))
+        self._compare(mark, GalleryState(*connection.execute(_STATE).fetchone()))
+        connection.execute(_RELIED_ON, (str(mark.newest if mark else 0),))
+
+    @staticmethod
+    def note_removal(connection: sqlite3.Connection) -> None:
+        """Count a removal as a change, too: an older copy, which holds the face still, is then known to be older."""
+        connection.execute(_REMOVED)
 
     def mark(self) -> GalleryMark | None:
         """Return what the records rely on."""
         return self._records.known_gallery.get()
 
     def rely_on(self, database: Database) -> None:
-        """Let the records rely on all that the gallery holds now."""
+        """Let the records rely on the gallery as it is now, and the gallery know that they do."""
         found = state(database)
         self._records.known_gallery.keep(GalleryMark(gallery_id=found.id, newest=found.newest))
+        database.execute(_RELIED_ON, str(found.newest))
 
     def _compare(self, mark: GalleryMark | None, found: GalleryState) -> None:
         records_id = self._records.known_gallery.records_id
@@ -121,7 +136,8 @@ class Bond:
                 f"{self._path} lacks the faces of {len(missing)} of {len(known)} users with a profile "
                 f"({missing[0]!r} is one); {_MEND}"
             )
-        if held and not known and not self._records.ledger.unfinished(before=LAST_MOMENT):
+        still = held and database.read("SELECT 1 FROM faces LIMIT 1")  # another process may have removed what was read
+        if still and not known and not self._records.ledger.unfinished(before=LAST_MOMENT):
             raise BackendMisconfigured(f"{self._path} holds {len(held)} faces, and the records know nobody; {_MEND}")
 
     def _holds_face_of(self, database: Database, user_id: str) -> bool:
@@ -130,14 +146,34 @@ class Bond:
         return not profile or bool(database.read("SELECT 1 FROM faces WHERE face_id = ?", profile.face_id))
 
 
+def fits(mark: GalleryMark, gallery: GalleryState) -> bool:
+    """Say whether records and gallery know each other and neither is older than the other knows."""
+    return (
+        bool(mark.gallery_id) and gallery.id == mark.gallery_id and gallery.newest >= mark.newest >= gallery.relied_on
+    )
+
+
 def state_of(path: Path) -> GalleryState | None:
-    """Return what a gallery file says of itself; None where it is missing, damaged, or of a version without ties."""
+    """Return what a gallery file says of itself; None where it is missing or damaged, no id where it knows no ties."""
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             found = GalleryState(*database.execute(_STATE).fetchone())
     except sqlite3.Error:
         return None
-    return found if found.id else None
+    return found._replace(id=found.id or "")
+
+
+def mark_of(path: Path) -> GalleryMark | None:
+    """Return what records rely on; None where they are missing, damaged or hold no row, no id where they are untied."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as records:
+            rows = records.execute(_ANY_ROW).fetchone()
+            tied = records.execute("SELECT 1 FROM sqlite_schema WHERE name = 'gallery'").fetchone()
+            held = records.execute("SELECT gallery_id, newest FROM gallery").fetchone() if tied else None
+    except sqlite3.Error:
+        return None
+    gallery_id, newest = held or (None, None)
+    return GalleryMark(gallery_id=gallery_id or "", newest=newest or 0) if rows else None
 
 
 def renewed(gallery: Path, records: Path, gallery_id: str, newest: int) -> None:

@@ -178,9 +178,12 @@ class SqliteGallery:
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
         self._check()
-        with self._db.write() as connection:
+        if not self._db.read("SELECT 1 FROM faces WHERE face_id = ?", face_id):
+            return
+        with self.batch() as connection:
             connection.execute("DELETE FROM sketches WHERE id = (SELECT id FROM faces WHERE face_id = ?)", (face_id,))
             connection.execute("DELETE FROM faces WHERE face_id = ?", (face_id,))
+            Bond.note_removal(connection)
 
     def stats(self) -> GalleryStats:
         """Count faces and users."""

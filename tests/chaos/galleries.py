@@ -69,7 +69,7 @@ def restored(where: Where, backup: Path | None) -> None:
     def over(records: Records, gallery: Path) -> Runtime:
         return scripted_over(where.home, settings, records, SqliteGallery(gallery, "scripted"))
 
-    Restore(settings, backup, over).run(forgotten=None, drop_missing=False)
+    Restore(settings, backup, over).run(forgotten=None)
 
 
 def move(source: Path, target: Path) -> None:

@@ -43,7 +43,7 @@ def restore(home: Path, backup: Path, begun: Any = None) -> None:
             begun.set()
         return scripted_over(home, settings, records, SqliteGallery(gallery, "scripted"))
 
-    Restore(settings, backup, opener).run(forgotten=[], drop_missing=False)
+    Restore(settings, backup, opener).run(forgotten=[])
 
 
 def in_a_process(target: Any, *args: object, killed_after_s: float | None = None) -> None:

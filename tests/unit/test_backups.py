@@ -41,7 +41,7 @@ def forget(home: Path, user_id: str) -> None:
     asyncio.run(forget_user(rt, inline(rt), user_id, "forget-run"))
 
 
-def restored(home: Path, backup: Path | None, forgotten: Sequence[str] | None = None, drop: bool = False) -> Restored:
+def restored(home: Path, backup: Path | None, forgotten: Sequence[str] | None = None, drop: int = 0) -> Restored:
     settings = Settings(home=home)
 
     def opener(records: Records, gallery: Path) -> Runtime:
@@ -185,11 +185,11 @@ def test_what_came_since_the_backup_comes_back_by_a_backfill(home: Path, backup:
 def test_a_profile_whose_photo_is_gone_is_dropped_when_asked_for(home: Path) -> None:
     delete(home, "gallery.db")
     (home / "photos" / "carl.png").unlink()
-    with pytest.raises(WrongInput, match=r"carl\.png of 'carl' for one; .* --drop-missing"):
+    with pytest.raises(WrongInput, match=r"carl\.png of 'carl' for one; .* --drop-missing 1"):
         restored(home, None)
-    with pytest.raises(BackendMisconfigured, match="is not there"):
+    with pytest.raises(BackendMisconfigured, match="was begun and has not ended"):
         scripted_runtime(home)
-    done = restored(home, None, drop=True)
+    done = restored(home, None, drop=1)
 
     assert done.mended.dropped == ("carl",)
     assert users(home) == {"ann", "bob", "dora"}
