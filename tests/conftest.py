@@ -99,16 +99,23 @@ def scripted_rekognition(moto: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def aws(moto: str, scripted_rekognition: Any) -> AwsSettings:
+def empty_moto(moto: str) -> str:
+    """moto's server, without what other tests made."""
+    import requests
+
+    requests.post(f"{moto}/moto-api/reset", timeout=10).raise_for_status()
+    return moto
+
+
+@pytest.fixture
+def aws(empty_moto: str, scripted_rekognition: Any) -> AwsSettings:
     """Settings that lead to empty buckets, tables and an empty collection."""
     import boto3
-    import requests
 
     from tests.aws.local import create, settings
 
-    requests.post(f"{moto}/moto-api/reset", timeout=10).raise_for_status()
     scripted_rekognition.reset()
-    found = settings(moto, scripted_rekognition.url)
+    found = settings(empty_moto, scripted_rekognition.url)
     create(found)
     boto3.client("rekognition", endpoint_url=scripted_rekognition.url).create_collection(CollectionId=found.collection)
     return found

@@ -1,8 +1,8 @@
 """The whole of it on one machine, without an AWS account: `make up`.
 
-    moto's server (S3, EventBridge, SQS, DynamoDB, SNS)   made by deployments/aws/template.yaml, as on AWS
-    Prefect's server on SQLite, its automation            made by prefect.yaml
-    bridge and warm worker                                as in production, faces by InsightFace
+    moto's server (S3, EventBridge, SQS, SNS)   made by deployments/aws/template.yaml, as on AWS
+    Prefect's server on SQLite, its automation  made by prefect.yaml
+    bridge and warm worker                      as in production, faces and records in files
 
 What dies is started again, but for moto, which keeps nothing. Everything is below one folder, and gone with it.
 """
@@ -197,7 +197,9 @@ def _make_stack(endpoint: str) -> dict[str, str]:
         )
     return {
         **dict(line.split("=", 1) for line in outputs["WorkerEnvironment"].splitlines()),
-        "SELFIEGATE_BACKEND": "insightface",  # nothing here speaks Rekognition
+        # Nothing here speaks Rekognition; and faces on this machine have their records beside them.
+        "SELFIEGATE_BACKEND": "insightface",
+        "SELFIEGATE_RECORDS": "sqlite",
         "SELFIEGATE_AWS__PHOTO_BUCKET": bucket,
         "SELFIEGATE_AWS__QUEUE_URL": outputs["PhotoQueueUrl"],
         "SELFIEGATE_AWS__DEAD_QUEUE_URL": outputs["DeadPhotoQueueUrl"],

@@ -148,7 +148,7 @@ def test_the_doctor_finds_everything_in_order_and_what_is_not(monkeypatch: pytes
     ill = selfiegate("doctor")
 
     assert healthy.returncode == 0, healthy.stdout
-    assert healthy.stdout.count("✓") == 5
+    assert healthy.stdout.count("✓") == 6
     assert re.search(r"✓ +device +CPUExecutionProvider", healthy.stdout)
     assert ill.returncode == 1
     assert "SELFIEGATE_INSIGHTFACE__PACK" in ill.stdout

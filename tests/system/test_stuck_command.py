@@ -30,8 +30,8 @@ PATIENCE_S = 300
 
 
 @pytest.fixture
-def proxy(moto: str) -> Iterator[Proxy]:
-    made = Proxy(moto)
+def proxy(empty_moto: str) -> Iterator[Proxy]:
+    made = Proxy(empty_moto)
     yield made
     made.close()
 
@@ -53,9 +53,9 @@ def row_of(home: Path, user_id: str) -> tuple[str, str] | None:
         return row
 
 
-def test_it_ends_and_reconcile_gives_the_verdict(proxy: Proxy, moto: str, workshop: Path, tmp_path: Path) -> None:
+def test_it_ends_and_reconcile_gives_the_verdict(proxy: Proxy, empty_moto: str, workshop: Path, tmp_path: Path) -> None:
     """The photo's store sends a byte each second, which no timeout of a read ends."""
-    aws, home = settings(moto), tmp_path / "home"
+    aws, home = settings(empty_moto), tmp_path / "home"
     create(aws)
     client("s3", aws).upload_file(str(workshop / "3_multiple_faces.jpg"), PHOTOS, "user_h.jpg")
     proxy.fail("s3:GetObject", "trickle", 1)

@@ -248,10 +248,10 @@ def test_a_run_that_is_cancelled_in_the_ui_ends_and_the_others_go_on(world: Worl
 
 
 def test_a_worker_whose_step_hangs_is_replaced_and_another_process_gives_the_verdict(
-    world: World, workshop: Path, moto: str, monkeypatch: pytest.MonkeyPatch
+    world: World, workshop: Path, empty_moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The photo's store sends a byte each second, which no timeout of a read ends."""
-    proxy, aws = Proxy(moto), settings(moto)
+    proxy, aws = Proxy(empty_moto), settings(empty_moto)
     monkeypatch.setitem(world.env, "SELFIEGATE_AWS__ENDPOINT_URL", proxy.url)
     monkeypatch.setitem(world.env, "SELFIEGATE_RETRIES__STEP_TIMEOUT_S", "5")
     monkeypatch.setitem(world.env, "SELFIEGATE_SQLITE_PATIENCE_S", "5")
