@@ -236,6 +236,10 @@ class KnownGallery(Protocol):
     def get(self) -> GalleryMark | None:
         """Return the mark; None where no gallery was ever used with these records."""
 
+    @property
+    def is_durable(self) -> bool:
+        """Say whether what this thread sees of the mark is stored for good: not within `Ledger.batch`."""
+
     def keep(self, mark: GalleryMark) -> None:
         """Store a first mark, or raise the number of the gallery that is known; another gallery's changes nothing."""
 

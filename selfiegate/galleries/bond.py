@@ -57,7 +57,7 @@ class Bond:
 
     def __init__(self, path: Path, records: Records) -> None:
         """Refuse where the records rely on a gallery that is not there; nothing is created then."""
-        self._path, self._records = path, records
+        self._path, self._records, self._is_behind = path, records, False
         mark = records.known_gallery.get()
         if mark and not path.exists():
             raise BackendMisconfigured(f"{path} is not there, but the records rely on its faces; {_MEND}")
@@ -86,11 +86,15 @@ class Bond:
         """Raise `BackendMisconfigured` unless the two belong together and neither is older than the other knows."""
         mark = self._records.known_gallery.get()  # before the gallery is read, which is ahead of its mark
         self._compare(mark, state(database))
+        if self._is_behind and mark and self._records.known_gallery.is_durable:
+            self._is_behind = False
+            database.execute(_RELIED_ON, str(mark.newest))
 
     def check_in(self, connection: sqlite3.Connection, mark: GalleryMark | None) -> None:
         """Do the same within a transaction on the gallery, with a mark read before it, and note how far that was."""
         self._compare(mark, GalleryState(*connection.execute(_STATE).fetchone()))
-        connection.execute(_RELIED_ON, (str(mark.newest if mark else 0),))
+        if mark and self._records.known_gallery.is_durable:
+            connection.execute(_RELIED_ON, (str(mark.newest),))
 
     @staticmethod
     def note_removal(connection: sqlite3.Connection) -> None:
@@ -102,10 +106,17 @@ class Bond:
         return self._records.known_gallery.get()
 
     def rely_on(self, database: Database) -> None:
-        """Let the records rely on the gallery as it is now, and the gallery know that they do."""
+        """Let the records rely on the gallery as it is now, and the gallery know that they do.
+
+        The gallery may know only what the records hold for good: a process may die before they do. So within a
+        transaction on the records it learns that later, by the next check.
+        """
         found = state(database)
         self._records.known_gallery.keep(GalleryMark(gallery_id=found.id, newest=found.newest))
-        database.execute(_RELIED_ON, str(found.newest))
+        if self._records.known_gallery.is_durable:
+            database.execute(_RELIED_ON, str(found.newest))
+        else:
+            self._is_behind = True
 
     def _compare(self, mark: GalleryMark | None, found: GalleryState) -> None:
         records_id = self._records.known_gallery.records_id

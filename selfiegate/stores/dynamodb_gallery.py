@@ -22,6 +22,8 @@ class DynamoKnownGallery:
         item = self._table.get(_KEY)
         return GalleryMark(gallery_id=item["gallery_id"], newest=int(item["newest"])) if item else None
 
+    is_durable = True
+
     def keep(self, mark: GalleryMark) -> None:
         """Store a first mark, or raise it."""
         if not self._table.put({**_KEY, **mark.model_dump()}, "attribute_not_exists(user_id)"):

@@ -294,6 +294,8 @@ class MemoryKnownGallery:
         """Return the mark, or None."""
         return self._mark
 
+    is_durable = True
+
     def keep(self, mark: GalleryMark) -> None:
         """Store a first mark, or raise it."""
         with self._lock:

@@ -121,6 +121,11 @@ class SqliteKnownGallery:
         gallery_id, newest = self._db.read("SELECT gallery_id, newest FROM gallery")[0]
         return GalleryMark(gallery_id=gallery_id, newest=newest) if gallery_id else None
 
+    @property
+    def is_durable(self) -> bool:
+        """Say whether this thread is in no transaction."""
+        return not self._db.in_transaction
+
     def keep(self, mark: GalleryMark) -> None:
         """Store a first mark, or raise it."""
         sql = """

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import shutil
+import sqlite3
 import stat
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from selfiegate.records import Records
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
-from tests.home_folders import delete, outcome, photo_of, put_back
+from tests.home_folders import copied, delete, outcome, photo_of, put_back
 from tests.present import present
 from tests.runtimes import scripted_over, scripted_runtime
 
@@ -204,7 +206,7 @@ def test_stores_that_somebody_uses_are_not_replaced(home: Path, backup: Path) ->
     rt = scripted_runtime(home)
     delete(home, "gallery.db")
     with pytest.raises(BackendMisconfigured, match="other processes use it"):
-        restored(home, backup)
+        Restore(Settings(home=home), backup, nobody).run(None)
     assert rt.ledger is not None
 
 
@@ -238,3 +240,100 @@ def test_a_gallery_that_is_lost_before_anybody_was_enrolled_is_made_anew(home: P
 
     enrol(empty, "ann")
     assert users(empty) == {"ann"}
+
+
+def test_a_refused_restore_keeps_others_out_and_is_not_taken_up_when_nothing_lacks(home: Path) -> None:
+    copied(home, "gallery.db", home.parent / "aside")
+    delete(home, "gallery.db")
+    (home / "photos" / "carl.png").unlink()
+    with pytest.raises(WrongInput, match="--drop-missing 1"):
+        restored(home, None)
+    put_back(home.parent / "aside", "gallery.db", home)
+    with pytest.raises(BackendMisconfigured, match="was begun and has not ended"):
+        scripted_runtime(home)
+    with pytest.raises(WrongInput, match="nothing lacks"):
+        restored(home, None, drop=1)
+    shutil.rmtree(home / "restoring")
+
+    assert {one.user_id for one in scripted_runtime(home).profiles.all()} == set(PEOPLE)
+
+
+def test_a_restore_that_goes_on_asks_again_who_was_forgotten(home: Path, backup: Path) -> None:
+    (backup / "backup.json").write_text(opened(backup).model_copy(update={"files": {}}).model_dump_json())
+    for folder, name in ((home, "records.db"), (home, "gallery.db"), (backup, "gallery.db")):
+        delete(folder, name)
+    (home / "photos" / "bob.png").rename(home / "bob.png")
+    with pytest.raises(WrongInput, match="--drop-missing 1"):
+        restored(home, backup, forgotten=["ann"])
+    (home / "bob.png").rename(home / "photos" / "bob.png")
+    with pytest.raises(WrongInput, match="--nobody-forgotten"):
+        restored(home, backup)
+    restored(home, backup, forgotten=["ann"])
+
+    assert users(home) == {"bob"}
+
+
+def test_a_newer_backup_wins_over_an_older_gallery_at_home(home: Path, backup: Path) -> None:
+    back_up(Settings(home=home), home.parent / "newest")
+    put_back(backup, "gallery.db", home)
+    delete(home, "records.db")
+    for person in PEOPLE:
+        (home / "photos" / f"{person}.png").unlink()
+    done = restored(home, home.parent / "newest", forgotten=[])
+
+    assert (done.mended.faces, done.mended.dropped) == (4, ())
+
+
+@pytest.mark.parametrize("name", ["gallery.db", "records.db"])
+def test_a_copy_from_before_an_erasure_is_known_to_be_older(home: Path, name: str) -> None:
+    copied(home, name, home.parent / "before")
+    forget(home, "ann")
+    put_back(home.parent / "before", name, home)
+
+    with pytest.raises(BackendMisconfigured, match="older than"):
+        scripted_runtime(home)
+
+
+def test_another_model_does_not_lose_everybody(home: Path) -> None:
+    delete(home, "gallery.db")
+    with closing(sqlite3.connect(home / "records.db")) as records, records:
+        records.execute("UPDATE profiles SET profile = json_set(profile, '$.model', 'another@1')")
+
+    with pytest.raises(BackendMisconfigured, match="was enrolled by the model another@1"):
+        restored(home, None)
+
+
+def test_a_photo_whose_profile_is_saved_already_is_run_forward_after_a_restore(home: Path) -> None:
+    with closing(sqlite3.connect(home / "records.db")) as records, records:
+        records.execute("UPDATE claims SET status = 'accepting', verdict = NULL, lease_until = 0 WHERE user_id = 'ann'")
+    delete(home, "gallery.db")
+    restored(home, None)
+    row = scripted_runtime(home).ledger.get(photo_of(home, "ann"), "ann")
+
+    assert present(row).status == "accepting"
+    assert outcome(scripted_runtime(home), photo_of(home, "ann"), "ann") == "accepted"
+
+
+def test_the_face_of_a_user_whose_profile_cannot_be_read_is_kept(home: Path, backup: Path) -> None:
+    with closing(sqlite3.connect(home / "records.db")) as records, records:
+        records.execute("UPDATE profiles SET profile = '{' WHERE user_id = 'ann'")
+    put_back(backup, "gallery.db", home)
+    restored(home, backup)
+
+    assert "ann" in {face.user_id for face in scripted_runtime(home).faces.faces()}
+
+
+def test_services_of_aws_are_not_said_to_be_restored(tmp_path: Path) -> None:
+    with pytest.raises(BackendMisconfigured, match="point-in-time recovery"):
+        Restore(Settings(home=tmp_path, backend="rekognition"), None, nobody)
+
+
+def nobody(records: Records, gallery: Path) -> Runtime:
+    raise AssertionError("a restore that is refused opens nothing")
+
+
+def test_a_pair_that_does_not_fit_is_not_backed_up(home: Path, backup: Path) -> None:
+    put_back(backup, "gallery.db", home)
+
+    with pytest.raises(BackendMisconfigured, match="keep the older backups"):
+        back_up(Settings(home=home), home.parent / "useless")

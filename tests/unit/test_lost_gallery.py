@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +168,31 @@ def test_faces_that_others_enrol_between_two_reads_are_no_fault(tmp_path: Path, 
     else:
         gallery.add("ours", "ann", vector)
         assert len(gallery.search(vector)) == 4
+
+
+def test_a_gallery_knows_only_what_the_records_hold_for_good(home: Path) -> None:
+    """A chunk's faces are committed within a transaction on the records, which a process may not live to commit."""
+    rt, other = scripted_runtime(home), scripted_runtime(home)
+    photos = [photo_of(home, name) for name in ("gus", "hal")]
+    with suppress(KeyboardInterrupt), rt.ledger.batch():
+        for photo, user_id in zip(photos, ("gus", "hal"), strict=True):
+            with rt.faces.batch():
+                rt.faces.enrol(photo, user_id)
+            other.faces.search(photo, "ida")
+        raise KeyboardInterrupt
+    del rt, other
+
+    assert outcome(scripted_runtime(home), photo_of(home, "ida"), "ida") == "accepted"
+
+
+def test_records_from_before_a_chunk_are_known_to_be_older(home: Path) -> None:
+    rt = scripted_runtime(home)
+    copied(home, "records.db", home / "before")
+    with rt.ledger.batch(), rt.faces.batch():
+        rt.faces.enrol(photo_of(home, "gus"), "gus")
+    rt.faces.search(photo_of(home, "gus"), "gus")
+    del rt
+    put_back(home / "before", "records.db", home)
+
+    with pytest.raises(BackendMisconfigured, match="the records are older than"):
+        scripted_runtime(home)
