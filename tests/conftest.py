@@ -16,8 +16,9 @@ from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import MemoryRuntime
 
-settings.register_profile("untimed", deadline=None)  # on a busy machine any example may take long
-settings.load_profile("untimed")
+# On a busy machine any example may take long. The same examples are drawn each time, except for `make chaos`.
+settings.register_profile("steady", deadline=None, derandomize=os.environ.get("CHAOS") is None, database=None)
+settings.load_profile("steady")
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -49,5 +49,8 @@ class AwsSettings(Group):
     def _apart(self) -> Self:
         """Events of the thumbnails' bucket are left out, so that thumbnails do not come round as photos."""
         if self.photo_bucket and self.photo_bucket == self.thumbnail_bucket:
-            raise ValueError("photos and thumbnails need buckets of their own")
+            raise ValueError(
+                f"SELFIEGATE_AWS__PHOTO_BUCKET and SELFIEGATE_AWS__THUMBNAIL_BUCKET are both {self.photo_bucket!r}; "
+                "photos and thumbnails need buckets of their own"
+            )
         return self

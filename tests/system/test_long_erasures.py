@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,20 @@ def wait(until: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def stops_between_writes(process: BaseProcess, home: Path) -> bool:
+    """Stop a process, and let it go on where it holds a write lock: SQLite then keeps all others out until it ends."""
+    os.kill(present(process.pid), signal.SIGSTOP)
+    wait(lambda: is_stopped(process))
+    for name in ("records.db", "gallery.db"):
+        with closing(sqlite3.connect(home / name, timeout=0, isolation_level=None)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(present(process.pid), signal.SIGCONT)
+                return False
+    return True
+
+
 def erasure_of(rt: Runtime) -> Erasure:
     return present(rt.erasures.get(USER))
 
@@ -117,8 +132,7 @@ def test_an_erasure_that_is_stopped_for_longer_than_its_lease_does_no_harm_when_
     rt = where.open()
     with process(forget, where) as stopped:
         wait(lambda: is_at_work(rt))
-        os.kill(present(stopped.pid), signal.SIGSTOP)
-        wait(lambda: is_stopped(stopped))
+        wait(lambda: stops_between_writes(stopped, where.home))
         with reconciles(where):
             done = receipt(rt)
         back = where.home / "back.png"
