@@ -202,7 +202,7 @@ def test_settings_that_do_not_go_together_are_told(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SELFIEGATE_AWS__PHOTO_BUCKET", "photos")
     monkeypatch.setenv("SELFIEGATE_AWS__THUMBNAIL_BUCKET", "photos")
 
-    with pytest.raises(WrongSetting, match=r"^the setting SELFIEGATE_AWS \(.*\): photos and thumbnails need buckets"):
+    with pytest.raises(WrongSetting, match=r"^the setting SELFIEGATE_AWS \(.*\): .*THUMBNAIL_BUCKET are both"):
         load_settings()
 
 
