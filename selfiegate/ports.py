@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from selfiegate.model import Detection, Match, PhotoRef, Value, Verdict
+from selfiegate.model import Detection, Match, PhotoRef, Verdict
 from selfiegate.paging import Page
+from selfiegate.values import Value
 
 
 @dataclass(frozen=True)

@@ -10,38 +10,22 @@ it cannot read at all raises `UnreadableRow` where that row is asked for. Whoeve
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple, Never, Protocol, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
-from selfiegate.model import Claim, Contest, PhotoRef, Profile, Stored, Value, Verdict
+from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.paging import Page
+from selfiegate.rows import Skip, refuse, warn
 from selfiegate.user_ids import UserId
-
-Skip = Callable[[UnreadableRow], object]
-"""Is called with each row that cannot be read; where it returns, the row is left out."""
+from selfiegate.values import Stored, Value
 
 ALL = 2**62
 """As a limit: none."""
-
-T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
-
-
-def refuse(row: UnreadableRow) -> Never:
-    """Raise it: for those who must not decide anything without that row."""
-    raise row
-
-
-def warn(row: UnreadableRow) -> None:
-    """Log it and go on: for those who look after everybody's rows."""
-    _log.warning("%s", row)
 
 
 class Erasure(Stored):
@@ -254,30 +238,6 @@ class Records(NamedTuple):
     profiles: Profiles
     erasures: Erasures
     known_gallery: KnownGallery
-
-
-@contextmanager
-def reading(kind: str, user_id: object, name: str = "", revision: object = None) -> Iterator[None]:
-    """Raise `UnreadableRow` for what a stored row makes the block raise; the values in it are not told."""
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        why = ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
-        raise UnreadableRow(kind, str(user_id), why, name, revision) from None
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        raise UnreadableRow(kind, str(user_id), f"{type(error).__name__}: {error}", name, revision) from None
-
-
-def readable(rows: Iterable[Any], read: Callable[[Any], T], skip: Skip) -> Iterator[T]:
-    """Read each row, and leave out what cannot be read where `skip` returns."""
-    for row in rows:
-        try:
-            value = read(row)
-        except UnreadableRow as unreadable:
-            skip(unreadable)
-        else:
-            yield value
 
 
 def is_due(lease_until: int, attempt: int, before: int, waits: Sequence[int]) -> bool:

@@ -13,7 +13,7 @@ from selfiegate.aws.clients import client
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.cli.console import out, shown
 from selfiegate.errors import SelfiegateError
-from selfiegate.model import Value
+from selfiegate.values import Value
 
 Status = Literal["ok", "missing", "not proven"]
 

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.errors import UnreadableRow
-from selfiegate.model import PhotoRef, Profile, Value
+from selfiegate.model import PhotoRef, Profile
 from selfiegate.ports import EnrolledFace
 from selfiegate.runtime import Runtime
+from selfiegate.values import Value
 
 
 class Kind(StrEnum):

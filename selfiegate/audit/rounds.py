@@ -30,8 +30,9 @@ from selfiegate.audit.orphans import (
 )
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import UnreadableRow
-from selfiegate.model import Profile, Value
+from selfiegate.model import Profile
 from selfiegate.runtime import Runtime
+from selfiegate.values import Value
 
 PAGE = 5_000
 """Things that one step reads: about half a second on SQLite, seconds on AWS."""

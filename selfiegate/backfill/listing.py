@@ -13,9 +13,10 @@ from pydantic import BeforeValidator, Field
 
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import BackendUnavailable, WrongInput
-from selfiegate.model import PhotoRef, Value
+from selfiegate.model import PhotoRef
 from selfiegate.ports import PhotoStore
 from selfiegate.user_ids import UserId
+from selfiegate.values import Value
 
 _BATCH = 5000
 _LONGEST = 4096

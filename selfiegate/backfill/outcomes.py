@@ -10,8 +10,9 @@ from typing import Any, Literal, get_args
 from pydantic import Field
 
 from selfiegate import policy
-from selfiegate.model import PhotoRef, Reason, ReasonCode, Value
+from selfiegate.model import PhotoRef, Reason, ReasonCode
 from selfiegate.report import code
+from selfiegate.values import Value
 
 Status = Literal["accepted", "rejected", "needs_review", "skipped", "failed"]
 """How a photo of a backfill ends; a skipped one was decided before."""

@@ -14,9 +14,9 @@ from pydantic import Field, ValidationError
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 from selfiegate.galleries.bond import fits, mark_of, state_of
-from selfiegate.model import Value
 from selfiegate.private_files import create_file, make_folder
 from selfiegate.settings import Settings
+from selfiegate.values import Value
 
 RECORDS, GALLERY = "records.db", "gallery.db"
 _MANIFEST = "backup.json"

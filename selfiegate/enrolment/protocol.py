@@ -34,13 +34,14 @@ from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.errors import PhotoInProgress, StillContested, WrongInput
-from selfiegate.model import Claim, Face, Match, PhotoRef, Reason, ReasonCode, Value
+from selfiegate.model import Claim, Face, Match, PhotoRef, Reason, ReasonCode
 from selfiegate.policy import Judgement, judge, reason
 from selfiegate.privacy import erasures
 from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime
 from selfiegate.stuck import alive
 from selfiegate.user_ids import user_id_of
+from selfiegate.values import Value
 
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Between confirmations: an older claim is decided, and a lost face gone, after some ten milliseconds."""

@@ -25,8 +25,8 @@ from pydantic import Field
 
 from selfiegate.errors import WrongInput
 from selfiegate.key_template import MAX_KEY
-from selfiegate.model import Value
 from selfiegate.user_ids import user_id_of
+from selfiegate.values import Value
 
 _KNOWN = (
     "known are the workshop's userId, s3Bucket and s3Key (or s3Bucket and images), S3's Records, EventBridge's "

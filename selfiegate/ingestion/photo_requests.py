@@ -10,10 +10,11 @@ from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import WrongInput
 from selfiegate.ingestion.messages import Upload
 from selfiegate.key_template import KeyTemplate
-from selfiegate.model import ETAG, PhotoRef, Value
+from selfiegate.model import ETAG, PhotoRef
 from selfiegate.ports import PhotoStore
 from selfiegate.settings import Settings
 from selfiegate.user_ids import UserId, user_id_of
+from selfiegate.values import Value
 
 
 class PhotoRequest(Value):

@@ -28,7 +28,8 @@ from selfiegate.clock import in_us, now_us
 from selfiegate.errors import BackendUnavailable, ClaimLost, UnreadableRow, UserForgotten
 from selfiegate.leases import Lease
 from selfiegate.model import Claim, PhotoRef
-from selfiegate.records import Erasure, Erasures, warn
+from selfiegate.records import Erasure, Erasures
+from selfiegate.rows import warn
 from selfiegate.runtime import Runtime
 from selfiegate.untrusted_text import plain
 

@@ -7,7 +7,8 @@ from collections import Counter
 from selfiegate.clock import in_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.privacy.erasures import changed, still, sum_of
-from selfiegate.records import Erasure, warn
+from selfiegate.records import Erasure
+from selfiegate.rows import warn
 from selfiegate.runtime import Runtime
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import UnreadableRow
-from selfiegate.records import Erasure, Skip, readable, reading, warn
+from selfiegate.records import Erasure
+from selfiegate.rows import Skip, readable, reading, warn
 from selfiegate.stores.dynamodb_schema import RecordsTable
 
 ERASURE = "erasure"

@@ -21,7 +21,8 @@ from selfiegate.clock import LAST_MOMENT, in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.paging import Page
-from selfiegate.records import ALL, Skip, as_decided, is_due, opened_anew, readable, reading, refuse, warn
+from selfiegate.records import ALL, as_decided, is_due, opened_anew
+from selfiegate.rows import Skip, readable, reading, refuse, warn
 from selfiegate.stores.dynamodb_erasures import ERASURE
 from selfiegate.stores.dynamodb_schema import RecordsTable
 

@@ -14,7 +14,7 @@ from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import PhotoRef, Profile, Remains
 from selfiegate.paging import Page
-from selfiegate.records import Skip, readable, reading, warn
+from selfiegate.rows import Skip, readable, reading, warn
 from selfiegate.stores.dynamodb_schema import RecordsTable
 
 

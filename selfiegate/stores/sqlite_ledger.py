@@ -14,7 +14,8 @@ from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.paging import Page
-from selfiegate.records import ALL, Skip, as_decided, opened_anew, readable, reading, refuse, warn
+from selfiegate.records import ALL, as_decided, opened_anew
+from selfiegate.rows import Skip, readable, reading, refuse, warn
 from selfiegate.sqlite_database import Database
 
 _CLAIM = """

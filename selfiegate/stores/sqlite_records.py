@@ -11,7 +11,8 @@ from pathlib import Path
 from selfiegate.errors import UnreadableRow
 from selfiegate.model import Profile
 from selfiegate.paging import Page
-from selfiegate.records import Erasure, GalleryMark, Records, Skip, readable, reading, warn
+from selfiegate.records import Erasure, GalleryMark, Records
+from selfiegate.rows import Skip, readable, reading, warn
 from selfiegate.sqlite_database import PATIENCE_S, Database
 from selfiegate.stores.sqlite_ledger import SqliteLedger
 from selfiegate.stores.sqlite_schema import RECORDS

@@ -12,7 +12,8 @@ from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.paging import Page
-from selfiegate.records import Erasure, Erasures, GalleryMark, Ledger, Profiles, Records, refuse
+from selfiegate.records import Erasure, Erasures, GalleryMark, Ledger, Profiles, Records
+from selfiegate.rows import refuse
 from tests.present import present
 
 PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
