@@ -27,7 +27,8 @@ from benchmarks.lfw import PHOTOS as LFW
 from selfiegate.backends.insightface import geometry
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 from selfiegate.decoding.decode import decode
-from selfiegate.model import Detection, Face
+from selfiegate.face import Face
+from selfiegate.model import Detection
 from selfiegate.policy import Judgement, judge
 from selfiegate.settings import Settings, load_settings
 

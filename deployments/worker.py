@@ -1,9 +1,4 @@
-"""A Prefect worker that runs this project's flow runs in its own process, models loaded once.
-
-Prefect's process worker starts a process per run and loads the models in each: seconds, for milliseconds of
-work. This one polls a work pool like any other worker and awaits the runs side by side. What that costs: a run
-that takes the process down takes the others along. Their claims then lapse, and `reconcile` runs them again.
-"""
+"""The process of `selfiegate worker`: signals, memory, stuck steps, and an end that is bounded."""
 
 from __future__ import annotations
 
@@ -15,32 +10,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any, cast
-from uuid import UUID
 
-import httpx
-from anyio.abc import TaskStatus
-from prefect import Flow, State
-from prefect._flow_run_suspension import is_suspended_flow_run_state, mark_flow_run_suspension_requested
-from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import Abort, Pause
-from prefect.flow_engine import run_flow
-from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
-from prefect.states import Cancelled
-from prefect.workers.base import BaseWorker, BaseWorkerResult
-from prefect.workers.process import ProcessJobConfiguration, ProcessVariables
 from prometheus_client import Gauge
 
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from deployments.warm_worker import WarmWorker
+from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import runtime
 from selfiegate.stuck import stuck, stuck_for_good, watched
-
-_LOOK_S = 3.0
-"""How often a run is asked whether somebody cancelled or suspended it; most end before the first time."""
 
 _WAKE_S = 0.5
 """How often the main thread wakes: a signal's handler runs there, and the signal itself does not always wake it.
@@ -64,114 +43,6 @@ _DEVICE = Gauge("selfiegate_worker_device", "1 for what this worker's models run
 """Shown where Prefect shows its client's metrics: PREFECT_CLIENT_METRICS_ENABLED, PREFECT_CLIENT_METRICS_PORT."""
 
 _log = logging.getLogger(__name__)
-
-
-class WarmResult(BaseWorkerResult):
-    """How a run ended: 0 where its flow reached a state, whatever that is."""
-
-
-class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResult]):
-    """Runs flow runs in this process, `limit` at once. Job variables do not apply: there is no new process."""
-
-    type = "selfiegate"
-    job_configuration = ProcessJobConfiguration
-    job_configuration_variables = ProcessVariables
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._flows: dict[UUID, Flow[..., Any]] = {}
-        self._draining = False
-
-    async def run(
-        self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: TaskStatus[int] | None = None
-    ) -> WarmResult:
-        """Await one flow run; end it where somebody cancels it in the UI."""
-        flow = await self._flow_of(flow_run)
-        if task_status:
-            task_status.started(os.getpid())
-        work = asyncio.create_task(_outlived(flow, flow_run), name=flow_run.name)
-        watch = asyncio.create_task(self._cancelled(flow_run.id))
-        try:
-            await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                await _stop(work)  # Prefect's engine calls every stopped coroutine crashed: so it shows for a moment
-                await self.client.set_flow_run_state(flow_run.id, Cancelled(), force=True)
-                return WarmResult(identifier=str(flow_run.id), status_code=0)
-            return WarmResult(identifier=str(flow_run.id), status_code=work.result())
-        finally:
-            await _stop(watch)
-            await _stop(work)
-
-    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Take new runs, unless the worker is about to stop."""
-        return [] if self._draining else await super().get_and_submit_flow_runs()
-
-    def is_worker_still_polling(self, query_interval_seconds: float) -> bool:
-        """Answer Prefect's `/health`: no, too, where a step is stuck."""
-        return not stuck() and super().is_worker_still_polling(query_interval_seconds)
-
-    async def drain(self, patience_s: float) -> None:
-        """Take no more runs and wait for those under way; what is left then is stopped and run again by others."""
-        self._draining = True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                while self.limiter.borrowed_tokens:
-                    await asyncio.sleep(0.1)
-
-    async def _flow_of(self, flow_run: FlowRun) -> Flow[..., Any]:
-        deployment_id = flow_run.deployment_id
-        if deployment_id is None:
-            raise BackendMisconfigured(f"the run {flow_run.name} belongs to no deployment; see prefect.yaml")
-        if deployment_id not in self._flows:
-            entrypoint = (await self.client.read_deployment(deployment_id)).entrypoint or ""
-            flow: Flow[..., Any] = await asyncio.to_thread(load_flow_from_entrypoint, entrypoint)
-            if not flow.isasync:
-                raise BackendMisconfigured(f"{entrypoint} is not async and would hold all other runs up")
-            self._flows[deployment_id] = flow
-        return self._flows[deployment_id]
-
-    async def _cancelled(self, run_id: UUID) -> None:
-        """Return when somebody has asked for this run to be cancelled; a run that is suspended stops by itself."""
-        while True:
-            await asyncio.sleep(_LOOK_S)
-            with suppress(httpx.HTTPError):  # a server that is away cancels nothing
-                state = (await self.client.read_flow_run(run_id)).state
-                if state and (state.is_cancelling() or state.is_cancelled()):
-                    return
-                if state and is_suspended_flow_run_state(state):
-                    mark_flow_run_suspension_requested(run_id, state)  # raised between two of its tasks
-
-
-# Registered beside Prefect's process worker, not over it; pools of type `process` then serve both.
-WarmWorker.type = "process"
-
-
-async def _outlived(flow: Flow[..., Any], flow_run: FlowRun) -> int:
-    """Run a flow, and let nothing that it raises reach the worker; return an exit status."""
-    # Of a deployment's run Prefect's engine watches by itself whether the run is suspended. It blocks the loop until
-    # the server has answered, and so all other runs; `_cancelled` watches beside it.
-    unwatched = flow_run.model_copy(update={"deployment_id": None})
-    try:
-        await cast("Awaitable[State]", run_flow(flow, flow_run=unwatched, return_type="state"))
-    except (Abort, Pause) as signal_of_prefect:  # the run's state says the rest, and a resumed run is taken anew
-        _log.info("the run %s ends here: %s", flow_run.name, type(signal_of_prefect).__name__)
-    except BaseException as error:  # SystemExit, too: it would end the worker
-        if isinstance(error, asyncio.CancelledError) and _is_asked_to_stop():
-            raise
-        _log.exception("the run %s blew up", flow_run.name)
-        return 1
-    return 0
-
-
-def _is_asked_to_stop() -> bool:
-    """Tell our own cancelling from a flow that raises CancelledError."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-async def _stop(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
 
 
 def serve(pool: str, name: str | None, limit: int, patience_s: float, health: bool = True) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from selfiegate.model import Check, Detection, Face
+from selfiegate.face import Face
+from selfiegate.model import Check, Detection
 from selfiegate.policy import Judgement
 
 _GREEN, _RED, _GREY, _INK = "#1a9850", "#d73027", "#888888", "#222222"

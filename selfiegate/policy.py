@@ -12,7 +12,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfiegate.model import Check, Detection, Face, Reason, ReasonCode
+from selfiegate.face import Face
+from selfiegate.model import Check, Detection, Reason, ReasonCode
 from selfiegate.setting_types import Group
 
 

@@ -18,11 +18,12 @@ from pydantic import Field
 
 from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
+from selfiegate.known_gallery import KnownGallery
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.paging import Page
 from selfiegate.rows import Skip, refuse, warn
 from selfiegate.user_ids import UserId
-from selfiegate.values import Stored, Value
+from selfiegate.values import Stored
 
 ALL = 2**62
 """As a limit: none."""
@@ -202,33 +203,6 @@ class Erasures(Protocol):
 
     def unfinished(self, skip: Skip = warn) -> Sequence[Erasure]:
         """Return those that are not finished."""
-
-
-class GalleryMark(Value):
-    """What records rely on: which gallery it is, and its highest face number that any of their rows may name."""
-
-    gallery_id: str
-    newest: int
-
-
-class KnownGallery(Protocol):
-    """What the records know of the gallery beside them, so that a lost or older one is found out."""
-
-    records_id: str
-    """Names these records for good."""
-
-    def get(self) -> GalleryMark | None:
-        """Return the mark; None where no gallery was ever used with these records."""
-
-    @property
-    def is_durable(self) -> bool:
-        """Say whether what this thread sees of the mark is stored for good: not within `Ledger.batch`."""
-
-    def keep(self, mark: GalleryMark) -> None:
-        """Store a first mark, or raise the number of the gallery that is known; another gallery's changes nothing."""
-
-    def replace(self, mark: GalleryMark) -> None:
-        """Rely on another gallery from now on, after a restore."""
 
 
 class Records(NamedTuple):

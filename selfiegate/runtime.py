@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.errors import WrongSetting
 from selfiegate.extras import named_when_missing
+from selfiegate.known_gallery import KnownGallery
 from selfiegate.matching import COSINE, NOBODY_DECIDES, REKOGNITION
 from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, ThumbnailStore
-from selfiegate.records import Erasures, KnownGallery, Ledger, Profiles, Records
+from selfiegate.records import Erasures, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
-from selfiegate.model import Box, PhotoRef
+from selfiegate.face import Box
+from selfiegate.model import PhotoRef
 from selfiegate.setting_types import COMMAS, Group, Size
 
 

@@ -15,12 +15,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from deployments.bridge.handover import Emit, GiveBack, Handover, Standing
+from deployments.bridge.handover import Emit, GiveBack, Handover, Standing, leaves
 from deployments.bridge.health import Meters, health_of
 from deployments.bridge.pace import DEFAULT_PACE, Outage, Pace
 from deployments.bridge.reading import Reading, read
@@ -243,9 +243,3 @@ class Bridge:
         if reading is None or reading.wrong or reading.later:
             return False
         return all(self._handover.standing(photo) is Standing.SETTLED for photo in delivery.photos)
-
-
-def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """Return the errors of a group, and of the groups in it."""
-    for each in group.exceptions:
-        yield from leaves(each) if isinstance(each, BaseExceptionGroup) else [each]

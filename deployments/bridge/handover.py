@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from enum import Enum
 
@@ -20,7 +20,7 @@ from selfiegate.enrolment.uploads import is_later
 from selfiegate.errors import BackendUnavailable, SelfiegateError, UnreadableRow
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.records import Records
-from selfiegate.settings import BridgeSettings
+from selfiegate.setting_groups import BridgeSettings
 from selfiegate.steps import in_thread
 from selfiegate.untrusted_text import plain
 
@@ -184,3 +184,9 @@ class Handover:
             else:
                 self._ledger_outage.ends()
                 return standing
+
+
+def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Return the errors of a group, and of the groups in it."""
+    for each in group.exceptions:
+        yield from leaves(each) if isinstance(each, BaseExceptionGroup) else [each]

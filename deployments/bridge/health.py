@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 from deployments.bridge.places import Places
 from deployments.bridge.unclaimed import PARKED, UnclaimedPhotos, Wait
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.settings import BridgeSettings
+from selfiegate.setting_groups import BridgeSettings
 
 _STALE_S = 60.0
 """A bridge whose queue has not answered for so long is not healthy."""

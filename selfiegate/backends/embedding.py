@@ -18,7 +18,8 @@ from PIL import Image
 from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendUnavailable, PhotoRejected
-from selfiegate.model import Detection, Face, Match, PhotoRef, ReasonCode
+from selfiegate.face import Face
+from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
 from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, Gallery, GalleryStats, PhotoStore, Thresholds
 

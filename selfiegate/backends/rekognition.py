@@ -14,17 +14,23 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from selfiegate.aws.clients import AwsSettings, client, code_of, throttle, translated
-from selfiegate.backends.rekognition_responses import area, external_id, face_of, matches, user_id_from, why_unindexed
-from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
-from selfiegate.decoding.process_pool import decode
+from selfiegate.aws.clients import AwsSettings
+from selfiegate.backends.rekognition_calls import Refused, all_faces, call
+from selfiegate.backends.rekognition_images import Images
+from selfiegate.backends.rekognition_responses import (
+    area,
+    enrolled,
+    external_id,
+    face_of,
+    matches,
+    why_unindexed,
+)
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
 from selfiegate.matching import REKOGNITION, Matching
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
@@ -32,9 +38,6 @@ from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, GalleryStats, PhotoStore, Thresholds
 
 _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
-_INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
-"""Bytes that Rekognition takes in a request, and of an object in S3."""
-
 _MAX_MATCHES = 4096
 """All that Rekognition gives: a rival that is cut off would not be seen. It costs nothing."""
 
@@ -42,9 +45,6 @@ _PAGE = 4096
 """Faces of a page of a list, AWS's upper bound."""
 
 _log = logging.getLogger(__name__)
-
-_REMEMBERED = 16
-"""Photos whose image is kept between a run's steps: 5 MB each at most."""
 
 
 class RekognitionBackend:
@@ -64,21 +64,22 @@ class RekognitionBackend:
         self._review = min(thresholds.review, thresholds.match)
         self._floor = min(self._review, thresholds.verify)
         self._settings, self._photos, self._limits = settings, photos, limits
-        self._image = lru_cache(_REMEMBERED)(self._image_of)
+        self._image = Images(photos, limits).of
+        self._ask = partial(call, settings, CollectionId=settings.collection)
         self._indexed: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
     @cached_property
     def model(self) -> str:
         """Name the collection and its model's version: faces of different versions are not compared."""
-        found = self._call("describe_collection", CollectionId=self._settings.collection)
+        found = self._ask("describe_collection")
         return f"rekognition/{self._settings.collection}@{found['FaceModelVersion']}"
 
     def create(self) -> str:
         """Create the collection where it is not there; returns the model."""
         try:
-            self._call("create_collection", CollectionId=self._settings.collection)
-        except _Refused as refused:
+            self._ask("create_collection")
+        except Refused as refused:
             if refused.code != "ResourceAlreadyExistsException":
                 raise
         return self.model
@@ -87,7 +88,7 @@ class RekognitionBackend:
         """Find the faces of a photo, largest first."""
         try:
             image, size = self._image(photo)
-            found = self._call("detect_faces", Image=image, Attributes=_ATTRIBUTES)
+            found = call(self._settings, "detect_faces", Image=image, Attributes=_ATTRIBUTES)
         except PhotoRejected as rejected:
             measured = self._limits.compare(rejected.measured)
             return Detection(unusable=ReasonCode(rejected.code), measured=measured)
@@ -127,14 +128,13 @@ class RekognitionBackend:
         time.sleep(max(0.0, indexed + self._settings.settle_s - time.monotonic()))
         self._remember(face_id, indexed)
         try:
-            found = self._call(
+            found = self._ask(
                 "search_faces",
-                CollectionId=self._settings.collection,
                 FaceId=face_id,
                 FaceMatchThreshold=self._review,
                 MaxFaces=_MAX_MATCHES,
             )
-        except _Refused as refused:
+        except Refused as refused:
             if refused.code == "InvalidParameterException":  # a fresh FaceId may not be known everywhere yet
                 raise BackendUnavailable(str(refused)) from refused
             raise
@@ -146,7 +146,7 @@ class RekognitionBackend:
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
-        self._call("delete_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
+        self._ask("delete_faces", FaceIds=[face_id])
 
     def discard(self, photo: PhotoRef, user_id: str) -> None:
         """Remove the face that may have been indexed from this photo for this user: a run died before it noted the id.
@@ -169,7 +169,7 @@ class RekognitionBackend:
 
     def holds(self, face_id: str) -> bool:
         """Say whether the collection has a face now; lists are consistent where searches lag behind."""
-        found = self._call("list_faces", CollectionId=self._settings.collection, FaceIds=[face_id])
+        found = self._ask("list_faces", FaceIds=[face_id])
         return bool(found["Faces"])
 
     def origin(self, photo: PhotoRef, user_id: str) -> str:
@@ -178,26 +178,26 @@ class RekognitionBackend:
 
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through the collection; a face without an ExternalImageId is a user of its own."""
-        yield from map(_enrolled, self._faces())
+        yield from map(enrolled, all_faces(self._settings))
 
     def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
         """Return some faces of the collection; from its beginning where AWS does not know the place any more."""
         more = {"NextToken": after} if after else {}
         most = min(limit, _PAGE)
         try:
-            found = self._call("list_faces", CollectionId=self._settings.collection, MaxResults=most, **more)
-        except _Refused as refused:
+            found = self._ask("list_faces", MaxResults=most, **more)
+        except Refused as refused:
             if after and refused.code == "InvalidPaginationTokenException":
                 return self.page("", limit)
             raise
-        return Page([_enrolled(face) for face in found["Faces"]], found.get("NextToken", ""))
+        return Page([enrolled(face) for face in found["Faces"]], found.get("NextToken", ""))
 
     def held(self, face_ids: Collection[str]) -> Set[str]:
         """Return those of many faces that the collection has now."""
         ids, there = list(face_ids), set[str]()
         for at in range(0, len(ids), _PAGE):
             some = ids[at : at + _PAGE]
-            found = self._call("list_faces", CollectionId=self._settings.collection, FaceIds=some, MaxResults=_PAGE)
+            found = self._ask("list_faces", FaceIds=some, MaxResults=_PAGE)
             there |= {face["FaceId"] for face in found["Faces"]}
         return there
 
@@ -220,21 +220,6 @@ class RekognitionBackend:
         users = [face.user_id for face in self.faces()]
         return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
 
-    def _faces(self) -> Iterator[Mapping[str, Any]]:
-        with translated("rekognition:ListFaces"):
-            pages = client("rekognition", self._settings).get_paginator("list_faces")
-            for page in pages.paginate(CollectionId=self._settings.collection):
-                yield from page["Faces"]
-
-    def _image_of(self, photo: PhotoRef) -> tuple[Mapping[str, Any], tuple[int, int]]:
-        data = self._photos.read(photo)
-        picture, size = decode(data, self._limits, self._limits.working_side)
-        as_it_is = is_plain(data)
-        in_s3 = photo.uri.startswith("s3://") and not photo.etag
-        if as_it_is and in_s3 and len(data) <= _FROM_S3:
-            return {"S3Object": {"Bucket": photo.bucket, "Name": photo.key, "Version": photo.version}}, size
-        return {"Bytes": data if as_it_is and len(data) <= _INLINE else canonical_jpeg(picture)}, size
-
     def _index(self, photo: PhotoRef, user_id: str) -> Any:
         return self._look(
             "index_faces",
@@ -248,10 +233,12 @@ class RekognitionBackend:
     def _look(self, operation: str, photo: PhotoRef, **arguments: Any) -> Any:
         """Call an operation on a photo's image; a photo that is gone, or shows no face to it, is an outcome."""
         try:
-            return self._call(
-                operation, CollectionId=self._settings.collection, Image=self._image(photo)[0], **arguments
+            return self._ask(
+                operation,
+                Image=self._image(photo)[0],
+                **arguments,
             )
-        except _Refused as refused:
+        except Refused as refused:
             raise PhotoRejected(ReasonCode.NO_FACE) from refused
         except BackendMisconfigured:
             self._photos.read(photo)  # raises `PhotoRejected` where this version is gone
@@ -262,39 +249,3 @@ class RekognitionBackend:
             self._indexed.setdefault(face_id, time.monotonic() if indexed is None else indexed)
             while len(self._indexed) > 1000:
                 self._indexed.popitem(last=False)
-
-    def _call(self, operation: str, **arguments: Any) -> Any:
-        name = "".join(word.capitalize() for word in operation.split("_"))
-        action = f"rekognition:{name}"
-        throttle(name)
-        with translated(f"{action} on the collection {self._settings.collection}"):
-            try:
-                return getattr(client("rekognition", self._settings), operation)(**arguments)
-            except ClientError as error:
-                if code_of(error) in _REASONS:
-                    raise PhotoRejected(_REASONS[code_of(error)]) from error
-                if code_of(error) in _REFUSALS:
-                    raise _Refused(code_of(error), f"{action}: {error}") from error
-                raise
-
-
-def _enrolled(face: Mapping[str, Any]) -> EnrolledFace:
-    external = face.get("ExternalImageId", face["FaceId"])
-    return EnrolledFace(face_id=face["FaceId"], user_id=user_id_from(external), origin=external)
-
-
-_REASONS = {
-    "ImageTooLargeException": ReasonCode.PHOTO_TOO_LARGE,
-    "InvalidImageFormatException": ReasonCode.UNSUPPORTED_FORMAT,
-}
-
-
-_REFUSALS = ("InvalidParameterException", "InvalidPaginationTokenException", "ResourceAlreadyExistsException")
-
-
-class _Refused(BackendUnavailable):
-    """AWS refused a call for a reason that the caller may know what to do with."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code

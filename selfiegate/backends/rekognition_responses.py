@@ -7,7 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from selfiegate.model import Box, Face, Match, PhotoRef, ReasonCode
+from selfiegate.face import Box, Face
+from selfiegate.model import Match, PhotoRef, ReasonCode
+from selfiegate.ports import EnrolledFace
 from selfiegate.user_ids import decoded, encoded
 
 
@@ -89,3 +91,9 @@ def why_unindexed(found: Mapping[str, Any]) -> ReasonCode:
     """Return the first reason of an IndexFaces response that indexed nothing."""
     reasons = [reason for face in found.get("UnindexedFaces", ()) for reason in face.get("Reasons", ())]
     return _UNINDEXED.get(reasons[0], ReasonCode.NO_FACE) if reasons else ReasonCode.NO_FACE
+
+
+def enrolled(face: Mapping[str, Any]) -> EnrolledFace:
+    """Return a face of a list; one that another system indexed without an ExternalImageId is a user of its own."""
+    external = face.get("ExternalImageId", face["FaceId"])
+    return EnrolledFace(face_id=face["FaceId"], user_id=user_id_from(external), origin=external)

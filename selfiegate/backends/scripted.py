@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selfiegate.model import Box, Face
+from selfiegate.face import Box, Face
 
 _SIDE = 512
 """Dimensions of the scripted embeddings: two random ones have a cosine of 0 +- 0.044."""

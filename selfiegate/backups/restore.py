@@ -25,7 +25,8 @@ from selfiegate.backups.mending import Mended, mend
 from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.galleries.bond import GalleryState, fits, mark_of, renewed, state_of
 from selfiegate.home_use import RESTORING, used_alone
-from selfiegate.records import GalleryMark, Records
+from selfiegate.known_gallery import GalleryMark
+from selfiegate.records import Records
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.stores.sqlite_records import sqlite_records

@@ -34,7 +34,8 @@ from selfiegate import thumbnails as thumbs
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.errors import PhotoInProgress, StillContested, WrongInput
-from selfiegate.model import Claim, Face, Match, PhotoRef, Reason, ReasonCode
+from selfiegate.face import Face
+from selfiegate.model import Claim, Match, PhotoRef, Reason, ReasonCode
 from selfiegate.policy import Judgement, judge, reason
 from selfiegate.privacy import erasures
 from selfiegate.records import taken_over

@@ -29,8 +29,9 @@ from selfiegate.enrolment.protocol import (
 from selfiegate.enrolment.uploads import wait_for_removal
 from selfiegate.enrolment.verdicts import accept, notify_user, refuse
 from selfiegate.errors import PhotoRejected
+from selfiegate.face import Face
 from selfiegate.leases import kept_by
-from selfiegate.model import Claim, Face, PhotoRef, ReasonCode
+from selfiegate.model import Claim, PhotoRef, ReasonCode
 from selfiegate.policy import Judgement, unusable
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take, inline

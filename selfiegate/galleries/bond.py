@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.records import GalleryMark, Records
+from selfiegate.known_gallery import GalleryMark
+from selfiegate.records import Records
 from selfiegate.sqlite_database import Database
 
 _MEND = (

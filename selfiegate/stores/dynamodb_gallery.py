@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selfiegate.aws.settings import AwsSettings
-from selfiegate.records import GalleryMark
+from selfiegate.known_gallery import GalleryMark
 from selfiegate.stores.dynamodb_schema import RecordsTable
 
 _KEY = {"user_id": "\tgallery", "photo_id": "gallery"}

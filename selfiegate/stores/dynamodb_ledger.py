@@ -8,12 +8,10 @@ beside the user's rows; see `dynamodb_erasures`.
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from decimal import Decimal
 from typing import Any
 
 from selfiegate.aws.settings import AwsSettings
@@ -22,15 +20,24 @@ from selfiegate.errors import UnreadableRow
 from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.paging import Page
 from selfiegate.records import ALL, as_decided, is_due, opened_anew
-from selfiegate.rows import Skip, readable, reading, refuse, warn
-from selfiegate.stores.dynamodb_erasures import ERASURE
+from selfiegate.rows import Skip, readable, refuse, warn
+from selfiegate.stores.dynamodb_rows import (
+    BOOKMARK,
+    ENDED,
+    OURS,
+    REVIEW,
+    STATES,
+    UNDECIDED,
+    attempt_of,
+    claim_of,
+    end_of,
+    is_row,
+    item_of,
+    key_of,
+    text_of,
+)
 from selfiegate.stores.dynamodb_schema import RecordsTable
 
-_UNDECIDED = "#status IN (:pending, :accepting)"
-_OURS = "#owner = :owner AND attempt = :attempt"
-_ENDED = "unfinished = :yes AND lease_until < :before"
-_BOOKMARK = {"user_id": "\taudit", "photo_id": "bookmark"}
-"""No user's id holds a tab."""
 _MOST_PAGES = 50
 """Of 1 MB: tens of thousands of rows. Those that waited longest and shortest are at the two ends."""
 
@@ -57,20 +64,20 @@ class DynamoLedger:
         new = Claim(
             photo=photo, user_id=user_id, claimed_at=now, upload_order=upload_order, face_id="", notice=notice, **lease
         )
-        if not self._table.put(_item(new), "attribute_not_exists(user_id)"):
+        if not self._table.put(item_of(new), "attribute_not_exists(user_id)"):
             self._table.update(
-                _key(new),
+                key_of(new),
                 "SET #owner = :owner, lease_until = :lease_until ADD attempt :one",
-                f"{_UNDECIDED} AND (#owner = :owner OR lease_until < :now)",
+                f"{UNDECIDED} AND (#owner = :owner OR lease_until < :now)",
                 **lease,
-                **_STATES,
+                **STATES,
                 now=now,
                 one=1,
             )
         claim = self.get(photo, user_id)
         if claim and notify and claim.notice == "off" and claim.verdict is None:
             off = {"off": "off", "none": "none"}
-            self._table.update(_key(claim), "SET notice = :none", f"notice = :off AND {_UNDECIDED}", **off, **_STATES)
+            self._table.update(key_of(claim), "SET notice = :none", f"notice = :off AND {UNDECIDED}", **off, **STATES)
             claim = self.get(photo, user_id)
         return claim or self.claim(photo, user_id, owner, lease_s, upload_order, notify)  # removed between the two
 
@@ -81,25 +88,25 @@ class DynamoLedger:
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
         item = self._table.get({"user_id": user_id, "photo_id": photo.id})
-        return _claim(item) if item else None
+        return claim_of(item) if item else None
 
     def claims_of(self, user_id: str, skip: Skip = refuse) -> Sequence[Claim]:
         """Return all rows of a user, oldest first."""
         found = self._table.query("user_id = :user_id", user_id=user_id)
-        return sorted(readable(filter(_is_row, found), _claim, skip), key=lambda row: row.seniority)
+        return sorted(readable(filter(is_row, found), claim_of, skip), key=lambda row: row.seniority)
 
     def note_face(self, claim: Claim, face_id: str | None) -> bool:
         """Record the face enrolled for an undecided row, None before it is enrolled."""
-        return self._change(claim, "SET face_id = :face_id", _UNDECIDED, face_id=face_id, **_STATES)
+        return self._change(claim, "SET face_id = :face_id", UNDECIDED, face_id=face_id, **STATES)
 
     def contest(self, claim: Claim, contest: Contest) -> bool:
         """Add a contest to a pending row, once each."""
         added = self._table.update(
-            _key(claim),
+            key_of(claim),
             "SET contests = list_append(contests, :list)",
             "#status = :pending AND NOT contains(contests, :one)",
-            list=[_text(contest)],
-            one=_text(contest),
+            list=[text_of(contest)],
+            one=text_of(contest),
             pending="pending",
         )
         row = None if added else self.get(claim.photo, claim.user_id)
@@ -109,11 +116,11 @@ class DynamoLedger:
         """Turn pending into accepting, unless it was contested since `claim` was read."""
         # Contests are only added while the row is ours, and another version writes them in other words.
         contested = "#status = :pending AND size(contests) = :count"
-        return self._change(claim, "SET #status = :accepting", contested, count=len(claim.contests), **_STATES)
+        return self._change(claim, "SET #status = :accepting", contested, count=len(claim.contests), **STATES)
 
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending."""
-        return self._change(claim, "SET #status = :pending REMOVE face_id", _UNDECIDED, **_STATES)
+        return self._change(claim, "SET #status = :pending REMOVE face_id", UNDECIDED, **STATES)
 
     def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once; a refused photo's row expires."""
@@ -125,13 +132,13 @@ class DynamoLedger:
             "face_id": verdict.face_id,
             "expires_at": expires_at,
             "before": before,
-            "review": _REVIEW,
+            "review": REVIEW,
         }
 
         def decided(notice: str) -> bool:
             finished = verdict.status == "accepted" or notice == "off"  # else when its user was told
             change = "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at"
-            change += _done(verdict.status) if finished else ""
+            change += end_of(verdict.status) if finished else ""
             return self._change(claim, change, "#status = :before AND notice = :notice", notice=notice, **values)
 
         # A silent row may have turned into one whose user is told since it was read, and never the other way.
@@ -143,7 +150,7 @@ class DynamoLedger:
         now = now_us()
         token = uuid.uuid4().hex  # tells our own write, whose reply was lost and which botocore repeated
         begun = self._table.update(
-            _key(claim),
+            key_of(claim),
             "SET notice = :sending, lease_until = :lease_until, notice_by = :token ADD attempt :one",
             "notice = :none OR (notice = :sending AND lease_until < :now)",
             none="none",
@@ -153,19 +160,19 @@ class DynamoLedger:
             token=token,
             one=1,
         )
-        return token if begun or (self._table.get(_key(claim)) or {}).get("notice_by") == token else None
+        return token if begun or (self._table.get(key_of(claim)) or {}).get("notice_by") == token else None
 
     def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
         """Record that the user was told, or that another may try."""
-        change = "SET notice = :notice" + (_done(claim.status) if sent else "")
+        change = "SET notice = :notice" + (end_of(claim.status) if sent else "")
         self._table.update(
-            _key(claim),
+            key_of(claim),
             change,
             "notice = :sending AND notice_by = :token",
             notice="sent" if sent else "none",
             sending="sending",
             token=token,
-            **({"review": _REVIEW} if ":review" in change else {}),
+            **({"review": REVIEW} if ":review" in change else {}),
         )
 
     def unfinished(
@@ -184,19 +191,19 @@ class DynamoLedger:
         rows, after = list[Claim](), ""
         for _ in range(ALL if limit == ALL else _MOST_PAGES):
             items, after = self._table.page(
-                _ENDED, "unfinished", after, backwards=newest_first, yes="yes", before=before - min(waits, default=0)
+                ENDED, "unfinished", after, backwards=newest_first, yes="yes", before=before - min(waits, default=0)
             )
-            ended = ((item, int(item["lease_until"]), _attempt(item)) for item in items if _is_row(item))
+            ended = ((item, int(item["lease_until"]), attempt_of(item)) for item in items if is_row(item))
             due = (item for item, lease, attempt in ended if is_due(lease, attempt, before, waits))
-            rows += readable(due, _claim, skip)
+            rows += readable(due, claim_of, skip)
             if not after or len(rows) >= limit:
                 break
         return rows[:limit]
 
     def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
         """Return user and photo id of rows without a verdict, sorted by their leases, as of a moment ago."""
-        items, after = self._table.page(_ENDED, "unfinished", after, limit=limit, yes="yes", before=LAST_MOMENT)
-        rows = [item for item in items if _is_row(item) and not item.get("verdict")]
+        items, after = self._table.page(ENDED, "unfinished", after, limit=limit, yes="yes", before=LAST_MOMENT)
+        rows = [item for item in items if is_row(item) and not item.get("verdict")]
         return Page([(item["user_id"], item["photo_id"]) for item in rows], after)
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
@@ -222,7 +229,7 @@ class DynamoLedger:
         if isinstance(claim, UnreadableRow):
             key = {"user_id": claim.user_id, "photo_id": claim.name}
             return self._table.delete(key, "attribute_exists(user_id)")
-        return self._table.delete(_key(claim), _OURS, owner=claim.owner, attempt=claim.attempt)
+        return self._table.delete(key_of(claim), OURS, owner=claim.owner, attempt=claim.attempt)
 
     def expire(self, before: int) -> int:
         """Do nothing: TTL does."""
@@ -230,59 +237,17 @@ class DynamoLedger:
 
     def audit_bookmark(self) -> str:
         """Return where the last audit stopped."""
-        return str((self._table.get(_BOOKMARK) or {}).get("text", ""))
+        return str((self._table.get(BOOKMARK) or {}).get("text", ""))
 
     def keep_audit_bookmark(self, text: str) -> None:
         """Write down where an audit stopped."""
-        self._table.put({**_BOOKMARK, "text": text}, "attribute_exists(user_id) OR attribute_not_exists(user_id)")
+        self._table.put({**BOOKMARK, "text": text}, "attribute_exists(user_id) OR attribute_not_exists(user_id)")
 
     def to_review(self) -> int:
         """Count the rows that wait for a person, once their users were told."""
-        return self._table.count("unfinished = :review", index="unfinished", review=_REVIEW)
+        return self._table.count("unfinished = :review", index="unfinished", review=REVIEW)
 
     def _change(self, claim: Claim, change: str, condition: str, **values: Any) -> bool:
-        ours = f"{_OURS} AND {condition}" if condition else _OURS
+        ours = f"{OURS} AND {condition}" if condition else OURS
         used = {name: value for name, value in values.items() if f":{name}" in f"{change} {ours}"}
-        return self._table.update(_key(claim), change, ours, owner=claim.owner, attempt=claim.attempt, **used)
-
-
-_REVIEW = "review"
-"""Stands in the index of unfinished rows for those that wait for a person."""
-
-
-def _done(status: str) -> str:
-    return ", unfinished = :review" if status == "needs_review" else " REMOVE unfinished"
-
-
-_STATES = {"pending": "pending", "accepting": "accepting"}
-
-
-def _is_row(item: Mapping[str, Any]) -> bool:
-    return bool(item["photo_id"] != ERASURE)
-
-
-def _key(claim: Claim) -> dict[str, str]:
-    return {"user_id": claim.user_id, "photo_id": claim.photo.id}
-
-
-def _text(contest: Contest) -> str:
-    return json.dumps(contest.model_dump(), sort_keys=True)
-
-
-def _item(claim: Claim) -> dict[str, Any]:
-    values = claim.model_dump(exclude={"photo", "verdict", "contests"})
-    return {**values, **_key(claim), "photo": claim.photo.model_dump(), "contests": [], "unfinished": "yes"}
-
-
-def _attempt(item: Mapping[str, Any]) -> int:
-    attempt = item.get("attempt")
-    return int(attempt) if isinstance(attempt, Decimal) else 1  # a damaged row is due, and then told
-
-
-def _claim(item: Mapping[str, Any]) -> Claim:
-    with reading("ledger row", item["user_id"], item["photo_id"]):
-        known = {name: item[name] for name in Claim.model_fields if item.get(name) is not None}
-        known["contests"] = [json.loads(text) for text in item["contests"]]
-        if "verdict" in known:
-            known["verdict"] = json.loads(known["verdict"])
-        return Claim.from_store(known)
+        return self._table.update(key_of(claim), change, ours, owner=claim.owner, attempt=claim.attempt, **used)

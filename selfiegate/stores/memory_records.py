@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from selfiegate.errors import UnreadableRow
+from selfiegate.known_gallery import GalleryMark
 from selfiegate.model import Profile
 from selfiegate.paging import Page
-from selfiegate.records import Erasure, GalleryMark, Records
+from selfiegate.records import Erasure, Records
 from selfiegate.rows import Skip, warn
 from selfiegate.stores.memory_ledger import MemoryLedger
 

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from selfiegate.errors import UnreadableRow
+from selfiegate.known_gallery import GalleryMark
 from selfiegate.model import Profile
 from selfiegate.paging import Page
-from selfiegate.records import Erasure, GalleryMark, Records
+from selfiegate.records import Erasure, Records
 from selfiegate.rows import Skip, readable, reading, warn
 from selfiegate.sqlite_database import PATIENCE_S, Database
 from selfiegate.stores.sqlite_ledger import SqliteLedger

@@ -10,9 +10,10 @@ import pytest
 
 from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
+from selfiegate.known_gallery import GalleryMark
 from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
 from selfiegate.paging import Page
-from selfiegate.records import Erasure, Erasures, GalleryMark, Ledger, Profiles, Records
+from selfiegate.records import Erasure, Erasures, Ledger, Profiles, Records
 from selfiegate.rows import refuse
 from tests.present import present
 

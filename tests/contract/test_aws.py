@@ -342,7 +342,7 @@ class TestRekognition(FaceBackendContract):
     ) -> None:
         out = io.BytesIO()
         Image.new("RGBA", (200, 200)).save(out, "PNG")
-        image, size = faces._image_of(self.upload(aws, "transparent.png", out.getvalue()))
+        image, size = faces._image(self.upload(aws, "transparent.png", out.getvalue()))
 
         assert image["Bytes"].startswith(b"\xff\xd8\xff")
         assert size == (200, 200)

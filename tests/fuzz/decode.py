@@ -12,7 +12,8 @@ from PIL import Image
 
 from selfiegate.decoding.decode import Limits, decode, is_plain
 from selfiegate.errors import PhotoRejected
-from selfiegate.model import Box, ReasonCode
+from selfiegate.face import Box
+from selfiegate.model import ReasonCode
 from selfiegate.thumbnails import ThumbnailSettings, render
 from tests.hostile import files
 

@@ -17,7 +17,8 @@ from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from selfiegate.errors import BackendUnavailable
-from selfiegate.model import Box, Detection, Face, Match, PhotoRef
+from selfiegate.face import Box, Face
+from selfiegate.model import Detection, Match, PhotoRef
 from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, GalleryStats
 

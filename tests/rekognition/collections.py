@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.model import Box
+from selfiegate.face import Box
 from tests.rekognition.protocol import AwsError
 from tests.rekognition.switches import Delays, Switches
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from selfiegate.backends.embedding import Analyser
 from selfiegate.decoding.decode import Limits, decode
 from selfiegate.errors import PhotoRejected
-from selfiegate.model import Face, ReasonCode
+from selfiegate.face import Face
+from selfiegate.model import ReasonCode
 from tests.rekognition.protocol import AwsError
 
 _MAX_INLINE, _MAX_S3 = 5 * 1024 * 1024, 15 * 1024 * 1024

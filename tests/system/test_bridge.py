@@ -24,7 +24,8 @@ from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Ledger
 from selfiegate.runtime import open_photos, open_records
-from selfiegate.settings import BridgeSettings, Settings
+from selfiegate.setting_groups import BridgeSettings
+from selfiegate.settings import Settings
 from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.aws.proxy import Proxy
 from tests.present import present

@@ -15,7 +15,7 @@ from selfiegate.aws.clients import AwsSettings
 from selfiegate.clock import now_us
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.records import Erasure
-from selfiegate.settings import BridgeSettings
+from selfiegate.setting_groups import BridgeSettings
 from tests.aws.proxy import Proxy
 from tests.system.test_bridge import Rig, fetched, run, upload_of, value_of
 

@@ -22,7 +22,7 @@ from selfiegate.model import PhotoRef
 from selfiegate.privacy import erasures, sweeps
 from selfiegate.records import Records
 from selfiegate.runtime import MemoryRuntime, memory_runtime
-from selfiegate.settings import BridgeSettings
+from selfiegate.setting_groups import BridgeSettings
 from selfiegate.stores.sqlite_records import sqlite_records
 
 LONG = 3600.0

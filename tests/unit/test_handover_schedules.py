@@ -19,7 +19,7 @@ from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import PhotoRef
 from selfiegate.records import Erasure, Records
 from selfiegate.runtime import memory_runtime
-from selfiegate.settings import BridgeSettings
+from selfiegate.setting_groups import BridgeSettings
 
 USERS = ("ann", "bob", "cleo", "dan")
 QUICK = Pace(first_look_s=0.002, longest_look_s=0.01, longest_outage_s=0.01, first_park_s=0.005)

@@ -20,7 +20,8 @@ from selfiegate.errors import SelfiegateError
 from selfiegate.leases import Lease
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime
-from selfiegate.settings import Retries, Settings
+from selfiegate.setting_groups import Retries
+from selfiegate.settings import Settings
 from selfiegate.steps import inline
 from selfiegate.stuck import alive, stuck, watched
 from selfiegate.unfinished import unfinished

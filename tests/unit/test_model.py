@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from selfiegate.errors import WrongInput
-from selfiegate.model import Box, Face, PhotoRef
+from selfiegate.face import Box, Face
+from selfiegate.model import PhotoRef
 from selfiegate.report import markdown
 from selfiegate.user_ids import user_id_of
 from tests.contract.records import verdict

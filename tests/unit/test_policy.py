@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from selfiegate.model import Box, Detection, Face, ReasonCode
+from selfiegate.face import Box, Face
+from selfiegate.model import Detection, ReasonCode
 from selfiegate.policy import ADVICE, Rules, judge
 
 GOOD = {

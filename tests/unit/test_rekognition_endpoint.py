@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConn
 from PIL import Image
 
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
-from selfiegate.model import Box, Face
+from selfiegate.face import Box, Face
 from tests.present import present
 from tests.rekognition import OPERATIONS, RekognitionServer
 from tests.rekognition.details import quality_reasons

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from selfiegate.decoding.decode import Limits
-from selfiegate.model import Box, PhotoRef
+from selfiegate.face import Box
+from selfiegate.model import PhotoRef
 from selfiegate.thumbnails import ThumbnailSettings, key, render
 from tests.unit.test_decode import encoded, is_red_at_top_left, picture
 

@@ -22,7 +22,7 @@ from selfiegate.backends.insightface.orientation import upright
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
 from selfiegate.cpus import available_cpus
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.model import Box, Face
+from selfiegate.face import Box, Face
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfiegate.backends.insightface.detector import Detector, fitted
-from selfiegate.model import Face
+from selfiegate.face import Face
 
 _AROUND = 2.0
 """Side of the square that is looked at, in sides of the face's box."""

@@ -1,0 +1,51 @@
+"""Calls of Rekognition on one collection, with the errors of selfiegate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from selfiegate.aws.clients import AwsSettings, client, code_of, throttle, translated
+from selfiegate.errors import BackendUnavailable, PhotoRejected
+from selfiegate.model import ReasonCode
+
+_REASONS = {
+    "ImageTooLargeException": ReasonCode.PHOTO_TOO_LARGE,
+    "InvalidImageFormatException": ReasonCode.UNSUPPORTED_FORMAT,
+}
+
+_REFUSALS = ("InvalidParameterException", "InvalidPaginationTokenException", "ResourceAlreadyExistsException")
+
+
+class Refused(BackendUnavailable):
+    """AWS refused a call for a reason that the caller may know what to do with."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def call(settings: AwsSettings, operation: str, **arguments: Any) -> Any:
+    """Call an operation, after its turn where calls are throttled; raises `Refused` for what the caller may expect."""
+    name = "".join(word.capitalize() for word in operation.split("_"))
+    action = f"rekognition:{name}"
+    throttle(name)
+    with translated(f"{action} on the collection {settings.collection}"):
+        try:
+            return getattr(client("rekognition", settings), operation)(**arguments)
+        except ClientError as error:
+            if code_of(error) in _REASONS:
+                raise PhotoRejected(_REASONS[code_of(error)]) from error
+            if code_of(error) in _REFUSALS:
+                raise Refused(code_of(error), f"{action}: {error}") from error
+            raise
+
+
+def all_faces(settings: AwsSettings) -> Iterator[Mapping[str, Any]]:
+    """Go through the collection, as Rekognition describes its faces."""
+    with translated("rekognition:ListFaces"):
+        pages = client("rekognition", settings).get_paginator("list_faces")
+        for page in pages.paginate(CollectionId=settings.collection):
+            yield from page["Faces"]

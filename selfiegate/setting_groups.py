@@ -1,0 +1,56 @@
+"""The groups of settings that belong to no folder of the product."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from selfiegate.setting_types import Group
+
+
+class Retries(Group):
+    """How often a step is tried while a store or model does not answer; read when the tasks are imported."""
+
+    attempts: int = Field(6, ge=1, le=20, description="Tries of one step, the first included")
+    first_delay_s: float = Field(
+        2.0,
+        ge=0,
+        le=300,
+        description="Seconds; doubles with each attempt, and jitter is added; 0: no delays",
+    )
+    step_timeout_s: float = Field(60.0, gt=0, le=3600, description="Seconds that one attempt at one step may take")
+
+    @property
+    def delays_s(self) -> float:
+        """All delays between the attempts at one step, without jitter, in seconds."""
+        return float(self.first_delay_s * (2 ** (self.attempts - 1) - 1))
+
+    @property
+    def longest_s(self) -> float:
+        """The longest that all attempts at one step take, in seconds; jitter adds to a delay as much again at most."""
+        return self.attempts * self.step_timeout_s + 2 * self.delays_s
+
+
+class BridgeSettings(Group):
+    """How the bridge from the queue to Prefect works."""
+
+    window: int = Field(32, ge=1, le=1000, description="How many photos are handed to Prefect and not claimed yet")
+    patience_s: float = Field(
+        20.0,
+        gt=0,
+        le=300,
+        description="Seconds until the event of a photo that no run claimed is sent again; doubles to 300",
+    )
+    turn_s: float = Field(
+        600.0, ge=0.1, le=3600, description="Seconds until a photo that no run claimed gives up its place and is parked"
+    )
+    park_s: float = Field(
+        600.0, ge=0.1, le=36_000, description="Longest pause of a parked photo; pauses double from 5 s"
+    )
+    parked: int = Field(
+        1000, ge=0, le=100_000, description="How many messages may wait beside the window; others wait in the queue"
+    )
+    oldest_s: float = Field(
+        3600.0, ge=1, le=1_209_600, description="/health fails once no run claims a photo for so long, erasures aside"
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Where /health and /metrics are; 0.0.0.0 in a container")
+    port: int = Field(8080, ge=0, le=65535, description="Of /health and /metrics; 0: no health server")

@@ -1,0 +1,66 @@
+"""Rows of the ledger as DynamoDB's items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from selfiegate.model import Claim, Contest
+from selfiegate.rows import reading
+from selfiegate.stores.dynamodb_erasures import ERASURE
+
+UNDECIDED = "#status IN (:pending, :accepting)"
+OURS = "#owner = :owner AND attempt = :attempt"
+ENDED = "unfinished = :yes AND lease_until < :before"
+BOOKMARK = {"user_id": "\taudit", "photo_id": "bookmark"}
+"""No user's id holds a tab."""
+
+REVIEW = "review"
+"""Stands in the index of unfinished rows for those that wait for a person."""
+
+
+def end_of(status: str) -> str:
+    """Return how an update takes a row of this status out of the index of unfinished rows."""
+    return ", unfinished = :review" if status == "needs_review" else " REMOVE unfinished"
+
+
+STATES = {"pending": "pending", "accepting": "accepting"}
+
+
+def is_row(item: Mapping[str, Any]) -> bool:
+    """Say whether an item is a row of the ledger; an erasure lies beside them."""
+    return bool(item["photo_id"] != ERASURE)
+
+
+def key_of(claim: Claim) -> dict[str, str]:
+    """Return the key of a row."""
+    return {"user_id": claim.user_id, "photo_id": claim.photo.id}
+
+
+def text_of(contest: Contest) -> str:
+    """Return a contest as it is stored; equal contests have equal texts."""
+    return json.dumps(contest.model_dump(), sort_keys=True)
+
+
+def item_of(claim: Claim) -> dict[str, Any]:
+    """Return a new row."""
+    values = claim.model_dump(exclude={"photo", "verdict", "contests"})
+    return {**values, **key_of(claim), "photo": claim.photo.model_dump(), "contests": [], "unfinished": "yes"}
+
+
+def attempt_of(item: Mapping[str, Any]) -> int:
+    """Return the attempt of a row that may be damaged."""
+    attempt = item.get("attempt")
+    return int(attempt) if isinstance(attempt, Decimal) else 1  # a damaged row is due, and then told
+
+
+def claim_of(item: Mapping[str, Any]) -> Claim:
+    """Read a row; raises `UnreadableRow`."""
+    with reading("ledger row", item["user_id"], item["photo_id"]):
+        known = {name: item[name] for name in Claim.model_fields if item.get(name) is not None}
+        known["contests"] = [json.loads(text) for text in item["contests"]]
+        if "verdict" in known:
+            known["verdict"] = json.loads(known["verdict"])
+        return Claim.from_store(known)
