@@ -32,13 +32,16 @@ async def cluster(address: str | None, workers: int) -> AsyncIterator[Submit]:
             "address out for processes on this machine, or set SELFIEGATE_BACKEND=rekognition and "
             "SELFIEGATE_RECORDS=dynamodb"
         )
-    try:
-        from prefect_dask.task_runners import DaskTaskRunner
-    except ImportError:
-        raise BackendMisconfigured("the engine dask needs prefect-dask: install selfiegate[dask]") from None
-    local = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
-    runner = DaskTaskRunner(address=address) if address else DaskTaskRunner(cluster_kwargs=local)
-    # A cluster takes seconds to start and to stop, and all of that belongs into one thread and one context.
+
+    def runner_of_prefect() -> Any:
+        try:
+            from prefect_dask.task_runners import DaskTaskRunner
+        except ImportError:
+            raise BackendMisconfigured("the engine dask needs prefect-dask: install selfiegate[dask]") from None
+        local = {"n_workers": workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+        return DaskTaskRunner(address=address) if address else DaskTaskRunner(cluster_kwargs=local)
+
+    # A cluster takes seconds to import, to start and to stop, and all of that belongs into one thread and one context.
     loop, context = asyncio.get_running_loop(), copy_context()
     with ThreadPoolExecutor(1, "dask") as thread:
 
@@ -49,6 +52,7 @@ async def cluster(address: str | None, workers: int) -> AsyncIterator[Submit]:
             future = await call(runner.submit, task, parameters)
             return await asyncio.to_thread(future.result)
 
+        runner = await call(runner_of_prefect)
         await call(runner.__enter__)
         try:
             yield submit
