@@ -26,7 +26,7 @@ class SelfiegateError(Exception):
 
 
 class PhotoRejected(SelfiegateError):
-    """The photo cannot be used; `code` is the stable reason (see `policy.ADVICE`).
+    """The photo cannot be used; `code` is the stable reason (see `advice.ADVICE`).
 
     `measured` is what is too large or too small: the file's bytes, or width and height in pixels.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from selfiegate.values import Value
@@ -33,6 +35,10 @@ class Box(Value):
         )
 
 
+Part = Literal["eyes", "nose", "mouth"]
+"""A part of a face that may be covered."""
+
+
 class Face(Value):
     """What a backend can say of one face. `None` is "cannot tell", never a guess.
 
@@ -51,4 +57,10 @@ class Face(Value):
     sunglasses: float | None = Field(None, description="Probability")
     eyeglasses: float | None = Field(None, description="Probability")
     eyes_open: float | None = Field(None, description="Probability")
-    covered: float | None = Field(None, description="Probability, by a mask, a hand or a thing")
+    covered: float | None = Field(None, description="Probability that some part is, by a mask, a hand or a thing")
+    covered_parts: tuple[Part, ...] = Field((), description="Which parts are; empty where that is not known")
+    quality: float | None = Field(
+        None,
+        description="0 to 100, foretells whether this face matches its own clear photo (the unified quality score of "
+        "ISO/IEC 29794-5 in kind); InsightFace alone tells it",
+    )

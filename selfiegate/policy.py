@@ -6,12 +6,13 @@ One table serves every backend. A rule whose attribute is unknown follows `rules
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
+from selfiegate.advice import covered, reason, rotated
 from selfiegate.face import Face
 from selfiegate.model import Check, Detection, Reason, ReasonCode
 from selfiegate.setting_types import Group
@@ -37,8 +38,13 @@ class Rules(Group):
     max_pitch: float = Field(35.0, ge=0, le=180, description="Degrees up or down")
     max_roll: float = Field(40.0, ge=0, le=180, description="Degrees to either side")
     max_sunglasses: float = Field(0.3, ge=0, le=1, description="Probability; the curve: insightface/EYEWEAR.md")
-    min_eyes_open: float = Field(0.2, ge=0, le=1, description="Probability; Rekognition alone tells it")
-    max_covered: float = Field(0.8, ge=0, le=1, description="Probability; Rekognition alone tells it")
+    min_eyes_open: float = Field(0.2, ge=0, le=1, description="Probability")
+    max_covered: float = Field(
+        0.8, ge=0, le=1, description="Probability that eyes, nose or mouth are; 1 lets masks and veils through"
+    )
+    min_quality: float = Field(
+        25.0, ge=0, le=100, description="Whether the face would match its own clear photo; InsightFace alone tells it"
+    )
     bystander_share: float = Field(
         0.0, ge=0, lt=1, description="Faces smaller than this share of the main face's height are ignored"
     )
@@ -64,35 +70,8 @@ class Judgement:
         return not self.reasons
 
 
-ADVICE: dict[ReasonCode, str] = {
-    ReasonCode.NO_FACE: "Detected 0 faces in the photo. Take a photo in which your face is clearly visible.",
-    ReasonCode.MULTIPLE_FACES: "Detected {faces} faces in the photo. Take a photo that shows only you.",
-    ReasonCode.SUNGLASSES: "The face wears sunglasses. Take them off, so that your eyes can be seen.",
-    ReasonCode.FACE_TOO_SMALL: "The face is too small. Hold the camera closer.",
-    ReasonCode.FACE_CUT_OFF: "The face is cut off by the edge of the photo. Move it into the middle.",
-    ReasonCode.BLURRED: "The face is blurred. Hold the camera still and wipe its lens.",
-    ReasonCode.TOO_DARK: "The face is too dark. Turn towards the light.",
-    ReasonCode.TOO_BRIGHT: "The face is too bright. Step out of the direct light.",
-    ReasonCode.TURNED_AWAY: "The face is turned away. Look straight into the camera, upright.",
-    ReasonCode.EYES_CLOSED: "The eyes are closed. Keep them open.",
-    ReasonCode.FACE_COVERED: "The face is covered. Take off a mask, and keep hands and things away from it.",
-    ReasonCode.UNSUPPORTED_FORMAT: "This is not a photo that we can use. Upload a JPEG, PNG, WebP, HEIC or AVIF.",
-    ReasonCode.UNREADABLE_PHOTO: "The photo is damaged or incomplete. Upload it again.",
-    ReasonCode.PHOTO_TOO_LARGE: "The photo is too large{measured}. Upload a smaller one.",
-    ReasonCode.PHOTO_TOO_SMALL: "The photo is too small{measured}. Upload one with more pixels.",
-    ReasonCode.FACE_ALREADY_ENROLLED: "This face belongs to another account. Each person can have one account.",
-    ReasonCode.DIFFERENT_PERSON: "This is not the person of your present photo. Upload a photo of yourself.",
-}
-
-
-_ROTATED = "The photo is rotated: the face {how}. Hold the phone upright, or turn the photo, and upload it again."
 _ROTATED_FROM = 60.0
 """Degrees of roll from which a face is called rotated: between a tilted head and one that lies."""
-
-
-def reason(code: ReasonCode, **values: object) -> Reason:
-    """Return the reason with its sentence for the user; `measured` is of `Detection`."""
-    return Reason(code=code, message=ADVICE[code].format(**{"measured": "", **values}))
 
 
 def _rotated(face: Face, rules: Rules) -> Reason | None:
@@ -103,8 +82,7 @@ def _rotated(face: Face, rules: Rules) -> Reason | None:
     allowed = rules.max_roll if face.yaw is not None else 0.0
     if face.roll is None or abs(face.roll) <= max(_ROTATED_FROM, allowed):
         return None
-    how = "is upside down" if abs(face.roll) > 135 else "lies on its side"
-    return Reason(code=ReasonCode.TURNED_AWAY, message=_ROTATED.format(how=how))
+    return rotated(face.roll)
 
 
 @dataclass(frozen=True)
@@ -112,7 +90,8 @@ class _Rule:
     """Holds one attribute against the interval low..high."""
 
     name: str
-    code: ReasonCode
+    code: ReasonCode | None
+    """None where `_refusals` finds what to tell people."""
     value: Callable[[Face], float | None]
     unit: str
     low: float | None = None
@@ -121,7 +100,7 @@ class _Rule:
     def check(self, face: Face, unknown: str) -> Check:
         value = self.value(face)
         if value is None:
-            passed = unknown == "pass"
+            passed = unknown == "pass" or self.low == 0  # every value would pass
         else:
             passed = (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
         return Check(name=self.name, value=value, limit=self._limit(), passed=passed)
@@ -148,7 +127,39 @@ def _table(rules: Rules) -> list[_Rule]:
         _Rule("sunglasses", code.SUNGLASSES, lambda f: f.sunglasses, "", high=rules.max_sunglasses),
         _Rule("eyes open", code.EYES_CLOSED, lambda f: f.eyes_open, "", low=rules.min_eyes_open),
         _Rule("covered", code.FACE_COVERED, lambda f: f.covered, "", high=rules.max_covered),
+        _Rule("quality", None, lambda f: f.quality, "", low=rules.min_quality),
     ]
+
+
+def _refusals(failed: Collection[ReasonCode | None], face: Face, rules: Rules) -> list[Reason]:
+    """Return the reasons that people read; rules that failed without a code of their own are told by another's."""
+    codes = [code for code in failed if code and code is not _explained(failed, face)]
+    if failed and not codes:
+        codes = [_likeliest(face, rules)]
+    return [covered(face.covered_parts) if code is ReasonCode.FACE_COVERED else reason(code) for code in codes]
+
+
+def _explained(failed: Collection[ReasonCode | None], face: Face) -> ReasonCode | None:
+    """Return which of `sunglasses` and `face_covered` the other one explains, where both failed.
+
+    A mask is taken for sunglasses at times. Rekognition calls a face with dark sunglasses occluded, and tells no parts.
+    """
+    if not {ReasonCode.SUNGLASSES, ReasonCode.FACE_COVERED} <= set(failed) or "eyes" in face.covered_parts:
+        return None
+    return ReasonCode.SUNGLASSES if face.covered_parts else ReasonCode.FACE_COVERED
+
+
+def _likeliest(face: Face, rules: Rules) -> ReasonCode:
+    """Return why a face whose other values all pass is of poor quality: what lies nearest its limit, in its shares."""
+    bright, code = face.brightness, ReasonCode
+    values = [
+        (code.BLURRED, face.sharpness, rules.min_sharpness),
+        (code.TOO_DARK, bright, rules.min_brightness),
+        (code.TOO_BRIGHT, None if bright is None else 100 - bright, 100 - rules.max_brightness),
+        (code.FACE_TOO_SMALL, face.eye_distance, rules.min_eye_distance),
+    ]
+    near = [(value / limit, cause) for cause, value, limit in values if value is not None and limit > 0]
+    return min(near, default=(1.0, code.BLURRED))[1]
 
 
 def judge(detection: Detection, rules: Rules) -> Judgement:
@@ -161,13 +172,13 @@ def judge(detection: Detection, rules: Rules) -> Judgement:
         code = ReasonCode.MULTIPLE_FACES if faces else ReasonCode.NO_FACE
         return Judgement((counted,), (reason(code, faces=len(faces)),))
     face = faces[0]
-    if rotated := _rotated(face, rules):
+    if lies := _rotated(face, rules):
         roll = next(rule for rule in _table(rules) if rule.name == "roll")
         failed_roll = roll.check(face, rules.unknown).model_copy(update={"passed": False})
-        return Judgement((counted, failed_roll), (rotated,), face)
+        return Judgement((counted, failed_roll), (lies,), face)
     table = [(rule.code, rule.check(face, rules.unknown)) for rule in _table(rules)]
     failed = dict.fromkeys(code for code, check in table if not check.passed)
-    return Judgement((counted, *(check for _, check in table)), tuple(map(reason, failed)), face)
+    return Judgement((counted, *(check for _, check in table)), tuple(_refusals(failed, face, rules)), face)
 
 
 def unusable(code: ReasonCode, measured: str = "") -> Judgement:

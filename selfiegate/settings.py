@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         least, most = self.rules.min_brightness, self.rules.max_brightness
         if least > most:
             yield ("rules", "min_brightness"), least, f"it is above SELFIEGATE_RULES__MAX_BRIGHTNESS, {most:g}"
+        if self.backend == "rekognition" and self.rules.unknown == "refuse" and self.rules.min_quality > 0:
+            why = "Rekognition tells no quality, so no photo would pass; mend it, SELFIEGATE_RULES__MIN_QUALITY=0"
+            yield ("rules", "unknown"), self.rules.unknown, why
         delays_s, longest_s = self.retries.delays_s, self.retries.longest_s
         if 0 < delays_s <= self.lease_s:
             why = f"a run would give up before a dead run's lease ends; mend it, {_DELAYS}"

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field
 
-from selfiegate import policy
+from selfiegate import advice
 from selfiegate.model import PhotoRef, Reason, ReasonCode
 from selfiegate.report import code
 from selfiegate.values import Value
@@ -104,7 +104,7 @@ class Summary:
 
 
 def _advice(name: str) -> str:
-    return policy.reason(ReasonCode(name), faces="several").message
+    return advice.reason(ReasonCode(name), faces="several").message
 
 
 def _table(head: str, line: str, rows: Sequence[tuple[str, ...]]) -> str:

@@ -31,12 +31,13 @@ from itertools import chain
 from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
+from selfiegate.advice import reason
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.errors import PhotoInProgress, StillContested, WrongInput
 from selfiegate.face import Face
 from selfiegate.model import Claim, Match, PhotoRef, Reason, ReasonCode
-from selfiegate.policy import Judgement, judge, reason
+from selfiegate.policy import Judgement, judge
 from selfiegate.privacy import erasures
 from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime

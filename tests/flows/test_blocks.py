@@ -16,11 +16,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect_aws import AwsCredentials
 
+from selfiegate.advice import reason
 from selfiegate.aws import clients as aws_clients
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import PhotoRef, ReasonCode
-from selfiegate.policy import reason
 from selfiegate.settings import Settings
 from tasks.blocks import BlockNotices, connect, open_with_blocks
 from tasks.steps import step

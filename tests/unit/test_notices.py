@@ -16,6 +16,7 @@ import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ses.models import ses_backends
 
+from selfiegate.advice import reason
 from selfiegate.aws.clients import AwsSettings
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import Check, PhotoRef, ReasonCode, Verdict
@@ -23,7 +24,6 @@ from selfiegate.notices.memory import MemoryNotices
 from selfiegate.notices.ses import SesNotices, content, looks_like_one_address
 from selfiegate.notices.several import SeveralNotices
 from selfiegate.notices.sns import SnsNotices
-from selfiegate.policy import reason
 from tests.runtimes import Failing
 
 REGION = "eu-central-1"

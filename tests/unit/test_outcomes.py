@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from selfiegate.advice import reason
 from selfiegate.backfill import contact_sheet
 from selfiegate.backfill.files import ContactSheet, JsonLines
 from selfiegate.backfill.outcomes import Outcome, Summary
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendUnavailable, WrongInput
 from selfiegate.model import PhotoRef, ReasonCode
-from selfiegate.policy import reason
 from selfiegate.stores.memory_photos import MemoryPhotos
 from tests.unit.test_decode import encoded, picture
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from selfiegate.advice import ADVICE
 from selfiegate.face import Box, Face
 from selfiegate.model import Detection, ReasonCode
-from selfiegate.policy import ADVICE, Rules, judge
+from selfiegate.policy import Rules, judge
 
 GOOD = {
     "box": Box(left=0.3, top=0.2, width=0.4, height=0.6),
@@ -21,6 +22,7 @@ GOOD = {
     "eyeglasses": 0.9,
     "eyes_open": 0.9,
     "covered": 0.0,
+    "quality": 90.0,
 }
 
 
@@ -135,6 +137,83 @@ def test_a_rotated_face_of_which_nothing_else_is_known_never_passes() -> None:
 
     assert [reason.code for reason in judgement.reasons] == ["turned_away"]
     assert not judgement.checks[-1].passed
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ((), "The face is covered. Take off a mask, and keep hands and things away from it."),
+        (("mouth",), "The mouth is covered. Take off the mask, and keep hands and things away from your face."),
+        (("nose", "mouth"), "The nose and the mouth are covered. Take off the mask, and keep hands"),
+        (("eyes",), "The eyes are covered. Take hair, hands and things away from your eyes."),
+        (("eyes", "nose", "mouth"), "Take off the mask, and take hair, hands and things away from your eyes."),
+    ],
+)
+def test_what_is_covered_is_told(parts: tuple[str, ...], words: str) -> None:
+    (reason,) = judge(Detection(faces=(face(covered=0.9, covered_parts=parts),)), Rules()).reasons
+
+    assert reason.code == "face_covered"
+    assert words in reason.message
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (("mouth", "nose"), ["face_covered"]),
+        (("eyes", "nose", "mouth"), ["sunglasses", "face_covered"]),
+        (("eyes",), ["sunglasses", "face_covered"]),
+        ((), ["sunglasses"]),
+    ],
+)
+def test_a_mask_is_no_sunglasses_and_sunglasses_are_no_mask(parts: tuple[str, ...], told: list[str]) -> None:
+    """Rekognition calls a face with dark sunglasses occluded, and does not say where."""
+    judgement = judge(Detection(faces=(face(sunglasses=0.9, covered=0.9, covered_parts=parts),)), Rules())
+
+    assert [reason.code for reason in judgement.reasons] == told
+    assert [check.name for check in judgement.checks if not check.passed] == ["sunglasses", "covered"]
+
+
+POOR = {"quality": 5.0, "sharpness": 90.0, "brightness": 50.0, "eye_distance": 200.0}
+"""Nothing but the quality is off its limit, and nothing is near its own."""
+
+
+@pytest.mark.parametrize(
+    ("nearest", "code"),
+    [
+        ({"sharpness": 34.0}, "blurred"),
+        ({"brightness": 17.0}, "too_dark"),
+        ({"brightness": 87.0}, "too_bright"),
+        ({"eye_distance": 25.0}, "face_too_small"),
+        ({"eye_distance": 26.0, "sharpness": 33.0}, "blurred"),
+        ({"eye_distance": None, "sharpness": None, "brightness": None}, "blurred"),
+    ],
+)
+def test_a_poor_face_is_refused_for_what_is_nearest_its_limit(nearest: dict[str, object], code: str) -> None:
+    judgement = judge(Detection(faces=(face(**{**POOR, **nearest}),)), Rules())
+
+    assert [reason.code for reason in judgement.reasons] == [code]
+    assert [check.name for check in judgement.checks if not check.passed] == ["quality"]
+
+
+@pytest.mark.parametrize("changes", [{"sharpness": 2.0}, {"covered": 0.9}, {"yaw": 60.0}, {"brightness": 99.0}])
+def test_a_poor_face_is_told_what_is_known_to_be_wrong_and_no_more(changes: dict[str, object]) -> None:
+    assert len(codes(face(**{**POOR, **changes}))) == 1
+
+
+def test_what_has_no_limit_explains_no_poor_face() -> None:
+    rules = Rules(min_sharpness=0, min_brightness=0, max_brightness=100)
+
+    assert codes(face(**POOR), rules=rules) == ["face_too_small"]
+    assert codes(face(**POOR), rules=Rules(min_quality=0)) == []
+
+
+def test_a_least_value_of_nothing_asks_for_no_value() -> None:
+    """Else `unknown=refuse` would refuse every photo on Rekognition, which tells no quality."""
+    unknown = face(quality=None)
+
+    assert codes(unknown) == []
+    assert codes(unknown, rules=Rules(unknown="refuse")) != []
+    assert codes(unknown, rules=Rules(unknown="refuse", min_quality=0)) == []
 
 
 def test_every_code_has_a_sentence() -> None:

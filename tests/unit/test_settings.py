@@ -153,6 +153,16 @@ def test_a_threshold_is_on_its_backends_scale_and_in_order(
     assert all(word in str(error.value) for word in words), str(error.value)
 
 
+def test_rules_by_which_no_photo_would_pass_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFIEGATE_BACKEND", "rekognition")
+    monkeypatch.setenv("SELFIEGATE_RULES__UNKNOWN", "refuse")
+    with pytest.raises(WrongSetting, match=r"SELFIEGATE_RULES__UNKNOWN.*'refuse'.*SELFIEGATE_RULES__MIN_QUALITY=0"):
+        load_settings()
+    monkeypatch.setenv("SELFIEGATE_RULES__MIN_QUALITY", "0")
+
+    assert load_settings().rules.unknown == "refuse"
+
+
 @pytest.mark.parametrize(("backend", "thresholds"), [("insightface", (0.5, 0.3)), ("rekognition", (95.0, 80.0))])
 def test_thresholds_on_their_backends_scale_are_taken(
     monkeypatch: pytest.MonkeyPatch, backend: str, thresholds: tuple[float, float]
