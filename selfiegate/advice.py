@@ -34,8 +34,8 @@ _ROTATED = "The photo is rotated: the face {how}. Hold the phone upright, or tur
 
 
 def reason(code: ReasonCode, **values: object) -> Reason:
-    """Return the reason with its sentence for the user; `measured` is of `Detection`."""
-    return Reason(code=code, message=ADVICE[code].format(**{"measured": "", **values}))
+    """Return the reason with its sentence for the user; `measured` is of `Detection`, `faces` a number if known."""
+    return Reason(code=code, message=ADVICE[code].format(**{"measured": "", "faces": "several", **values}))
 
 
 def covered(parts: Sequence[Part]) -> Reason:

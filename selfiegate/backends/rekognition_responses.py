@@ -68,8 +68,8 @@ def _eye_distance(details: Mapping[str, Any], size: tuple[int, int]) -> float | 
 
 
 def _probability(answer: Mapping[str, Any] | None) -> float | None:
-    """Turn 'Value: False, Confidence: 98' into 0.02."""
-    if answer is None:
+    """Turn 'Value: False, Confidence: 98' into 0.02; None unless there are both, each is optional."""
+    if not answer or answer.get("Value") is None or answer.get("Confidence") is None:
         return None
     confidence = float(answer["Confidence"]) / 100
     return confidence if answer["Value"] else 1 - confidence
@@ -80,17 +80,18 @@ _UNINDEXED = {
     "LOW_BRIGHTNESS": ReasonCode.TOO_DARK,
     "EXTREME_POSE": ReasonCode.TURNED_AWAY,
     "SMALL_BOUNDING_BOX": ReasonCode.FACE_TOO_SMALL,
-    "LOW_CONFIDENCE": ReasonCode.FACE_COVERED,
-    "LOW_FACE_QUALITY": ReasonCode.BLURRED,
     "EXCEEDS_MAX_FACES": ReasonCode.MULTIPLE_FACES,
+    "LOW_FACE_QUALITY": ReasonCode.BLURRED,
+    "LOW_CONFIDENCE": ReasonCode.NO_FACE,
 }
-"""Why IndexFaces left a face out, in our words."""
+"""Why IndexFaces left a face out, in our words: what says most about the photo goes first."""
 
 
 def why_unindexed(found: Mapping[str, Any]) -> ReasonCode:
-    """Return the first reason of an IndexFaces response that indexed nothing."""
-    reasons = [reason for face in found.get("UnindexedFaces", ()) for reason in face.get("Reasons", ())]
-    return _UNINDEXED.get(reasons[0], ReasonCode.NO_FACE) if reasons else ReasonCode.NO_FACE
+    """Return why IndexFaces did not index the largest face, the one that the policy judged."""
+    faces = sorted(found.get("UnindexedFaces", ()), key=lambda face: -area(face["FaceDetail"]))
+    told = faces[0].get("Reasons", ()) if faces else ()
+    return next((code for reason, code in _UNINDEXED.items() if reason in told), ReasonCode.NO_FACE)
 
 
 def enrolled(face: Mapping[str, Any]) -> EnrolledFace:

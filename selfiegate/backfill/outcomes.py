@@ -104,7 +104,7 @@ class Summary:
 
 
 def _advice(name: str) -> str:
-    return advice.reason(ReasonCode(name), faces="several").message
+    return advice.reason(ReasonCode(name)).message
 
 
 def _table(head: str, line: str, rows: Sequence[tuple[str, ...]]) -> str:

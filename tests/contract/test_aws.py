@@ -28,6 +28,7 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRej
 from selfiegate.ingestion.messages import Upload as Uploaded
 from selfiegate.ingestion.photo_requests import photo_request
 from selfiegate.model import Claim, PhotoRef
+from selfiegate.policy import Rules, judge
 from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.privacy.erasures import request_erasure
 from selfiegate.privacy.sequence import forget_user
@@ -283,6 +284,23 @@ class TestRekognition(FaceBackendContract):
         assert present(face.sunglasses) > 0.5
         assert (face.yaw, face.sharpness) == pytest.approx((20, 70))
         assert face.eye_distance == pytest.approx(50, abs=1)
+
+    @pytest.mark.parametrize(
+        ("seen", "code"),
+        [
+            ({"sunglasses": 0.9}, "sunglasses"),
+            ({"covered": 0.95}, "face_covered"),
+            ({"eyes_open": 0.1}, "eyes_closed"),
+            ({"sharpness": 5.0}, "blurred"),
+            ({"brightness": 5.0}, "too_dark"),
+        ],
+    )
+    def test_a_photo_has_the_code_that_it_has_elsewhere(
+        self, faces: FaceBackend, aws: AwsSettings, seen: dict[str, Any], code: str
+    ) -> None:
+        photo = self.upload(aws, "x.png", scripted_photo("ann", **seen))
+
+        assert [reason.code for reason in judge(faces.detect(photo), Rules()).reasons] == [code]
 
     @pytest.mark.parametrize("user_id", ["a b/ü", "::odd", "eu-west-1:0d6f-4b7e", "用户"])
     def test_any_user_id_comes_back_from_the_collection(self, faces: FaceBackend, ann: PhotoRef, user_id: str) -> None:

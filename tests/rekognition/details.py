@@ -66,7 +66,7 @@ def face_detail(face: Face, size: tuple[int, int], attributes: Sequence[str]) ->
         "SUNGLASSES": ("Sunglasses", face.sunglasses),
         "EYEGLASSES": ("Eyeglasses", face.eyeglasses),
         "EYES_OPEN": ("EyesOpen", face.eyes_open),
-        "FACE_OCCLUDED": ("FaceOccluded", face.covered),
+        "FACE_OCCLUDED": ("FaceOccluded", _occluded(face)),
     }
     answers = {**_CONSTANT, **{name: (key, _claim(name, value)) for name, (key, value) in told.items()}}
     return detail | dict(answer for name, answer in answers.items() if {name, "ALL"} & set(attributes))
@@ -91,6 +91,11 @@ def quality_reasons(face: Face, size: tuple[int, int], quality_filter: str) -> l
         "LOW_FACE_QUALITY": (face.covered or 0) > bar.covered,
     }
     return [reason for reason, applies in failed.items() if applies]
+
+
+def _occluded(face: Face) -> float | None:
+    """Count dark sunglasses as an occlusion, as AWS documents FaceOccluded."""
+    return face.sunglasses if face.covered is None else face.covered
 
 
 def _claim(attribute: str, probability: float | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from selfiegate.advice import ADVICE
 from selfiegate.face import Box, Face
 from selfiegate.model import Detection, ReasonCode
-from selfiegate.policy import Rules, judge
+from selfiegate.policy import Rules, judge, unusable
 
 GOOD = {
     "box": Box(left=0.3, top=0.2, width=0.4, height=0.6),
@@ -218,6 +218,15 @@ def test_a_least_value_of_nothing_asks_for_no_value() -> None:
 
 def test_every_code_has_a_sentence() -> None:
     assert set(ADVICE) == set(ReasonCode)
+
+
+@pytest.mark.parametrize("code", ReasonCode)
+def test_any_code_can_be_what_a_backend_refuses_a_photo_for(code: ReasonCode) -> None:
+    """Rekognition may find several faces only when it indexes one."""
+    (reason,) = unusable(code).reasons
+
+    assert reason.code == code
+    assert "{" not in reason.message
 
 
 def test_equal_rules_have_equal_digests() -> None:
