@@ -24,6 +24,8 @@ ADVICE: dict[ReasonCode, str] = {
     ReasonCode.PHOTO_TOO_LARGE: "The photo is too large{measured}. Upload a smaller one.",
     ReasonCode.PHOTO_TOO_SMALL: "The photo is too small{measured}. Upload one with more pixels.",
     ReasonCode.FACE_ALREADY_ENROLLED: "This face belongs to another account. Each person can have one account.",
+    ReasonCode.UNCLEAR_MATCH: "We cannot tell this face well enough. Take another photo, in good light, from close by, "
+    "with nothing on the face.",
     ReasonCode.DIFFERENT_PERSON: "This is not the person of your present photo. Upload a photo of yourself.",
 }
 

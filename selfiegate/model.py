@@ -92,6 +92,7 @@ class ReasonCode(StrEnum):
     PHOTO_TOO_LARGE = "photo_too_large"
     PHOTO_TOO_SMALL = "photo_too_small"
     FACE_ALREADY_ENROLLED = "face_already_enrolled"
+    UNCLEAR_MATCH = "unclear_match"
     DIFFERENT_PERSON = "different_person"
 
 

@@ -25,11 +25,21 @@ from selfiegate.values import Value
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Similarities in a backend's own scale; an other's face from `review` up, below `match`, is doubtful."""
+    """Similarities in a backend's own scale.
+
+    Another user's face at or above `match` is the same person, from `review` up it is doubtful, and from `unclear` up
+    it counts against a photo of an unclear face. The user's own face below `verify` is a different person.
+    """
 
     match: float
     verify: float
     review: float
+    unclear: float
+
+    def floor(self, unclear: bool = False) -> float:
+        """Return the similarity from which another user's face counts against a photo, of an unclear face or not."""
+        least = min(self.match, self.review)
+        return min(least, self.unclear) if unclear else least
 
 
 class EnrolledFace(Value):
@@ -62,16 +72,13 @@ class FaceBackend(Protocol):
     def device(self) -> str:
         """Name what the model runs on, as far as it is known."""
 
-    match_threshold: float
-    """Another user's face at or above this is the same person."""
-    verify_threshold: float
-    """The user's own enrolled face below this is a different person."""
+    thresholds: Thresholds
 
     def detect(self, photo: PhotoRef) -> Detection:
         """Find the faces of a photo, largest first; a photo that cannot be read is an outcome, not an error."""
 
-    def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
-        """Match the photo's main face: others from the match (or review) threshold up, best first, and the user's own.
+    def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Sequence[Match]:
+        """Match the photo's main face: others from `thresholds.floor(unclear)` up, best first, and the user's own.
 
         The user's own enrolled faces come whatever their score, where the backend can tell it.
         """
@@ -79,8 +86,8 @@ class FaceBackend(Protocol):
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Put the photo's main face into the gallery and return its face id; the same photo gives the same id."""
 
-    def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
-        """Match an enrolled face against the other users' enrolled faces, from the match (or review) threshold up."""
+    def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
+        """Match an enrolled face against the other users' enrolled faces, from `thresholds.floor(unclear)` up."""
 
     def batch(self) -> AbstractContextManager[object]:
         """Let the faces that this thread enrols become durable and visible together, at the end of the block."""

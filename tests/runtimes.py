@@ -22,7 +22,7 @@ from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.stores.sqlite_records import sqlite_records
 
 R = TypeVar("R", bound=Runtime)
-THRESHOLDS = Thresholds(match=0.4, verify=0.3, review=0.4)
+THRESHOLDS = Thresholds(match=0.4, verify=0.3, review=0.4, unclear=0.32)
 
 
 @dataclass(frozen=True)

@@ -53,26 +53,24 @@ class EmbeddingBackend:
         self, analyser: Analyser, gallery: Gallery, photos: PhotoStore, limits: Limits, thresholds: Thresholds
     ) -> None:
         self.model, self.device = analyser.model, analyser.device
-        self.match_threshold = thresholds.match
-        self.verify_threshold = thresholds.verify
-        self._floor = min(thresholds.review, thresholds.match)
+        self.thresholds = thresholds
         self._analyser, self._gallery, self._photos, self._limits = analyser, gallery, photos, limits
         # A run's steps may be taken by different processes, so each step can start from the photo alone.
         self._look = lru_cache(_REMEMBERED)(self._look_at)
         self._embed = lru_cache(_EMBEDDINGS)(self._embedding_of)
         # What a search saw need not be searched again to confirm: only what was added since.
-        self._seen: OrderedDict[str, tuple[int, Sequence[Match]] | None] = OrderedDict()
+        self._seen: OrderedDict[str, tuple[int, float, Sequence[Match]] | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def detect(self, photo: PhotoRef) -> Detection:
         """Find the faces of a photo, largest first."""
         return self._look(photo)[0]
 
-    def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
+    def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match the photo's main face against the gallery; the user's own faces are scored one by one."""
-        probe, mark = self._embed(photo), self._gallery.newest()
-        others, complete = self._others(probe, user_id, self._floor, enough=1)
-        self._remember(_face_id(photo, user_id), (mark, others) if complete else None)
+        probe, mark, floor = self._embed(photo), self._gallery.newest(), self.thresholds.floor(unclear)
+        others, complete = self._others(probe, user_id, floor, enough=1)
+        self._remember(_face_id(photo, user_id), (mark, floor, others) if complete else None)
         own = [
             Match(face_id=face_id, user_id=user_id, score=float(stored @ probe))
             for face_id in self._gallery.faces_of(user_id)
@@ -86,18 +84,19 @@ class EmbeddingBackend:
         self._gallery.add(face_id, user_id, self._embed(photo))
         return face_id
 
-    def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+    def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces."""
         stored = self._gallery.embedding(face_id)
         if stored is None:
             raise BackendUnavailable(f"the face {face_id} is not in the gallery")
+        floor = self.thresholds.floor(unclear)
         with self._lock:
             seen = self._seen.get(face_id)
-        if seen is None:
-            return self._others(stored, user_id, self._floor)[0]
-        mark, before = seen
+        if seen is None or seen[1] != floor:
+            return self._others(stored, user_id, floor)[0]
+        mark, _, before = seen
         still = [match for match in before if self._gallery.embedding(match.face_id) is not None]
-        return [*still, *self._others(stored, user_id, self._floor, above=mark)[0]]
+        return [*still, *self._others(stored, user_id, floor, above=mark)[0]]
 
     def batch(self) -> AbstractContextManager[object]:
         """Let enrolled faces become durable and visible together."""
@@ -148,7 +147,7 @@ class EmbeddingBackend:
         """Count what is enrolled."""
         return self._gallery.stats()
 
-    def _remember(self, face_id: str, seen: tuple[int, Sequence[Match]] | None) -> None:
+    def _remember(self, face_id: str, seen: tuple[int, float, Sequence[Match]] | None) -> None:
         with self._lock:
             self._seen[face_id] = seen
             while len(self._seen) > _EMBEDDINGS:

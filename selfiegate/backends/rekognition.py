@@ -60,9 +60,7 @@ class RekognitionBackend:
         limits: Limits,
         thresholds: Thresholds = Matching().on(REKOGNITION),  # noqa: B008  immutable
     ) -> None:
-        self.match_threshold, self.verify_threshold = thresholds.match, thresholds.verify
-        self._review = min(thresholds.review, thresholds.match)
-        self._floor = min(self._review, thresholds.verify)
+        self.thresholds = thresholds
         self._settings, self._photos, self._limits = settings, photos, limits
         self._image = Images(photos, limits).of
         self._ask = partial(call, settings, CollectionId=settings.collection)
@@ -95,16 +93,17 @@ class RekognitionBackend:
         faces = [face_of(details, size) for details in found["FaceDetails"]]
         return Detection(faces=tuple(sorted(faces, key=lambda face: -face.box.area)))
 
-    def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
+    def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match the photo's largest face; the user's own faces come where they resemble it at all."""
+        floor = self.thresholds.floor(unclear)
         found = self._look(
             "search_faces_by_image",
             photo,
-            FaceMatchThreshold=self._floor,
+            FaceMatchThreshold=min(floor, self.thresholds.verify),
             MaxFaces=_MAX_MATCHES,
             QualityFilter="NONE",
         )
-        return [match for match in matches(found) if match.user_id == user_id or match.score >= self._review]
+        return [match for match in matches(found) if match.user_id == user_id or match.score >= floor]
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Index the photo's largest face; raises `PhotoRejected` where Rekognition will not."""
@@ -118,7 +117,7 @@ class RekognitionBackend:
         self._remember(face["FaceId"])
         return str(face["FaceId"])
 
-    def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+    def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces.
 
         Waits until `settle_s` have passed since the face was indexed here: whoever indexes second then sees
@@ -131,7 +130,7 @@ class RekognitionBackend:
             found = self._ask(
                 "search_faces",
                 FaceId=face_id,
-                FaceMatchThreshold=self._review,
+                FaceMatchThreshold=self.thresholds.floor(unclear),
                 MaxFaces=_MAX_MATCHES,
             )
         except Refused as refused:

@@ -20,7 +20,7 @@ _SIDE = 512
 """Dimensions of the scripted embeddings: two random ones have a cosine of 0 +- 0.044."""
 
 
-def scripted_photo(*people: str, size: tuple[int, int] = (320, 240), **attributes: float) -> bytes:
+def scripted_photo(*people: str, size: tuple[int, int] = (320, 240), **attributes: object) -> bytes:
     """Return a PNG that shows these people; equal names have equal faces, and 'ann~' looks much like 'ann'.
 
     `attributes` are fields of `Face`, the same for all of them.

@@ -155,7 +155,7 @@ class Chunk:
         waiting: list[PhotoWork] = []
 
         def contend(one: PhotoWork) -> None:
-            end = protocol.contend(self._rt, one.claim, one.matches)
+            end = protocol.contend(self._rt, one.claim, one.matches, one.unclear)
             if end.lost_to:
                 one.searched = lost(self._rt, end.lost_to)
             elif not end.won:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from selfiegate.backfill.listing import pinned
 from selfiegate.backfill.photo_work import PhotoWork, outcome
 from selfiegate.enrolment import profiles, protocol, uploads, verdicts
+from selfiegate.enrolment.likeness import is_unclear
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import PhotoInProgress, UserForgotten
 from selfiegate.runtime import Runtime
@@ -58,7 +59,7 @@ class PhotoSteps:
     def search(self, one: PhotoWork) -> None:
         """Ask whether somebody else holds this face, and whether it is the user's own."""
         one.profile = self.revision(one)
-        one.searched = protocol.search_gallery(self._rt, one.claim)
+        one.searched = protocol.search_gallery(self._rt, one.claim, one.quality)
 
     def revision(self, one: PhotoWork) -> int | None:
         """Return the revision of the user's profile as it stands."""
@@ -77,11 +78,12 @@ class PhotoSteps:
     def search_rivals(self, one: PhotoWork) -> None:
         """Find the faces that this one has to win against."""
         one.row = protocol.still_ours(self._rt, one.claim, one.face_id)  # before the search, see `protocol.contend`
-        one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id)
+        one.unclear = is_unclear(self._rt, one.claim.photo, one.entry.user_id, one.quality)
+        one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id, one.unclear)
 
     def confirm_alone(self, one: PhotoWork) -> None:
         """Win the face, or lose it, waiting for those who are undecided."""
-        if found := protocol.confirm_enrolment(self._rt, one.claim, one.face_id):
+        if found := protocol.confirm_enrolment(self._rt, one.claim, one.face_id, one.quality):
             one.searched = found
 
     def withdraw(self, one: PhotoWork) -> None:

@@ -28,6 +28,8 @@ class PhotoWork:
     begun: bool = False
     """Its face may be in the gallery, whether or not the reply came."""
     face_id: str = ""
+    unclear: bool = False
+    """Whether it was held against faces that are merely like it."""
     matches: Sequence[Match] = ()
     thumbnails: dict[str, str] = field(default_factory=dict)
     profile: int | None = None
@@ -46,6 +48,11 @@ class PhotoWork:
         """The claim, once it is made."""
         assert self.row is not None  # noqa: S101  claimed before any step that asks
         return self.row
+
+    @property
+    def quality(self) -> float | None:
+        """Of its face, as far as it is known."""
+        return self.judgement.face.quality if self.judgement.face else None
 
     @property
     def reasons(self) -> tuple[Reason, ...]:

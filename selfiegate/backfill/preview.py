@@ -36,7 +36,7 @@ def _outcome(rt: Runtime, entry: Entry) -> Outcome:
             return Outcome(**about, status="skipped", why="its user asked to be forgotten", photo=photo)
         judgement, searched = judge_photo(rt, photo), SearchResult()
         if judgement.face and not judgement.reasons:
-            searched = search_photo(rt, photo, entry.user_id)
+            searched = search_photo(rt, photo, entry.user_id, judgement.face.quality)
     except BackendMisconfigured:
         raise
     except Exception as error:  # as in a chunk: one photo must not stop the others

@@ -13,11 +13,12 @@ from PIL import Image
 
 from selfiegate.cli import console
 from selfiegate.decoding.process_pool import decode
+from selfiegate.enrolment.likeness import code_of
 from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_photo
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.explain import annotate
 from selfiegate.explain import as_json as as_json_of
-from selfiegate.model import PhotoRef
+from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.policy import Judgement
 from selfiegate.private_files import create_file
 from selfiegate.runtime import Runtime, open_photos, runtime
@@ -42,7 +43,9 @@ def explain(
     reference, target = open_photos(settings).find(photo), out or Path(f"{Path(photo).stem}.explained.png")
     rt = runtime()
     detection, judgement = rt.faces.detect(reference), judge_photo(rt, reference)
-    searched = None if judgement.reasons else search_photo(rt, reference, user_id)
+    searched = None
+    if judgement.face and not judgement.reasons:
+        searched = search_photo(rt, reference, user_id, judgement.face.quality)
     if searched:
         judgement = replace(judgement, reasons=searched.reasons)
     _save(annotate(_picture(rt, reference), detection, judgement), target)
@@ -50,7 +53,7 @@ def explain(
         found = {"photo": reference.uri, "picture": str(target), "gallery": _as_json(rt, searched)}
         print(json.dumps({**found, **as_json_of(detection, judgement)}))
     else:
-        _show(judgement, searched, target)
+        _show(rt, judgement, searched, target)
 
 
 def _as_json(rt: Runtime, searched: SearchResult | None) -> dict[str, Any] | None:
@@ -58,16 +61,20 @@ def _as_json(rt: Runtime, searched: SearchResult | None) -> dict[str, Any] | Non
     if searched is None:
         return None
     match = searched.match
+    code = match and code_of(rt, match)
     return {
-        "enrolled_by_another_user": match is not None,
+        "enrolled_by_another_user": code is ReasonCode.FACE_ALREADY_ENROLLED,
+        "unclear_match": code is ReasonCode.UNCLEAR_MATCH,
         "matched_user_id": match and match.user_id,
         "score": match and match.score,
         "own_score": searched.own_score,
-        "match_threshold": rt.faces.match_threshold,
+        "match_threshold": rt.faces.thresholds.match,
+        "unclear_threshold": rt.faces.thresholds.unclear,
+        "clear_quality": rt.settings.matching.clear_quality,
     }
 
 
-def _show(judgement: Judgement, searched: SearchResult | None, target: Path) -> None:
+def _show(rt: Runtime, judgement: Judgement, searched: SearchResult | None, target: Path) -> None:
     verdict = "refused" if judgement.reasons else "usable"
     console.out.print(f"[bold]{verdict}[/]: see {console.shown(str(target))}", soft_wrap=True)
     for reason in judgement.reasons:
@@ -77,8 +84,10 @@ def _show(judgement: Judgement, searched: SearchResult | None, target: Path) -> 
     elif searched.match is None:
         console.out.print("  already enrolled by another user: no")
     else:
-        whose = console.shown(searched.match.user_id)
-        console.out.print(f"  already enrolled by another user: similarity {searched.match.score:.3f} to {whose}")
+        similar = f"similarity {searched.match.score:.3f} to {console.shown(searched.match.user_id)}"
+        unclear = code_of(rt, searched.match) is ReasonCode.UNCLEAR_MATCH
+        found = "too unclear to be told from another user's face" if unclear else "already enrolled by another user"
+        console.out.print(f"  {found}: {similar}")
 
 
 def _picture(rt: Runtime, photo: PhotoRef) -> Image.Image | None:

@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.advice import reason
+from selfiegate.enrolment.likeness import code_of, is_doubtful, is_unclear
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.errors import PhotoInProgress, StillContested, WrongInput
@@ -92,29 +93,27 @@ def judge_photo(rt: Runtime, photo: PhotoRef) -> Judgement:
     return judge(rt.faces.detect(photo), rt.settings.rules)
 
 
-def search_gallery(rt: Runtime, claim: Claim) -> SearchResult:
-    """Look the photo's face up; only faces that somebody holds for good count against it here."""
-    return search_photo(rt, claim.photo, claim.user_id)
+def search_gallery(rt: Runtime, claim: Claim, quality: float | None) -> SearchResult:
+    """Look the photo's face, of this quality, up; only faces that somebody holds for good count against it here."""
+    won = claim.status == "accepting"  # a face that is won is not lost to one that is merely like it
+    return search_photo(rt, claim.photo, claim.user_id, None if won else quality)
 
 
-def search_photo(rt: Runtime, photo: PhotoRef, user_id: str) -> SearchResult:
+def search_photo(rt: Runtime, photo: PhotoRef, user_id: str, quality: float | None) -> SearchResult:
     """Do the same for a photo that nobody claimed."""
-    matches = rt.faces.search(photo, user_id)
+    matches = rt.faces.search(photo, user_id, is_unclear(rt, photo, user_id, quality))
     others = [match for match in matches if match.user_id != user_id]
     held = next((match for match in others if holders(rt, match) is None), None)
     profile = rt.profiles.get(user_id)
     if profile and (profile.photo == photo or profile.model not in ("", rt.faces.model)):
         profile = None  # ours already, or of a model whose faces cannot be compared
     own = max((m.score for m in matches if profile and m.face_id == profile.face_id), default=None)
-    stranger = profile is not None and (own is None or own < rt.faces.verify_threshold)
-    codes = []
-    if held is not None:
-        codes.append(ReasonCode.FACE_ALREADY_ENROLLED)
+    stranger = profile is not None and (own is None or own < rt.faces.thresholds.verify)
+    codes = [code_of(rt, held)] if held else []
     if stranger:
         codes.append(ReasonCode.DIFFERENT_PERSON)
-    return SearchResult(
-        reasons=tuple(map(reason, codes)), match=held, review=is_doubtful(rt, held) and not stranger, own_score=own
-    )
+    review = held is not None and is_doubtful(rt, held) and not stranger
+    return SearchResult(reasons=tuple(map(reason, codes)), match=held, review=review, own_score=own)
 
 
 def enrol_face(rt: Runtime, claim: Claim) -> str:
@@ -147,18 +146,18 @@ def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
     }
 
 
-def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str) -> SearchResult | None:
-    """Win the face (None) or return to whom it is lost.
+def confirm_enrolment(rt: Runtime, claim: Claim, face_id: str, quality: float | None) -> SearchResult | None:
+    """Win the face, of this quality, (None) or return to whom it is lost.
 
     Raises `StillContested` where it stays contested, `ClaimLost` where another run took over.
     """
-    found = Contention()
+    found, unclear = Contention(), is_unclear(rt, claim.photo, claim.user_id, quality)
     for pause in _PAUSES_S:
         alive()
         ours = still_ours(rt, claim, face_id)  # read before the search: contests that come later make accept fail
         if ours.status == "accepting":
             return None
-        found = contend(rt, ours, rt.faces.rivals(face_id, claim.user_id))
+        found = contend(rt, ours, rt.faces.rivals(face_id, claim.user_id, unclear), unclear)
         if found.won or found.lost_to:
             return lost(rt, found.lost_to) if found.lost_to else None
         time.sleep(pause)
@@ -175,10 +174,10 @@ class Contention(NamedTuple):
     unexplained: Match | None = None
 
 
-def contend(rt: Runtime, ours: Claim, matches: Sequence[Match]) -> Contention:
-    """Try once to win a face against the matches of a search that began after `ours` was read."""
+def contend(rt: Runtime, ours: Claim, matches: Sequence[Match], unclear: bool) -> Contention:
+    """Try once to win a face, clear or not, against the matches of a search that began after `ours` was read."""
     rivals = []
-    for match, rows in chain(((match, holders(rt, match)) for match in matches), contesters(rt, ours)):
+    for match, rows in chain(((match, holders(rt, match)) for match in matches), contesters(rt, ours, unclear)):
         if outranks(rows, ours):  # nor need the rest be read: of 100 photos of one person each has 99 rivals
             return Contention(lost_to=match)
         rivals.append((match, rows))
@@ -213,14 +212,8 @@ def withdraw(rt: Runtime, claim: Claim) -> None:
 
 
 def lost(rt: Runtime, match: Match) -> SearchResult:
-    """Return the finding of a claim that lost its face to another user."""
-    return SearchResult(reasons=(reason(ReasonCode.FACE_ALREADY_ENROLLED),), match=match, review=is_doubtful(rt, match))
-
-
-def is_doubtful(rt: Runtime, match: Match | None) -> bool:
-    """Say whether a person is to decide about a match; never where no review threshold is set."""
-    asked = rt.settings.matching.review_threshold is not None
-    return asked and match is not None and match.score < rt.faces.match_threshold
+    """Return the finding of a claim that lost to another user's face."""
+    return SearchResult(reasons=(reason(code_of(rt, match)),), match=match, review=is_doubtful(rt, match))
 
 
 def still_ours(rt: Runtime, claim: Claim, face_id: str | None = None) -> Claim:

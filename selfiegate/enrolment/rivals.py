@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from selfiegate.enrolment.likeness import counts
 from selfiegate.model import Claim, Contest, Match
 from selfiegate.runtime import Runtime
 
@@ -38,9 +39,10 @@ def holders(rt: Runtime, match: Match) -> Sequence[Claim] | None:
     return [row for row in unnoted if not (erasure and erasure.covers(row))]  # the forgotten win nothing
 
 
-def contesters(rt: Runtime, ours: Claim) -> list[Rival]:
+def contesters(rt: Runtime, ours: Claim, unclear: bool) -> list[Rival]:
     """Return who contested us and is not refused, as if our own search had found them."""
-    rows = [(contest, rt.ledger.get(contest.photo, contest.user_id)) for contest in ours.contests]
+    near = [contest for contest in ours.contests if counts(rt, contest.score, unclear)]  # theirs may be the unclear one
+    rows = [(contest, rt.ledger.get(contest.photo, contest.user_id)) for contest in near]
     return [
         (
             Match(face_id=row.face_id or "", user_id=row.user_id, score=contest.score),

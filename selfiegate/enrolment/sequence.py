@@ -78,7 +78,7 @@ async def reach_verdict(take: Take, claim: Claim) -> Claim:
     if judgement.face is None or judgement.reasons:
         return await reject(take, claim, judgement, SearchResult())
     try:
-        searched = await take(search_gallery, claim)
+        searched = await take(search_gallery, claim, judgement.face.quality)
         if searched.reasons:
             return await reject(take, claim, judgement, searched)
         return await enrol(take, claim, judgement, judgement.face, searched)
@@ -90,7 +90,7 @@ async def enrol(take: Take, claim: Claim, judgement: Judgement, face: Face, sear
     """Enrol the face while the thumbnails are made; where a later step fails for good, leave no trace."""
     try:
         face_id, thumbnails = await both(take(enrol_face, claim), take(make_thumbnails, claim, face))
-        lost = await take(confirm_enrolment, claim, face_id)
+        lost = await take(confirm_enrolment, claim, face_id, face.quality)
         replaced = lost is None and await take(save_profile, claim, face_id, thumbnails)
     except Exception:
         await take(withdraw, claim)

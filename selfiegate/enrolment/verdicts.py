@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from selfiegate.enrolment.likeness import threshold_of
 from selfiegate.enrolment.protocol import SearchResult, still_ours
 from selfiegate.errors import BackendUnavailable, ClaimLost
 from selfiegate.model import Check, Claim, Reason, Verdict
@@ -48,7 +49,7 @@ def _decide(
 ) -> Claim:
     face_id, thumbnails = enrolled or (None, {})
     score = searched.match.score if searched.match else searched.own_score
-    threshold = rt.faces.match_threshold if searched.match else rt.faces.verify_threshold
+    threshold = threshold_of(rt, searched.match) if searched.match else rt.faces.thresholds.verify
     verdict = Verdict(
         status=status,
         user_id=claim.user_id,

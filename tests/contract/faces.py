@@ -71,7 +71,7 @@ class FaceBackendContract:
         (match,) = faces.search(ann_again, "user_b")
 
         assert (match.face_id, match.user_id) == (face_id, "user_a")
-        assert match.score >= faces.match_threshold
+        assert match.score >= faces.thresholds.match
 
     def test_another_person_does_not_match(self, faces: FaceBackend, ann: PhotoRef, bob: PhotoRef) -> None:
         faces.enrol(ann, "user_a")
@@ -83,7 +83,7 @@ class FaceBackendContract:
         (own,) = faces.search(ann_again, "user_a")
 
         assert own.user_id == "user_a"
-        assert own.score >= faces.verify_threshold
+        assert own.score >= faces.thresholds.verify
 
     def test_enrolling_twice_enrols_once(self, faces: FaceBackend, ann: PhotoRef) -> None:
         assert faces.enrol(ann, "user_a") == faces.enrol(ann, "user_a")
@@ -175,3 +175,34 @@ class FaceBackendContract:
 
         assert given == [None, None] or (all(given) and given[0] != given[1])
         assert faces.template("00000000-0000-0000-0000-000000000000") is None
+
+
+class AlikeFacesContract:
+    """What is found of a face that is like another one and does not match it."""
+
+    @pytest.fixture
+    def alike(self) -> PhotoRef:
+        """A photo of somebody who is like ann: from the unclear threshold up, and below the match threshold."""
+        raise NotImplementedError
+
+    def test_faces_that_are_merely_alike_are_found_where_the_face_is_unclear(
+        self, faces: FaceBackend, ann: PhotoRef, alike: PhotoRef
+    ) -> None:
+        theirs = faces.enrol(ann, "user_a")
+        clear, unclear = faces.search(alike, "user_b"), faces.search(alike, "user_b", True)
+        ours = faces.enrol(alike, "user_b")
+
+        assert list(clear) == []
+        assert [match.face_id for match in unclear] == [theirs]
+        assert faces.thresholds.unclear <= unclear[0].score < faces.thresholds.match
+        assert [match.face_id for match in faces.rivals(ours, "user_b", True)] == [theirs]
+        assert list(faces.rivals(ours, "user_b")) == []
+
+    def test_what_a_search_left_out_is_looked_for_again(
+        self, faces: FaceBackend, ann: PhotoRef, alike: PhotoRef
+    ) -> None:
+        theirs = faces.enrol(ann, "user_a")
+        faces.search(alike, "user_b")
+        ours = faces.enrol(alike, "user_b")
+
+        assert [match.face_id for match in faces.rivals(ours, "user_b", True)] == [theirs]

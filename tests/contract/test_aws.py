@@ -46,7 +46,7 @@ from selfiegate.stores.memory_photos import MemoryPhotos
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from selfiegate.user_ids import user_id_of
 from tests.aws.local import PHOTOS, THUMBNAILS
-from tests.contract.faces import FaceBackendContract
+from tests.contract.faces import AlikeFacesContract, FaceBackendContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
 from tests.contract.records import PHOTO, RecordsContract, SharedRecordsContract, Storage, profile, verdict
 from tests.present import present
@@ -229,7 +229,7 @@ class TestS3Thumbnails(ThumbnailStoreContract):
         assert (head["ContentType"], "immutable" in head["CacheControl"]) == ("image/jpeg", True)
 
 
-class TestRekognition(FaceBackendContract):
+class TestRekognition(FaceBackendContract, AlikeFacesContract):
     @pytest.fixture
     def faces(self, aws: AwsSettings) -> FaceBackend:
         return RekognitionBackend(aws, S3Photos(aws, Limits()), Limits())
@@ -244,6 +244,10 @@ class TestRekognition(FaceBackendContract):
     @pytest.fixture
     def ann_again(self, aws: AwsSettings) -> PhotoRef:
         return self.upload(aws, "ann2.png", scripted_photo("ann~"))
+
+    @pytest.fixture
+    def alike(self, aws: AwsSettings) -> PhotoRef:
+        return self.upload(aws, "alike.png", scripted_photo("ann~~~~~"))
 
     @pytest.fixture
     def bob(self, aws: AwsSettings) -> PhotoRef:
@@ -445,7 +449,7 @@ class TestRekognition(FaceBackendContract):
     def test_a_doubtful_other_is_reported_where_that_is_set(
         self, aws: AwsSettings, ann: PhotoRef, ann_again: PhotoRef
     ) -> None:
-        backend = RekognitionBackend(aws, S3Photos(aws, Limits()), Limits(), Thresholds(99.9, 80, 90))
+        backend = RekognitionBackend(aws, S3Photos(aws, Limits()), Limits(), Thresholds(99.9, 80, 90, 80))
         backend.enrol(ann, "user_a")
 
         assert [match.user_id for match in backend.search(ann_again, "user_b")] == ["user_a"]
@@ -593,11 +597,11 @@ def test_the_metadata_of_exactly_this_version_is_read(aws: AwsSettings) -> None:
 
 
 def test_doubtful_faces_are_rivals_too(aws: AwsSettings, scripted_rekognition: Any) -> None:
-    thresholds, photos = Thresholds(match=99.9, verify=50, review=60), S3Photos(aws, Limits())
+    thresholds, photos = Thresholds(match=99.9, verify=50, review=60, unclear=60), S3Photos(aws, Limits())
     faces = RekognitionBackend(aws, photos, Limits(), thresholds)
     ann, alike = (photos.find(put(aws, f"{who}.png", scripted_photo(who))) for who in ("ann", "ann~"))
     theirs, ours = faces.enrol(ann, "user_a"), faces.enrol(alike, "user_b")
     (rival,) = faces.rivals(ours, "user_b")
 
     assert rival.face_id == theirs
-    assert rival.score < faces.match_threshold
+    assert rival.score < faces.thresholds.match

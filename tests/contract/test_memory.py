@@ -12,7 +12,7 @@ from selfiegate.records import Records
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime
 from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 from selfiegate.stores.memory_records import memory_records
-from tests.contract.faces import FaceBackendContract
+from tests.contract.faces import AlikeFacesContract, FaceBackendContract
 from tests.contract.gallery import GalleryContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
 from tests.contract.records import RecordsContract
@@ -46,7 +46,7 @@ class TestMemoryThumbnails(ThumbnailStoreContract):
         return MemoryThumbnails()
 
 
-class TestScriptedFaces(FaceBackendContract):
+class TestScriptedFaces(FaceBackendContract, AlikeFacesContract):
     @pytest.fixture
     def rt(self) -> MemoryRuntime:
         return memory_runtime()
@@ -62,6 +62,10 @@ class TestScriptedFaces(FaceBackendContract):
     @pytest.fixture
     def ann_again(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("ann2.png", scripted_photo("ann~"))
+
+    @pytest.fixture
+    def alike(self, rt: MemoryRuntime) -> PhotoRef:
+        return rt.photos.add("alike.png", scripted_photo("ann~~~~~"))
 
     @pytest.fixture
     def bob(self, rt: MemoryRuntime) -> PhotoRef:

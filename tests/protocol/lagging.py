@@ -20,9 +20,9 @@ from selfiegate.errors import BackendUnavailable
 from selfiegate.face import Box, Face
 from selfiegate.model import Detection, Match, PhotoRef
 from selfiegate.paging import Page
-from selfiegate.ports import EnrolledFace, GalleryStats
+from selfiegate.ports import EnrolledFace, GalleryStats, Thresholds
 
-_FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99)
+_FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99, quality=40)
 
 
 @dataclass
@@ -49,9 +49,9 @@ class LaggingFaces:
 
     remote = True
     model = device = "lagging"
-    match_threshold, verify_threshold = 0.4, 0.3
 
-    def __init__(self, one_sided: bool) -> None:
+    def __init__(self, one_sided: bool, thresholds: Thresholds) -> None:
+        self.thresholds = thresholds
         self._one_sided, self._count = one_sided, 0
         self._there, self._gone = dict[str, Indexed](), list[Indexed]()
 
@@ -65,10 +65,10 @@ class LaggingFaces:
         """Find the one face of each photo."""
         return Detection(faces=(_FACE,))
 
-    def search(self, photo: PhotoRef, user_id: str) -> Sequence[Match]:
+    def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match the photo against what searches find."""
         seen = [face for face in self._there.values() if face.visible] + self._gone
-        return [_match(face) for face in seen if face.person == _person(photo)]
+        return self._from_floor([_match(face, user_id) for face in seen if face.person == _person(photo)], unclear)
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Index the face, once."""
@@ -83,7 +83,7 @@ class LaggingFaces:
         self._there[face.face_id] = face
         return face.face_id
 
-    def rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+    def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match a face against what searches find when it has settled."""
         mine = self._there.get(face_id)
         if mine is None:
@@ -93,7 +93,8 @@ class LaggingFaces:
             face.visible = face.visible or face.number <= mine.number
         there = [face for face in self._there.values() if face.number not in mine.unseen]
         seen = [face for face in there if face.visible or mine.number in face.unseen] + self._gone
-        return [_match(face) for face in seen if face.person == mine.person and face.user_id != user_id]
+        others = [face for face in seen if face.person == mine.person and face.user_id != user_id]
+        return self._from_floor([_match(face, user_id) for face in others], unclear)
 
     def remove(self, face_id: str) -> None:
         """Remove a face; searches go on finding it."""
@@ -135,6 +136,9 @@ class LaggingFaces:
         """Return the same: a list of one page."""
         return Page(self.faces_of(user_id), "")
 
+    def _from_floor(self, matches: Sequence[Match], unclear: bool) -> Sequence[Match]:
+        return [match for match in matches if match.score >= self.thresholds.floor(unclear)]
+
     def stats(self) -> GalleryStats:
         """Count them."""
         return GalleryStats(faces=len(self._there), users=len(self._there), model=self.model)
@@ -144,5 +148,7 @@ def _person(photo: PhotoRef) -> str:
     return photo.key.rpartition("/")[2].split("-")[0]
 
 
-def _match(face: Indexed) -> Match:
-    return Match(face_id=face.face_id, user_id=face.user_id, score=0.9, origin=face.origin)
+def _match(face: Indexed, user_id: str) -> Match:
+    """Match a face of the same person: the user's own, and another's, which may be called unclear."""
+    score = 1.0 if face.user_id == user_id else 0.6
+    return Match(face_id=face.face_id, user_id=face.user_id, score=score, origin=face.origin)

@@ -85,7 +85,8 @@ def assert_lost_to_somebody(world: World, row: Claim, profiles: dict[str, Profil
     Left out: that user's other photos show somebody else, and one of those took the profile first; and who was
     forgotten meanwhile.
     """
-    if row.verdict and ReasonCode.FACE_ALREADY_ENROLLED in {reason.code for reason in row.verdict.reasons}:
+    lost = {ReasonCode.FACE_ALREADY_ENROLLED, ReasonCode.UNCLEAR_MATCH}
+    if row.verdict and lost & {reason.code for reason in row.verdict.reasons}:
         who = person(row.photo.key)
         people = {user: {person(name) for owner, name in world.uploads if owner == user} for user, _ in world.uploads}
         others = {user for user, shown in people.items() if who in shown} - {row.user_id}

@@ -19,6 +19,7 @@ from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.galleries.memory import MemoryGallery
 from selfiegate.model import PhotoRef
 from selfiegate.notices.memory import MemoryNotices
+from selfiegate.ports import Thresholds
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
@@ -31,6 +32,8 @@ from tests.runtimes import THRESHOLDS
 
 SETTINGS = Settings(lease_s=60, thumbnails=ThumbnailSettings(sizes=((16, 16),)))
 
+UNCLEAR = Thresholds(match=0.99, verify=0.3, review=0.99, unclear=0.4)
+
 picture = lru_cache(scripted_photo)
 
 R = TypeVar("R", bound=Run)
@@ -39,7 +42,8 @@ R = TypeVar("R", bound=Run)
 class World:
     """The stores, the clock, and the runs that share them; `with` it, time is this world's."""
 
-    def __init__(self, lagging: bool, one_sided: bool = False, dated: bool = False) -> None:
+    def __init__(self, lagging: bool, one_sided: bool = False, dated: bool = False, unclear: bool = False) -> None:
+        """`unclear`: all photos are poor, and one person's face differs from user to user by as much as others' do."""
         self.lagging, self.runs, self.journal, self.dated = lagging, list[Run](), list[str](), dated
         self.refuses = False
         """Whether the gallery is lost, older or another's: then each call to it is refused."""
@@ -49,7 +53,8 @@ class World:
         """Until when erasures may remove neither faces nor thumbnails, microseconds since 1970."""
         self.photos, self.thumbnails = MemoryPhotos(), MemoryThumbnails()
         self.ledger, self.profiles, self.erasures, self.known_gallery = memory_records()
-        self.gallery: Any = LaggingFaces(one_sided) if lagging else MemoryGallery("scripted")
+        self.thresholds = UNCLEAR if unclear else THRESHOLDS
+        self.gallery: Any = LaggingFaces(one_sided, self.thresholds) if lagging else MemoryGallery("scripted")
         self.uploads: dict[tuple[str, str], PhotoRef] = {}
         self.orders: dict[tuple[str, str], str] = {}
         """When a photo was uploaded last; nobody knows it where the world is not `dated`."""
@@ -92,7 +97,7 @@ class World:
     def upload(self, user_id: str, name: str) -> None:
         """Let a photo be uploaded, or uploaded again just as it was."""
         turn = "~" * (ord(user_id[-1]) % 3)  # nobody's face is quite another's
-        data = picture(name.split("-")[0] + turn, size=(96, 96 + int(name[-1])))
+        data = picture(name.split("-")[0] + turn, size=(96, 96 + int(name[-1])), quality=40)
         self.uploads[user_id, name] = self.photos.add(f"{user_id}/{name}.png", data)
         self._now += 0.001
         self.orders[user_id, name] = f"{self.micros():016d}.0" if self.dated else ""
@@ -159,7 +164,7 @@ class World:
         faces: Any = self.gallery
         wired = Wired(self, "faces" if self.lagging else "gallery", faces)
         if not self.lagging:
-            faces = EmbeddingBackend(ScriptedAnalyser(), wired, self.photos, SETTINGS.photos, THRESHOLDS)
+            faces = EmbeddingBackend(ScriptedAnalyser(), wired, self.photos, SETTINGS.photos, self.thresholds)
         return Runtime(
             settings=SETTINGS,
             photos=self.photos,

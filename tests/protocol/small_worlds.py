@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +25,9 @@ from selfiegate.steps import inline
 USERS = ("user_a", "user_b", "user_c")
 PEOPLE = ("ann", "ann~", "ann~~", "bob", "bob~")
 """'ann', 'ann~' and 'ann~~' are one person for the match threshold, whichever two are compared."""
+
+ALIKE = "ann~~~~~"
+"""A poor photo of somebody who is like 'ann' and 'ann~', though below the match threshold."""
 
 BROKEN = ("nobody can read this",)
 
@@ -76,21 +79,21 @@ class SmallWorld(NamedTuple):
 
 
 @st.composite
-def uploads(draw: st.DrawFn) -> Upload:
+def uploads(draw: st.DrawFn, people: Sequence[str] = PEOPLE) -> Upload:
     """Draw an upload; a photo that vanishes after it was looked at shows somebody whom no other user shows."""
     user_id = draw(st.sampled_from(USERS))
     gone: Literal["", "before", "later"] = draw(st.sampled_from(["", "", "", "", "before", "later"]))
-    faces = [(who,) for who in (*PEOPLE, f"self {user_id}", f"self {user_id}~")]
-    people = draw(st.sampled_from(faces[-2:] if gone == "later" else [*faces, *faces, (), ("ann", "bob"), BROKEN]))
+    faces = [(who,) for who in (*people, f"self {user_id}", f"self {user_id}~")]
+    shown = draw(st.sampled_from(faces[-2:] if gone == "later" else [*faces, *faces, (), ("ann", "bob"), BROKEN]))
     past: Literal["new", "died", "held"] = draw(st.sampled_from(["new", "new", "died", "died", "held"]))
     calls = draw(st.integers(0, CALLS_OF_A_RUN)) if past != "new" else 0
-    return Upload(user_id, people, draw(st.integers(0, 3)), past, calls, gone=gone, again=draw(st.booleans()))
+    return Upload(user_id, shown, draw(st.integers(0, 3)), past, calls, gone=gone, again=draw(st.booleans()))
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> Drawn:
-    """Draw a world."""
-    drawn = draw(st.lists(uploads(), min_size=1, max_size=6))
+def worlds(draw: st.DrawFn, people: Sequence[str] = PEOPLE) -> Drawn:
+    """Draw a world in which users show these people, and themselves."""
+    drawn = draw(st.lists(uploads(people), min_size=1, max_size=6))
     listing = draw(st.permutations(range(len(drawn))))[: draw(st.integers(1, len(drawn)))]
     wishes = draw(st.one_of(st.just([]), st.just([]), st.lists(st.sampled_from(USERS), max_size=2, unique=True)))
     finished = draw(st.integers(0, len(wishes)))
@@ -198,4 +201,5 @@ def _add(rt: Runtime, uri: str, data: bytes) -> PhotoRef:
 
 @lru_cache
 def _photo(people: tuple[str, ...]) -> bytes:
-    return b"no picture" if people == BROKEN else scripted_photo(*people, size=(96, 96))
+    poor = {"quality": 40} if ALIKE in people else {}
+    return b"no picture" if people == BROKEN else scripted_photo(*people, size=(96, 96), **poor)

@@ -28,7 +28,7 @@ from selfiegate.privacy.sequence import forget_user
 from selfiegate.runtime import Runtime, memory_runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
-from tests.protocol.small_worlds import BROKEN, USERS, Drawn, SmallWorld, Upload, build, tapped, worlds
+from tests.protocol.small_worlds import ALIKE, BROKEN, PEOPLE, USERS, Drawn, SmallWorld, Upload, build, tapped, worlds
 from tests.runtimes import assert_consistent
 
 LONG = os.environ.get("CHAOS") == "1"
@@ -88,7 +88,7 @@ few_examples = hypothesis.settings(examples, max_examples=N // 2)
 
 
 @examples
-@given(drawn=worlds())
+@given(drawn=worlds() | worlds((*PEOPLE, ALIKE, ALIKE)))
 def test_the_same_photos_come_to_the_same_end(drawn: Drawn) -> None:
     one, other = build(drawn, in_memory()), build(drawn, in_memory())
 

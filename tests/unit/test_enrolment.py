@@ -27,7 +27,7 @@ def claimed(rt: MemoryRuntime, user_id: str, person: str = "ann") -> Claim:
 
 
 def confirmed(rt: Runtime, claim: Claim) -> Match | None:
-    lost = protocol.confirm_enrolment(rt, claim, protocol.enrol_face(rt, claim))
+    lost = protocol.confirm_enrolment(rt, claim, protocol.enrol_face(rt, claim), None)
     return lost.match if lost else None
 
 
@@ -40,8 +40,8 @@ class Interleaved:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._faces, name)
 
-    def rivals(self, face_id: str, user_id: str) -> Any:
-        found = self._faces.rivals(face_id, user_id)
+    def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Any:
+        found = self._faces.rivals(face_id, user_id, unclear)
         if self._events:
             self._events.pop(0)()
         return found
@@ -102,7 +102,7 @@ def test_a_face_that_no_row_explains_is_held_in_the_end(rt: MemoryRuntime) -> No
 
 def test_a_removed_face_that_searches_still_show_does_not_count(rt: MemoryRuntime) -> None:
     class Lagging(Interleaved):
-        def rivals(self, face_id: str, user_id: str) -> Any:
+        def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Any:
             return [Match(face_id="removed long ago", user_id="user_b", score=0.9)]
 
     loser = claimed(rt, "user_b")
@@ -125,14 +125,14 @@ def test_a_face_of_an_older_system_is_held(rt: MemoryRuntime) -> None:
     rt.faces.enrol(photo, "somebody of before")
     claim = claimed(rt, "user_a")
 
-    assert protocol.search_gallery(rt, claim).reasons[0].code == "face_already_enrolled"
+    assert protocol.search_gallery(rt, claim, None).reasons[0].code == "face_already_enrolled"
     assert present(confirmed(rt, claim)).user_id == "somebody of before"
 
 
 def test_a_pending_claim_of_another_user_is_no_reason_to_refuse_early(rt: MemoryRuntime) -> None:
     protocol.enrol_face(rt, claimed(rt, "user_a"))
 
-    assert protocol.search_gallery(rt, claimed(rt, "user_b")).reasons == ()
+    assert protocol.search_gallery(rt, claimed(rt, "user_b"), None).reasons == ()
 
 
 def test_a_photo_that_another_run_holds_is_in_progress(rt: MemoryRuntime) -> None:
@@ -155,7 +155,7 @@ def test_a_run_that_lost_its_claim_stops(rt: MemoryRuntime, step: Callable[[Runt
 def test_withdrawing_leaves_a_saved_profile_alone(rt: MemoryRuntime) -> None:
     claim = claimed(rt, "user_a")
     face_id = protocol.enrol_face(rt, claim)
-    protocol.confirm_enrolment(rt, claim, face_id)
+    protocol.confirm_enrolment(rt, claim, face_id, None)
     profiles.save_profile(rt, claim, face_id, {})
     protocol.withdraw(rt, claim)
 
@@ -167,7 +167,7 @@ def test_a_newer_photo_that_is_replaced_while_it_saves_is_not_lost(rt: MemoryRun
     second = protocol.claim_photo(rt, rt.photos.add("b.png", scripted_photo("ann~")), "user_a", "run 2")
     for claim in (second, first):
         face_id = protocol.enrol_face(rt, claim)
-        assert protocol.confirm_enrolment(rt, claim, face_id) is None
+        assert protocol.confirm_enrolment(rt, claim, face_id, None) is None
         if profiles.save_profile(rt, claim, face_id, {}):
             profiles.remove_older_photo(rt, claim, face_id)
 
@@ -193,7 +193,7 @@ def test_it_is_enough_if_one_of_two_rivals_sees_the_other(rt: MemoryRuntime) -> 
         def __getattr__(self, name: str) -> Any:
             return getattr(rt.faces, name)
 
-        def rivals(self, face_id: str, user_id: str) -> list[Match]:
+        def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> list[Match]:
             # The older one confirms between the younger one's search and its accept.
             assert confirmed(rt, older) is None
             return []

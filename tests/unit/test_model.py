@@ -6,7 +6,7 @@ import pytest
 
 from selfiegate.errors import WrongInput
 from selfiegate.face import Box, Face
-from selfiegate.model import PhotoRef
+from selfiegate.model import PhotoRef, Verdict
 from selfiegate.report import markdown
 from selfiegate.user_ids import user_id_of
 from tests.contract.records import verdict
@@ -62,3 +62,13 @@ def test_names_from_strangers_cannot_format_the_page() -> None:
     lines = markdown(verdict().model_copy(update={"photo": photo, "user_id": "a`b"})).splitlines()
 
     assert lines[2] == "Photo `s3://b/'![x](http://evil)��<script>�===` of user `a'b`"
+
+
+def test_a_reason_of_a_newer_version_is_read_shown_and_written_back() -> None:
+    """As the version before this one reads `unclear_match`."""
+    stored = verdict().model_dump(mode="json") | {"reasons": [{"code": "of_tomorrow", "message": "Take another."}]}
+    read = Verdict.from_store(stored)
+
+    assert read.reasons[0].code == "of_tomorrow"
+    assert "- `of_tomorrow` Take another." in markdown(read)
+    assert read.model_dump(mode="json")["reasons"] == stored["reasons"]

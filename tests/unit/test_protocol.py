@@ -58,10 +58,12 @@ class Schedules(RuleBasedStateMachine):
 
     world: World
 
-    @initialize(lagging=st.booleans(), one_sided=st.booleans(), flow=st.booleans(), dated=st.booleans())
-    def two_begin(self, lagging: bool, one_sided: bool, flow: bool, dated: bool) -> None:
+    @initialize(
+        lagging=st.booleans(), one_sided=st.booleans(), flow=st.booleans(), dated=st.booleans(), unclear=st.booleans()
+    )
+    def two_begin(self, lagging: bool, one_sided: bool, flow: bool, dated: bool, unclear: bool) -> None:
         """Begin with two users who claim photos of the same person."""
-        self.world = World(lagging, one_sided, dated).__enter__()
+        self.world = World(lagging, one_sided, dated, unclear).__enter__()
         self.world.start("user_a", "ann-0", flow=flow).to("ledger.claim")
         self.world.start("user_b", "ann-0", process=1, flow=flow).to("ledger.claim")
         for run in self.world.runs:
@@ -241,18 +243,19 @@ WHOLE = [pytest.param(fate, 1 if fate is lives else 5, marks=pytest.mark.slow) f
 
 @pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
 @pytest.mark.parametrize("lagging", [False, True])
-@pytest.mark.parametrize("flow", [False, True])
-def test_two_may_meet_anywhere(lagging: bool, flow: bool, fate: Fate, stride: int) -> None:
+@pytest.mark.parametrize(("flow", "unclear"), [(False, False), (True, False), (False, True)])
+def test_two_may_meet_anywhere(lagging: bool, flow: bool, unclear: bool, fate: Fate, stride: int) -> None:
     """Show that two users with one face never both keep it, and no other promise breaks, wherever their runs meet.
 
     The first run makes `first` store calls, then the other `second` calls. Then the first meets its fate and goes on to
-    its end, and after it the other. All pairs of numbers are tried where `stride` is 1, for both orders of the claims.
+    its end, and after it the other. The faces match, or are poor and like each other (`unclear`). All pairs of numbers
+    are tried where `stride` is 1, for both orders of the claims.
     """
     stride = 1 if LONG else stride
     for older_is_first in (True, False):
         for first in itertools.count(0 if older_is_first else 1):
             for second in itertools.count(first % stride, stride):
-                with World(lagging, one_sided=first % 2 == 1) as world:
+                with World(lagging, one_sided=first % 2 == 1, unclear=unclear) as world:
                     under_way = meet(world, older_is_first, (first, second), flow, fate)
                 if not under_way[1]:
                     break

@@ -83,15 +83,16 @@ def test_without_a_review_threshold_no_rounding_leaves_a_photo_to_a_person() -> 
     rt = memory_runtime(Settings(matching={"match_threshold": 0.7}))
     match = Match(face_id="f", user_id="user_a", score=float(np.float32(0.7)))  # as a gallery in float32 tells it
 
-    assert match.score < rt.faces.match_threshold
+    assert match.score < rt.faces.thresholds.match
     assert not protocol.lost(rt, match).review
 
 
 def test_of_two_doubtful_photos_at_once_one_waits_for_a_person(rt: MemoryRuntime) -> None:
     claims = claimed(rt)
-    assert not any(protocol.search_gallery(rt, claim).reasons for claim in claims)
+    assert not any(protocol.search_gallery(rt, claim, None).reasons for claim in claims)
     faces = [protocol.enrol_face(rt, claim) for claim in claims]
-    won, lost = (protocol.confirm_enrolment(rt, claim, face_id) for claim, face_id in zip(claims, faces, strict=True))
+    pairs = zip(claims, faces, strict=True)
+    won, lost = (protocol.confirm_enrolment(rt, claim, face_id, None) for claim, face_id in pairs)
 
     assert won is None
     assert present(lost).review

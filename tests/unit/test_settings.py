@@ -163,6 +163,34 @@ def test_rules_by_which_no_photo_would_pass_are_refused(monkeypatch: pytest.Monk
     assert load_settings().rules.unknown == "refuse"
 
 
+@pytest.mark.parametrize(
+    ("backend", "name", "value", "words"),
+    [
+        ("insightface", "UNCLEAR_THRESHOLD", "0.45", ["0.45", "above the match threshold, 0.4"]),
+        ("insightface", "UNCLEAR_THRESHOLD", "80", ["80", "cosine similarity, above 0 and below 1"]),
+        ("rekognition", "UNCLEAR_THRESHOLD", "0.32", ["0.32", "similarity, above 1 and below 100"]),
+        ("insightface", "CLEAR_QUALITY", "101", ["101", "less than or equal to 100"]),
+        ("insightface", "CLEAR_QUALITY", "nan", ["nan"]),
+    ],
+)
+def test_what_makes_an_unclear_match_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, backend: str, name: str, value: str, words: list[str]
+) -> None:
+    monkeypatch.setenv("SELFIEGATE_BACKEND", backend)
+    monkeypatch.setenv(f"SELFIEGATE_MATCHING__{name}", value)
+
+    with pytest.raises(WrongSetting, match=name) as error:
+        load_settings()
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_an_unset_unclear_threshold_yields_to_a_low_match_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFIEGATE_MATCHING__MATCH_THRESHOLD", "0.31")
+    used = load_settings().matching.on(SCALES["insightface"])
+
+    assert used.unclear == used.floor(unclear=True) == used.floor() == 0.31
+
+
 @pytest.mark.parametrize(("backend", "thresholds"), [("insightface", (0.5, 0.3)), ("rekognition", (95.0, 80.0))])
 def test_thresholds_on_their_backends_scale_are_taken(
     monkeypatch: pytest.MonkeyPatch, backend: str, thresholds: tuple[float, float]

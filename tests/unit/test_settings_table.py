@@ -38,6 +38,8 @@ def test_thresholds_that_are_not_set_are_those_of_the_backends() -> None:
     match, verify = row("SELFIEGATE_MATCHING__MATCH_THRESHOLD"), row("SELFIEGATE_MATCHING__VERIFY_THRESHOLD")
 
     assert f"empty: {COSINE.match:.2f}, or Rekognition's {REKOGNITION.match:g}" in match.description
+    unclear = row("SELFIEGATE_MATCHING__UNCLEAR_THRESHOLD")
+    assert f"empty: {COSINE.unclear:.2f}, or Rekognition's {REKOGNITION.unclear:g}" in unclear.description
     assert f"empty: {COSINE.verify:.2f}, or Rekognition's {REKOGNITION.verify:g}" in verify.description
 
 
