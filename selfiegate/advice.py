@@ -44,7 +44,7 @@ def covered(parts: Sequence[Part]) -> Reason:
     """Return the reason of a face of which these parts are covered; of none where nobody knows which."""
     if not parts:
         return reason(ReasonCode.FACE_COVERED)
-    what = " and ".join(f"the {part}" for part in parts)
+    what = " and ".join(f"the {part}" for part in parts).replace(" and ", ", ", len(parts) - 2)
     verb = "is" if len(parts) == 1 and parts[0] != "eyes" else "are"
     advice = _MASK if "eyes" not in parts else _EYES if len(parts) == 1 else _MASK_AND_EYES
     return Reason(code=ReasonCode.FACE_COVERED, message=f"{what.capitalize()} {verb} covered. {advice}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from selfiegate.face import Face
-from selfiegate.model import Check, Detection
+from selfiegate.model import Check, Detection, Reason
 from selfiegate.policy import Judgement
 
 _GREEN, _RED, _GREY, _INK = "#1a9850", "#d73027", "#888888", "#222222"
@@ -16,6 +18,8 @@ _LINE = 26
 _COLUMNS = (16, 40, 200, 290)
 """Where mark, name, value and limit stand in the table."""
 _TABLE_WIDTH = 480
+_LETTERS = 84
+"""Of a line of a sentence."""
 
 
 def as_json(detection: Detection, judgement: Judgement) -> dict[str, Any]:
@@ -33,11 +37,11 @@ def annotate(picture: Image.Image | None, detection: Detection, judgement: Judge
 
     `picture` is the upright photo, None where it could not be decoded.
     """
-    lines = len(judgement.checks) + 2 * len(judgement.reasons) + 3
+    height = (len(judgement.checks) + 3) * _LINE + sum(map(_height, judgement.reasons))
     left = picture.copy() if picture else Image.new("RGB", (320, 240), "lightgrey")
     for face in detection.faces:
         _mark(left, face, _GREEN if face is judgement.face and not judgement.reasons else _RED)
-    page = Image.new("RGB", (left.width + _TABLE_WIDTH, max(left.height, lines * _LINE)), "white")
+    page = Image.new("RGB", (left.width + _TABLE_WIDTH, max(left.height, height)), "white")
     page.paste(left, (0, 0))
     _table(page, left.width, judgement)
     return page
@@ -64,8 +68,17 @@ def _table(page: Image.Image, x: int, judgement: Judgement) -> None:
     for reason in judgement.reasons:
         y += 8
         draw.text((x + _COLUMNS[0], y), str(reason.code), _RED, _font(16))
-        draw.text((x + _COLUMNS[0], y + 20), reason.message, _INK, _font(11))
-        y += _LINE + 12
+        for number, line in enumerate(_wrapped(reason), 1):
+            draw.text((x + _COLUMNS[0], y + 6 + 14 * number), line, _INK, _font(11))
+        y += _height(reason) - 8
+
+
+def _wrapped(reason: Reason) -> Sequence[str]:
+    return textwrap.wrap(reason.message, _LETTERS)
+
+
+def _height(reason: Reason) -> int:
+    return 32 + 14 * len(_wrapped(reason))
 
 
 def _row(draw: ImageDraw.ImageDraw, x: int, y: int, check: Check) -> None:

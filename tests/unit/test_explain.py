@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from selfiegate.advice import covered, reason, rotated
 from selfiegate.explain import annotate, as_json
-from selfiegate.model import Detection, ReasonCode
-from selfiegate.policy import Rules, judge
+from selfiegate.model import Detection, Reason, ReasonCode
+from selfiegate.policy import Judgement, Rules, judge
 from tests.unit.test_decode import picture
 from tests.unit.test_policy import face
 
@@ -21,6 +22,16 @@ def test_a_face_is_marked_by_what_the_policy_says(sunglasses: float, colour: tup
 
     assert tuple(page[60, 200]) == colour  # the box's upper edge
     assert tuple(page[120, 160]) == (255, 255, 0)  # an eye
+
+
+@pytest.mark.parametrize("told", [*map(reason, ReasonCode), covered(("eyes", "nose", "mouth")), rotated(90)], ids=str)
+def test_no_sentence_is_cut_off_by_the_edge(told: Reason) -> None:
+    checks = judge(Detection(faces=(face(),)), Rules()).checks
+    judgement = Judgement(checks, (reason(ReasonCode.NO_FACE), told))
+    page = np.asarray(annotate(None, Detection(), judgement))
+
+    assert (page[:, -8:] == 255).all()
+    assert (page[-8:, 330:] == 255).all()
 
 
 @pytest.mark.parametrize("detection", [Detection(), Detection(unusable=ReasonCode.UNREADABLE_PHOTO)])

@@ -146,7 +146,7 @@ def test_a_rotated_face_of_which_nothing_else_is_known_never_passes() -> None:
         (("mouth",), "The mouth is covered. Take off the mask, and keep hands and things away from your face."),
         (("nose", "mouth"), "The nose and the mouth are covered. Take off the mask, and keep hands"),
         (("eyes",), "The eyes are covered. Take hair, hands and things away from your eyes."),
-        (("eyes", "nose", "mouth"), "Take off the mask, and take hair, hands and things away from your eyes."),
+        (("eyes", "nose", "mouth"), "The eyes, the nose and the mouth are covered. Take off the mask, and take hair,"),
     ],
 )
 def test_what_is_covered_is_told(parts: tuple[str, ...], words: str) -> None:
