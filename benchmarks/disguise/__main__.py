@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.disguise import measure, pictures, tables
+from benchmarks.disguise import limits, measure, pictures, tables
 from benchmarks.disguise.measure import PLAIN
 from selfiegate.matching import COSINE
 from selfiegate.settings import load_settings
@@ -47,6 +47,7 @@ def main() -> None:
     parts = {
         "Disguises": tables.disguises(all_),
         "Cost": tables.cost(all_),
+        "Limits": limits.table(all_),
         "Near misses": tables.near_misses(all_),
         "A better photo asked for": tables.unclear(all_),
     }

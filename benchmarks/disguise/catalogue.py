@@ -46,6 +46,7 @@ DISGUISES: dict[str, Spoil] = {
     "surgical mask": _before(covers.surgical_mask),
     "cloth mask": _before(covers.cloth_mask),
     "black mask": _before(covers.black_mask),
+    "printed mask": _before(covers.printed_mask),
     "scarf": _before(covers.scarf),
     "hand": _before(covers.hand),
     "phone": _before(covers.phone),
@@ -62,6 +63,7 @@ DISGUISES: dict[str, Spoil] = {
     "heavy JPEG": spoiling.heavy_jpeg,
     "cut off": spoiling.crop,
     "rotated": spoiling.rotation,
+    "lying": spoiling.lying,
     "noise": spoiling.noise,
     "blur, dark": _both(spoiling.blur, spoiling.dark),
     "motion, heavy JPEG": _both(spoiling.motion, spoiling.heavy_jpeg),
@@ -83,7 +85,7 @@ def _colours(photo: Pixels, seen: View, rng: RNG) -> tuple[Pixels, Pixels]:
     skin = np.median([_patch(photo, seen, x, y) for x, y in ((-0.5, 0.75), (0.5, 0.75), (0, -0.45))], axis=0) / gain
     tops = [_patch(photo, seen, x, y) for x, y in ((-0.5, -1.15), (0, -1.3), (0.5, -1.15), (-0.9, -0.7), (0.9, -0.7))]
     hair = sorted(tops, key=lambda patch: float(patch.sum()))[1] / gain
-    if np.abs(hair - skin).max() < 0.25 or hair[2] > hair[0] + 0.05:  # bald, or the wall behind
+    if np.abs(hair - skin).max() < 0.25 or hair[1:].max() > hair[0] + 0.03:  # bald, or the wall behind
         hair = tone(rng, (0.2, 0.6), (0.08, 0.5), hue=0.07)
     return np.clip(skin, 0.1, 0.95).astype(np.float32), np.clip(hair, 0.04, 0.8).astype(np.float32)
 

@@ -71,6 +71,21 @@ def black_mask(rng: RNG, strength: int, skin: Pixels, hair: Pixels) -> list[Laye
     return [_straps(top, width, np.full(3, 0.08, np.float32)), layer]
 
 
+def printed_mask(rng: RNG, strength: int, skin: Pixels, hair: Pixels) -> list[Layer]:
+    """A mask of the colour of skin with another's mouth, and a nose where it reaches so high."""
+    top, width = _top(rng, strength), rng.uniform(0.9, 1.0)
+    ground = cloth.paint(skin * np.float32(rng.uniform(0.85, 1.1)) * rng.uniform(0.95, 1.05, 3).astype(np.float32))
+    x, y = X / rng.uniform(0.3, 0.5), Y - 1.15 - rng.uniform(-0.12, 0.12)
+    lips = soft(0.13 * rng.uniform(0.7, 1.3) * np.sqrt(np.clip(1 - x**2, 0, 1)) - np.abs(y), 0.05)[..., None]
+    parted = np.exp(-(((y + 0.02 * np.cos(4 * x)) / 0.02) ** 2)) * (np.abs(x) < 0.95)
+    colour = ground * (1 - 0.6 * lips) + 0.6 * lips * cloth.tone(rng, (0.4, 0.7), (0.5, 0.8), hue=0.98)
+    nostrils = sum(np.exp(-(((X - side * 0.14) / 0.06) ** 2) - ((Y - 0.7) / 0.03) ** 2) for side in (-1, 1))
+    sides = np.exp(-(((np.abs(X) - 0.25) / 0.04) ** 2) - ((Y - 0.55) / 0.15) ** 2)
+    shade = 1 - 0.6 * parted - 0.5 * nostrils - 0.2 * sides
+    colour = cloth.folded(np.asarray(colour * shade[..., None], np.float32), rng, 0.05)
+    return [_straps(top, width, skin), Layer(colour, _mask_alpha(top, width, rng), tent_depth())]
+
+
 def scarf(rng: RNG, strength: int, skin: Pixels, hair: Pixels) -> list[Layer]:
     """A scarf over the mouth; stronger, over nose and cheeks."""
     top = (0.8, 0.45, 0.15)[strength] + rng.uniform(-0.06, 0.06)

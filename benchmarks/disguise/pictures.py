@@ -9,24 +9,13 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw
 
+from benchmarks.disguise import limits
 from benchmarks.disguise.catalogue import DISGUISES, STRENGTHS, picture, pixels, spoiled
-from benchmarks.disguise.measure import AS_IS, PLAIN, Seen
+from benchmarks.disguise.measure import AS_IS, Seen
 from benchmarks.disguise.tables import Judged
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
-
-VALUES: dict[str, tuple[float, ...]] = {
-    "quality": (1,),
-    "covered": (-1,),
-    "eyes_open": (1,),
-    "sunglasses": (-1,),
-    "sharpness": (1,),
-    "brightness": (1, -1),
-    "eye_distance": (1,),
-    "confidence": (1,),
-}
-"""A face's values, and which way is good."""
 
 
 def shown(seen: Seen) -> Image.Image:
@@ -79,26 +68,12 @@ def _values(one: Judged) -> str:
 
 
 def curves(all_: Sequence[Judged], file: Path) -> None:
-    """Draw error against discard (ISO/IEC 29794-1): for each value, plain photos refused and what is left hidden."""
-    single = [one for one in all_ if len(one.seen.detection.faces) == 1 and one.seen.own is not None]
-    hidden = np.array([one.hidden for one in single])
-    is_plain = np.array([one.seen.disguise == PLAIN for one in single])
+    """Draw error against discard: for each value alone, plain photos refused, and what is hidden among the others."""
     figure, axes = plt.subplots(figsize=(7.5, 5.5))
-    if not is_plain.any():
-        return
-    for name, signs in VALUES.items():
-        known = [getattr(one.seen.detection.faces[0], name, None) for one in single]
-        if all(value is None for value in known):
-            continue
-        for sign in signs:
-            values = np.array([np.inf if value is None else sign * value for value in known])
-            limits = np.quantile(values[is_plain], np.linspace(0, 0.1, 51))
-            left = [hidden[values >= limit].mean() for limit in limits]
-            refused = [(values[is_plain] < limit).mean() for limit in limits]
-            axes.plot(refused, left, label=f"{name} {'at least' if sign > 0 else 'at most'}")
-    axes.set(
-        xlabel="plain photos refused (share)", ylabel="hidden among the photos that are left (share)", ylim=(0, None)
-    )
+    for curve in limits.curves(all_, alone=True):
+        steps = [curve.at(cost) for cost in np.linspace(0, 0.1, 51)]
+        axes.plot([curve.refused(step) for step in steps], [curve.left(step) for step in steps], label=curve.limit.name)
+    axes.set(xlabel="plain photos refused (share)", ylabel="hidden among photos left (share)", ylim=(0, None))
     axes.axvline(0.02, color="grey", linestyle=":")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.3)

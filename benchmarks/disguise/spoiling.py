@@ -88,6 +88,11 @@ def rotation(photo: Pixels, seen: View, rng: RNG, strength: int) -> Pixels:
     return np.asarray(cv2.warpAffine(photo, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
 
 
+def lying(photo: Pixels, seen: View, rng: RNG, strength: int) -> Pixels:
+    """Turned by 90, 270 or 180 degrees, as photos whose EXIF was lost."""
+    return np.rot90(photo, (1, 3, 2)[strength]).copy()
+
+
 def noise(photo: Pixels, seen: View, rng: RNG, strength: int) -> Pixels:
     """Noise of a high ISO, partly in colour: a deviation of 5, 10 or 18 % of the range."""
     return photo + _noise(photo, rng, (0.05, 0.1, 0.18)[strength])
