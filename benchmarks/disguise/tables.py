@@ -32,9 +32,10 @@ class Judged:
         return self.judgement.usable and self.hidden
 
     @property
-    def reasons(self) -> list[str]:
-        """Return the codes."""
-        return [str(reason.code) for reason in self.judgement.reasons]
+    def failed(self) -> list[str]:
+        """Return the rules that refuse it; its reasons where no rule was asked, or none was of one face."""
+        rules = [check.name for check in self.judgement.checks if not check.passed and check.name != "faces"]
+        return rules or [str(reason.code) for reason in self.judgement.reasons]
 
 
 def judged(found: Iterable[Seen], rules: Rules, match: float) -> list[Judged]:
@@ -71,7 +72,7 @@ def disguises(all_: Sequence[Judged], wanted: float = 0.03) -> str:
     for (name, strength), group in versions(all_).items():
         hidden, refused = (sum(x) for x in zip(*((one.hidden, not one.judgement.usable) for one in group), strict=True))
         through, whole = sum(one.gets_through for one in group), len(group)
-        codes = Counter(code for one in group for code in one.reasons).most_common(2)
+        codes = Counter(code for one in group for code in one.failed).most_common(2)
         by = ", ".join(f"{code} {n / whole:.0%}" for code, n in codes)
         low, high = wilson(through, whole)
         share = through / whole
@@ -95,11 +96,11 @@ def cost(all_: Sequence[Judged]) -> str:
         f"{len(refused)} of {len(plain)} plain photos are refused: {len(refused) / len(plain):.1%} "
         f"({low:.1%}-{high:.1%}).",
         "",
-        "| reason | plain photos | share | by this reason alone |",
+        "| rule | plain photos | share | by this rule alone |",
         "|---|---:|---:|---:|",
     ]
-    for code, n in Counter(code for one in refused for code in one.reasons).most_common():
-        alone = sum(one.reasons == [code] for one in refused)
+    for code, n in Counter(code for one in refused for code in one.failed).most_common():
+        alone = sum(one.failed == [code] for one in refused)
         lines.append(f"| {code} | {n} | {n / len(plain):.2%} | {alone / len(plain):.2%} |")
     return "\n".join(lines)
 
