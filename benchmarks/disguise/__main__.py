@@ -22,6 +22,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.disguise import limits, measure, pictures, tables
+from benchmarks.disguise.catalogue import DISGUISES
 from benchmarks.disguise.measure import PLAIN
 from selfiegate.matching import COSINE
 from selfiegate.settings import load_settings
@@ -33,16 +34,18 @@ def main() -> None:
     """Measure or read, then judge, tabulate and draw."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--people", type=int, default=1000)
-    parser.add_argument("--plain", type=int, help="plain photos; twice the people by default, at most 2,000")
+    parser.add_argument("--plain", type=int, default=2000, help="plain photos")
+    parser.add_argument("--only", default="", help="disguises by name, separated by semicolons; all by default")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--from-cache", action="store_true", help="judge what was seen last time by the present rules")
     given = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
-    cache = OUT / "seen.jsonl.gz"
+    names = [name.strip() for name in given.only.split(";")] if given.only else list(DISGUISES)
+    if unknown := set(names) - set(DISGUISES):
+        parser.error(f"there is no disguise {', '.join(sorted(unknown))}; there are: {'; '.join(DISGUISES)}")
     if not given.from_cache:
-        wanted = min(2000, 2 * given.people) if given.plain is None else given.plain
-        measure.write(measure.measure(given.people, wanted, given.processes), cache)
-    found, settings = measure.read(cache), load_settings()
+        measure.measure(OUT, given.people, given.plain, given.processes, names)
+    found, settings = measure.read(OUT), load_settings()
     all_ = tables.judged(found, settings.rules, settings.matching.on(COSINE).match)
     parts = {
         "Disguises": tables.disguises(all_),

@@ -22,6 +22,7 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self._analyser = InsightFaceAnalyser(settings.insightface.model_copy(update={"threads": 1}))
+        self.model = self._analyser.model
         self._photos = MemoryPhotos()
         self._backend = EmbeddingBackend(
             self._analyser,

@@ -64,6 +64,8 @@ class Curve:
     limit: Limit
     values: NDArray[np.float64]
     plain: NDArray[np.bool_]
+    compared: NDArray[np.bool_]
+    """Whether there is a first photo to compare with: it is not this photo."""
     hidden: NDArray[np.bool_]
     disguises: NDArray[np.str_]
 
@@ -73,7 +75,7 @@ class Curve:
 
     def left(self, limit: float) -> float:
         """Return the share that is hidden among photos of this value or better."""
-        return float(self.hidden[self.values >= limit].mean())
+        return float(self.hidden[self.compared & (self.values >= limit)].mean())
 
     def refused(self, limit: float) -> float:
         """Return the share of plain photos below a limit."""
@@ -82,7 +84,7 @@ class Curve:
 
 def curves(all_: Sequence[Judged], alone: bool) -> Iterator[Curve]:
     """Yield a curve for each value that is known: of all photos, or of those that every other rule lets through."""
-    single = [one for one in all_ if len(one.seen.detection.faces) == 1 and one.seen.own is not None]
+    single = [one for one in all_ if len(one.seen.detection.faces) == 1]
     for limit in LIMITS:
         kept = single if alone else [one for one in single if _passes_others(one, limit.check)]
         known = [(value, one) for one in kept if (value := limit.of(one)) is not None]
@@ -91,7 +93,8 @@ def curves(all_: Sequence[Judged], alone: bool) -> Iterator[Curve]:
                 limit,
                 np.array([value for value, _ in known]),
                 np.array([one.seen.disguise == PLAIN for _, one in known]),
-                np.array([one.hidden for _, one in known]),
+                np.array([one.seen.own is not None for _, one in known]),
+                np.array([one.seen.own is not None and one.hidden for _, one in known]),
                 np.array([one.seen.disguise for _, one in known]),
             )
 

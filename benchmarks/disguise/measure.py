@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel
 
-from benchmarks.disguise.catalogue import DISGUISES, STRENGTHS, picture, pixels, spoiled
+from benchmarks.disguise.catalogue import STRENGTHS, picture, pixels, spoiled
 from benchmarks.disguise.gate import Gate
-from benchmarks.disguise.people import pairs, plain
+from benchmarks.disguise.people import Pair, chosen
 from selfiegate.model import Detection
 from selfiegate.settings import load_settings
 
+CACHE = "seen.jsonl.gz"
 AS_IS = "as it is"
 PLAIN = "plain"
 
@@ -63,8 +66,8 @@ class Enrolled:
 class Tester:
     """Looks at spoiled photos; one in each process."""
 
-    def __init__(self, enrolled: Enrolled) -> None:
-        self.gate, self._enrolled = Gate(load_settings()), enrolled
+    def __init__(self, enrolled: Enrolled, names: Sequence[str]) -> None:
+        self.gate, self._enrolled, self._names = Gate(load_settings()), enrolled, names
 
     def versions(self, person: str, photo: Path) -> list[Seen]:
         """Look at a photo as it is, and in every disguise."""
@@ -72,7 +75,7 @@ class Tester:
         values, face = pixels(Image.open(io.BytesIO(data))), self.gate.look(data)[0].faces[0]
         landmarks = np.array(face.landmarks) * (values.shape[1], values.shape[0])
         found = [self.seen(person, photo, AS_IS, "", upload(picture(values)))]
-        for name in DISGUISES:
+        for name in self._names:
             for strength, called in enumerate(STRENGTHS):
                 data = upload(picture(spoiled(values, landmarks, name, strength, person)))
                 found.append(self.seen(person, photo, name, called, data))
@@ -104,53 +107,50 @@ def upload(image: Image.Image) -> bytes:
 _tester: list[Tester] = []
 
 
-def _start(enrolled: Enrolled) -> None:
-    _tester.append(Tester(enrolled))
+def _start(enrolled: Enrolled, names: Sequence[str]) -> None:
+    _tester.append(Tester(enrolled, names))
 
 
-def _versions(job: tuple[str, Path]) -> list[Seen]:
-    return _tester[0].versions(*job)
+def _versions(pair: Pair) -> list[Seen]:
+    return _tester[0].versions(pair.person, pair.second)
 
 
 def _plain(photo: Path) -> list[Seen]:
     return [_tester[0].seen(photo.parent.name, photo, PLAIN, "", photo.read_bytes())]
 
 
-def measure(wanted: int, plain_photos: int, processes: int) -> list[Seen]:
-    """Enrol everyone's first photo, then look at the second in every disguise, and at plain photos."""
+def measure(folder: Path, people: int, plain: int, processes: int, names: Sequence[str]) -> None:
+    """Enrol everyone's first photo, then look at some people's second in the disguises, and at plain photos.
+
+    What was seen is written as it comes: what a run that was ended has left can be judged, too.
+    """
     began = time.monotonic()
-    gate = Gate(load_settings())
-    people = list(pairs(gate, wanted))
-    faces = [gate.look(first.read_bytes())[1] for _, first, _ in people]
-    enrolled = Enrolled([person for person, _, _ in people], np.stack([face for face in faces if face is not None]))
-    photos = plain(gate, [second for _, _, second in people], plain_photos)
-    print(f"{len(people)} people, {len(photos)} plain photos; {time.monotonic() - began:.0f} s", flush=True)
-    found: list[Seen] = []
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start, (enrolled,)) as pool:
-        spoils = pool.map(_versions, [(person, second) for person, _, second in people], chunksize=2)
-        for lines in _shown(spoils, len(people), began):
-            found += lines
-        for lines in pool.map(_plain, photos, chunksize=20):
-            found += lines
-    firsts = {first for _, first, _ in people}
-    return [one.model_copy(update={"own": None}) if one.photo in firsts else one for one in found]
-
-
-def _shown(parts: Iterable[list[Seen]], count: int, began: float) -> Iterator[list[Seen]]:
-    for n, part in enumerate(parts, 1):
-        if n % 10 == 0 or n == count:
-            print(f"\r{n} of {count} people, {time.monotonic() - began:.0f} s ", end="", flush=True)
-        yield part
+    who, faces = chosen(Gate(load_settings()), folder)
+    enrolled = Enrolled([pair.person for pair in who.pairs], faces)
+    firsts = {pair.first for pair in who.pairs}
+    print(f"{len(who.pairs)} people enrolled; {time.monotonic() - began:.0f} s", flush=True)
+    context = get_context("spawn")
+    with (
+        gzip.open(folder / CACHE, "wt") as out,
+        ProcessPoolExecutor(processes, context, _start, (enrolled, names)) as pool,
+    ):
+        plain_ = pool.map(_plain, who.plain[:plain], chunksize=10)
+        spoiled_ = pool.map(_versions, who.pairs[:people])
+        for n, ones in enumerate(chain(plain_, spoiled_), 1):
+            # A first photo is compared with itself.
+            kept = [one.model_copy(update={"own": None}) if one.photo in firsts else one for one in ones]
+            out.writelines(one.model_dump_json() + "\n" for one in kept)
+            out.flush()
+            if n % 10 == 0:
+                told = f"{min(n, plain)} plain photos, {max(0, n - plain)} of {people} people"
+                print(f"\r{told}, {time.monotonic() - began:.0f} s ", end="", flush=True)
     print()
 
 
-def write(found: Iterable[Seen], file: Path) -> None:
-    """Keep what was seen."""
-    with gzip.open(file, "wt") as out:
-        out.writelines(one.model_dump_json() + "\n" for one in found)
-
-
-def read(file: Path) -> list[Seen]:
-    """Return what was kept."""
-    with gzip.open(file, "rt") as lines:
-        return [Seen.model_validate_json(line) for line in lines]
+def read(folder: Path) -> list[Seen]:
+    """Return what was seen, as far as it was written."""
+    found = []
+    with suppress(EOFError), gzip.open(folder / CACHE, "rt") as lines:
+        for line in lines:
+            found.append(Seen.model_validate_json(line))  # noqa: PERF401  what came before the end is kept
+    return found
