@@ -102,10 +102,15 @@ def scarf(rng: RNG, strength: int, skin: Pixels, hair: Pixels) -> list[Layer]:
 
 
 def hand(rng: RNG, strength: int, skin: Pixels, hair: Pixels) -> list[Layer]:
-    """Two fingers on the mouth; four fingers before it; a palm and four fingers before mouth and nose."""
+    """Two fingers on the mouth; a hand before it; before mouth and nose. Some hands are before an eye instead."""
     side = rng.choice([-1, 1])
     angle = rng.uniform(-0.25, 0.25)
-    tip = np.array([-side * 0.45, (0.95, 0.95, 0.55)[strength]]) + rng.uniform(-0.08, 0.08, 2)
+    place = (
+        (side * (0.4, 0.1, -0.25)[strength], -0.25)
+        if rng.uniform() < 0.25
+        else (-side * 0.45, (0.95, 0.95, 0.55)[strength])
+    )
+    tip = np.array(place) + rng.uniform(-0.08, 0.08, 2)
     return [merged(_hand(rng, tip, side, angle, (2, 4, 4)[strength], skin * rng.uniform(0.9, 1.1), palm=strength > 0))]
 
 

@@ -87,6 +87,18 @@ def disguises(all_: Sequence[Judged], wanted: float = 0.03) -> str:
     return "\n".join(lines)
 
 
+def summary(all_: Sequence[Judged]) -> str:
+    """Tabulate the same for documents: hidden, and of these what passes, a column for each strength."""
+    rows: dict[str, list[str]] = {}
+    for (name, _), group in versions(all_).items():
+        hidden, through = (
+            sum(x) / len(group) for x in zip(*((one.hidden, one.gets_through) for one in group), strict=True)
+        )
+        rows.setdefault(name, []).append(f"{hidden:.0%}, {through:.1%}")
+    lines = ["| hidden, passes and is hidden | weak | middle | strong |", "|---|---:|---:|---:|"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join([*cells, '', ''][:3])} |" for name, cells in rows.items())])
+
+
 def cost(all_: Sequence[Judged]) -> str:
     """Tabulate which plain photos the rules refuse, together and each alone."""
     plain = [one for one in all_ if one.seen.disguise == PLAIN]
