@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from selfiegate.decoding.decode import turned
 from selfiegate.face import Face
 from selfiegate.model import Check, Detection, Reason
 from selfiegate.policy import Judgement
@@ -32,13 +33,18 @@ def as_json(detection: Detection, judgement: Judgement) -> dict[str, Any]:
     }
 
 
+def turn_of(detection: Detection) -> int:
+    """Return the degrees clockwise by which the photo was turned to be judged."""
+    return detection.faces[0].turned if detection.faces else 0
+
+
 def annotate(picture: Image.Image | None, detection: Detection, judgement: Judgement) -> Image.Image:
     """Return the photo with its faces marked, beside a table of all checks and reasons.
 
-    `picture` is the upright photo, None where it could not be decoded.
+    `picture` is the photo as it is stored, None where it could not be decoded; it is drawn as it was judged.
     """
     height = (len(judgement.checks) + 3) * _LINE + sum(map(_height, judgement.reasons))
-    left = picture.copy() if picture else Image.new("RGB", (320, 240), "lightgrey")
+    left = turned(picture, turn_of(detection)).copy() if picture else Image.new("RGB", (320, 240), "lightgrey")
     for face in detection.faces:
         _mark(left, face, _GREEN if face is judgement.face and not judgement.reasons else _RED)
     page = Image.new("RGB", (left.width + _TABLE_WIDTH, max(left.height, height)), "white")

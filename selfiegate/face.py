@@ -52,6 +52,10 @@ class Face(Value):
     yaw: float | None = Field(None, description="Degrees, 0 frontal, positive towards the photo's right")
     pitch: float | None = Field(None, description="Degrees, 0 level, positive upwards")
     roll: float | None = Field(None, description="Degrees, 0 upright, positive clockwise")
+    turned: int = Field(
+        0,
+        description="Degrees clockwise that the photo was turned by; all else is of the turned photo: 0, 90, 180, 270",
+    )
     sharpness: float | None = Field(None, description="0 (featureless) to 100, on the aligned face")
     brightness: float | None = Field(None, description="Mean luma of the aligned face, 0 to 100")
     sunglasses: float | None = Field(None, description="Probability")

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 from PIL import Image
 from pydantic import Field
 
-from selfiegate.decoding.decode import Limits
+from selfiegate.decoding.decode import Limits, turned
 from selfiegate.decoding.process_pool import decode
-from selfiegate.face import Box
+from selfiegate.face import Box, Face
 from selfiegate.model import PhotoRef
 from selfiegate.setting_types import COMMAS, Group, Size
 
@@ -54,14 +54,14 @@ def key(photo: PhotoRef, user_id: str, size: str, settings: ThumbnailSettings) -
     return f"{folder(photo, user_id)}/{size}.{'jpg' if settings.format == 'jpeg' else 'webp'}"
 
 
-def render(data: bytes, face: Box, settings: ThumbnailSettings, limits: Limits) -> dict[str, bytes]:
+def render(data: bytes, face: Face, settings: ThumbnailSettings, limits: Limits) -> dict[str, bytes]:
     """Return size ('250x250') to the encoded thumbnail: upright, without metadata, never enlarged."""
     largest = max(max(size) for size in settings.sizes)
     # A square crop keeps about three faces' heights, so it needs more pixels than the thumbnail's own.
-    wanted = int(largest / max(min(1.0, 1.8 * face.height), 0.05)) if settings.square else largest
-    picture, _ = decode(data, limits, wanted)
+    wanted = int(largest / max(min(1.0, 1.8 * face.box.height), 0.05)) if settings.square else largest
+    picture = turned(decode(data, limits, wanted)[0], face.turned)
     if settings.square:
-        picture = picture.crop(_square(picture.size, face))
+        picture = picture.crop(_square(picture.size, face.box))
     return {f"{w}x{h}": _encode(_fit(picture, (w, h)), settings) for w, h in settings.sizes}
 
 

@@ -38,7 +38,10 @@ class Analyser(Protocol):
     device: str
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
-        """Return the faces, largest first, each with its aligned picture; `size` is the full photo's."""
+        """Return the faces, largest first, each with its aligned picture; `size` is the full photo's.
+
+        Where `Face.turned` is set, they are of the photo turned by it.
+        """
 
     def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return unit embeddings, shape (n, d)."""

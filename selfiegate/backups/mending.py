@@ -125,7 +125,7 @@ def _drawn(rt: Runtime, profile: Profile) -> bool:
     face = judge_photo(rt, profile.photo).face
     if face is None:
         return False
-    for size, data in thumbs.render(rt.photos.read(profile.photo), face.box, settings, rt.settings.photos).items():
+    for size, data in thumbs.render(rt.photos.read(profile.photo), face, settings, rt.settings.photos).items():
         rt.thumbnails.put(thumbs.key(profile.photo, profile.user_id, size, settings), data, settings.content_type)
     return True
 

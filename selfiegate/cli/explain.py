@@ -16,7 +16,7 @@ from selfiegate.decoding.process_pool import decode
 from selfiegate.enrolment.likeness import code_of
 from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_photo
 from selfiegate.errors import PhotoRejected, WrongInput
-from selfiegate.explain import annotate
+from selfiegate.explain import annotate, turn_of
 from selfiegate.explain import as_json as as_json_of
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.policy import Judgement
@@ -53,6 +53,8 @@ def explain(
         found = {"photo": reference.uri, "picture": str(target), "gallery": _as_json(rt, searched)}
         print(json.dumps({**found, **as_json_of(detection, judgement)}))
     else:
+        if turn := turn_of(detection):
+            console.out.print(f"stored rotated: judged as it is when turned {turn} degrees clockwise", soft_wrap=True)
         _show(rt, judgement, searched, target)
 
 

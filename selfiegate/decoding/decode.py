@@ -38,6 +38,9 @@ _TURNS = {
 }
 """What undoes each EXIF orientation."""
 
+_CLOCKWISE = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+"""Pillow's names for turns, which are counter-clockwise, by degrees clockwise."""
+
 _WIDER = {"1": ("L", "LA"), "P": ("RGB", "RGBA")}
 """What pictures that cannot be made smaller are converted to, by whether they are transparent."""
 
@@ -203,6 +206,12 @@ def _rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
+
+
+def turned(picture: Image.Image, degrees: int) -> Image.Image:
+    """Return a picture turned clockwise by 90, 180 or 270 degrees; by others it stays as it is."""
+    turn = _CLOCKWISE.get(degrees)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def named_like_photo(name: str) -> bool:

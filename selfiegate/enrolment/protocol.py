@@ -138,7 +138,7 @@ def announce_face(rt: Runtime, claim: Claim) -> None:
 def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:
     """Render and store the thumbnails; returns size to where it lies."""
     settings = rt.settings.thumbnails
-    files = thumbs.render(rt.photos.read(claim.photo), face.box, settings, rt.settings.photos)
+    files = thumbs.render(rt.photos.read(claim.photo), face, settings, rt.settings.photos)
     still_ours(rt, claim)
     return {
         size: rt.thumbnails.put(thumbs.key(claim.photo, claim.user_id, size, settings), data, settings.content_type)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import insightface
@@ -161,26 +161,85 @@ class TestInsightFace(FaceBackendContract):
 
         assert all(np.isfinite(present(face.sharpness)) for face in found)
 
-    @pytest.mark.parametrize(("turn", "roll"), [(0, None), (90, -90), (180, 180), (270, 90)])
-    def test_a_photo_on_its_side_or_its_head_is_refused_as_rotated_alone(
-        self, turn: int, roll: float | None, save: Save, portrait: Image.Image, faces: FaceBackend
+    @pytest.mark.parametrize("turned", [0, 90, 180, 270])
+    def test_a_photo_stored_on_its_side_or_its_head_is_judged_and_enrolled_upright(
+        self, turned: int, save: Save, ann: PhotoRef, faces: FaceBackend
+    ) -> None:
+        upright = Image.open(Path(ann.bucket, ann.key))
+        stored = save("turned.jpg", upright.rotate(turned, expand=True))  # counter-clockwise
+        face_id = faces.enrol(ann, "user_a")
+        detection = faces.detect(stored)
+        (match,) = faces.search(stored, "user_b")
+
+        assert judge(detection, Rules()).reasons == ()
+        assert detection.faces[0].turned == turned
+        assert abs(present(detection.faces[0].roll)) < 15
+        assert match.face_id == face_id
+        assert match.score > 0.95
+
+    @pytest.mark.parametrize("turned", [90, 180, 270])
+    def test_a_turned_photo_has_its_box_landmarks_and_eye_distance_upright(
+        self, turned: int, save: Save, portrait: Image.Image, faces: FaceBackend
+    ) -> None:
+        framed = Image.new("RGB", (600, 300), "grey")
+        framed.paste(portrait.resize((150, 150 * portrait.height // portrait.width)), (40, 60))
+        (upright,) = faces.detect(save("upright.jpg", framed)).faces
+        (face,) = faces.detect(save("turned.jpg", framed.rotate(turned, expand=True))).faces
+
+        assert face.box.left == pytest.approx(upright.box.left, abs=0.02)
+        assert face.box.height == pytest.approx(upright.box.height, abs=0.02)
+        assert np.array(face.landmarks) == pytest.approx(np.array(upright.landmarks), abs=0.02)
+        assert face.eye_distance == pytest.approx(upright.eye_distance, rel=0.05)
+
+    @pytest.mark.parametrize("turned", [90, 180, 270])
+    def test_a_group_is_a_group_however_it_is_stored(
+        self, turned: int, save: Save, group: PhotoRef, faces: FaceBackend
+    ) -> None:
+        whole = Image.open(Path(group.bucket, group.key))
+        detection = faces.detect(save("turned.jpg", whole.rotate(turned, expand=True)))
+
+        assert [reason.code for reason in judge(detection, Rules()).reasons] == ["multiple_faces"]
+
+    @pytest.mark.parametrize("roll", [-50, 50])
+    def test_a_tilted_head_is_not_set_upright(
+        self, roll: int, save: Save, portrait: Image.Image, faces: FaceBackend
     ) -> None:
         framed = Image.new("RGB", (300, 300), "grey")
         framed.paste(portrait.resize((150, 150 * portrait.height // portrait.width)), (75, 60))
-        detection = faces.detect(save("turned.jpg", framed.rotate(turn)))
-        reasons = judge(detection, Rules()).reasons
+        detection = faces.detect(save("tilted.jpg", framed.rotate(-roll, fillcolor="grey")))
 
-        if roll is None or not detection.faces:  # a detector need not find a face that lies
-            assert [reason.code for reason in reasons] == ([] if roll is None else ["no_face"])
-        else:
-            assert detection.faces[0].roll == roll
-            assert ["rotated" in reason.message for reason in reasons] == [True]
+        # A detector need not find a face that leans so far.
+        assert [reason.code for reason in judge(detection, Rules()).reasons] in (["turned_away"], ["no_face"])
+        assert not any(face.turned for face in detection.faces)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_noise_and_landscapes_do_not_become_faces(self, seed: int, save: Save, faces: FaceBackend) -> None:
+        for name, picture in landscapes(seed):
+            for turned in (0, 90):
+                found = faces.detect(save(f"{name}.jpg", picture.rotate(turned, expand=True))).faces
+                assert found == (), name
 
     def test_a_face_of_twelve_pixels_never_raises(self, save: Save, portrait: Image.Image, faces: FaceBackend) -> None:
         tiny = Image.new("RGB", (320, 240), "white")
         tiny.paste(portrait.resize((24, 24)), (150, 100))
 
         assert len(faces.detect(save("tiny.png", tiny)).faces) <= 1
+
+
+def landscapes(seed: int) -> Iterator[tuple[str, Image.Image]]:
+    """Draw pictures without a face: grain, clouds, hills below a sky, and stripes."""
+    random, size = np.random.default_rng(seed), (480, 640)
+    grain = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+    clouds = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize(
+        size[::-1], Image.Resampling.BICUBIC
+    )
+    hills = Image.new("RGB", size[::-1], "lightblue")
+    for n in range(4):
+        ridge = [(x, 200 + 60 * n + int(random.integers(0, 120))) for x in range(0, 641, 80)]
+        colour = tuple(int(value) for value in random.integers(0, 160, 3))
+        ImageDraw.Draw(hills).polygon([*ridge, (640, 480), (0, 480)], fill=colour)
+    stripes = Image.fromarray(np.repeat(random.integers(0, 256, (480, 1, 3), dtype=np.uint8), 640, axis=1))
+    yield from (("grain", Image.fromarray(grain)), ("clouds", clouds), ("hills", hills), ("stripes", stripes))
 
 
 def test_the_workshops_faces_are_counted(workshop: Path, faces_of_a_pack: FaceBackend, photos: PhotoStore) -> None:

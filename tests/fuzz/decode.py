@@ -12,7 +12,7 @@ from PIL import Image
 
 from selfiegate.decoding.decode import Limits, decode, is_plain
 from selfiegate.errors import PhotoRejected
-from selfiegate.face import Box
+from selfiegate.face import Box, Face
 from selfiegate.model import ReasonCode
 from selfiegate.thumbnails import ThumbnailSettings, render
 from tests.hostile import files
@@ -22,7 +22,7 @@ LIMITS = Limits(max_pixels=1_000_000, min_side=16)
 """Small, so that many files a second are decoded."""
 
 _SIDE = 64
-_FACE = Box(left=0.6, top=0.3, width=0.3, height=0.5)
+_FACE = Face(box=Box(left=0.6, top=0.3, width=0.3, height=0.5), confidence=0.9)
 _SETTINGS = ThumbnailSettings(sizes=((40, 40), (64, 20)), square=True)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _REASONS = {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from selfiegate.backends.embedding import Analyser
 from selfiegate.decoding.decode import Limits, decode
 from selfiegate.errors import PhotoRejected
-from selfiegate.face import Face
+from selfiegate.face import Box, Face
 from selfiegate.model import ReasonCode
 from tests.rekognition.protocol import AwsError
 
@@ -101,9 +101,24 @@ class Images:
         except PhotoRejected as rejected:
             raise AwsError(_REFUSALS.get(ReasonCode(rejected.code), "InvalidImageFormatException")) from None
         found = sorted(self._analyser.analyse(picture, size), key=lambda seen: -seen[0].box.area)[:_MAX_FACES]
-        faces, aligned = [face for face, _ in found], [pixels for _, pixels in found]
+        faces, aligned = [_as_stored(face) for face, _ in found], [pixels for _, pixels in found]
         # AWS's ImageIds are UUIDs of version 5, too, and equal for equal images.
         return Look(str(uuid.uuid5(uuid.NAMESPACE_OID, digest)), size, faces, aligned, self._analyser)
+
+
+def _as_stored(face: Face) -> Face:
+    """Return a face where it lies in the image as it is stored: Rekognition turns no image, it tells the roll."""
+    for _ in range(face.turned // 90):  # a quarter turn counter-clockwise each
+        box, roll = face.box, (face.roll or 0.0) - 90
+        face = face.model_copy(
+            update={
+                "box": Box(left=box.top, top=1 - box.left - box.width, width=box.height, height=box.width),
+                "landmarks": tuple((y, 1 - x) for x, y in face.landmarks),
+                "roll": roll if roll > -180 else roll + 360,
+                "turned": face.turned - 90,
+            }
+        )
+    return face
 
 
 _REFUSALS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import os
 from collections import Counter
@@ -13,8 +14,10 @@ from typing import Any, NamedTuple
 import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from selfiegate import thumbnails
+from selfiegate.backends.scripted import scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.clock import now_us
@@ -125,6 +128,17 @@ def test_a_face_that_no_row_names_costs_no_other_photo_of_its_user() -> None:
     world = build(Drawn((*listed, died), (0, 1, 2)), in_memory())
 
     assert by_a_chunk(world.rt, world.entries)["2.png"] == "accepted"
+
+
+def test_the_thumbnail_of_a_turned_photo_is_upright_either_way() -> None:
+    for way in (by_the_flow, by_a_chunk):
+        rt = memory_runtime(Settings())
+        rt.photos.add("a.png", scripted_photo("ann", size=(320, 240), turned=90))
+        ended = way(rt, [Entry(uri="a.png", user_id="user_a")])
+        (key,) = rt.thumbnails.keys()
+
+        assert ended == {"a.png": "accepted"}
+        assert Image.open(io.BytesIO(rt.thumbnails.read(key) or b"")).size == (188, 250)
 
 
 def in_memory() -> Runtime:

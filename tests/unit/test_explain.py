@@ -9,7 +9,7 @@ from selfiegate.advice import covered, reason, rotated
 from selfiegate.explain import annotate, as_json
 from selfiegate.model import Detection, Reason, ReasonCode
 from selfiegate.policy import Judgement, Rules, judge
-from tests.unit.test_decode import picture
+from tests.unit.test_decode import is_red_at_top_left, picture
 from tests.unit.test_policy import face
 
 POINTS = ((0.4, 0.4), (0.6, 0.4), (0.5, 0.5), (0.4, 0.6), (0.6, 0.6))
@@ -32,6 +32,16 @@ def test_no_sentence_is_cut_off_by_the_edge(told: Reason) -> None:
 
     assert (page[:, -8:] == 255).all()
     assert (page[-8:, 330:] == 255).all()
+
+
+@pytest.mark.parametrize("turned", [90, 180, 270])
+def test_a_turned_photo_is_drawn_as_it_was_judged(turned: int) -> None:
+    detection = Detection(faces=(face(landmarks=POINTS, turned=turned),))
+    stored = picture((400, 300)).rotate(turned, expand=True)  # counter-clockwise
+    page = annotate(stored, detection, judge(detection, Rules()))
+
+    assert is_red_at_top_left(page.crop((0, 0, 400, 300)))
+    assert page.getpixel((160, 120)) == (255, 255, 0)  # an eye
 
 
 @pytest.mark.parametrize("detection", [Detection(), Detection(unusable=ReasonCode.UNREADABLE_PHOTO)])

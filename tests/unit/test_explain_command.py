@@ -110,6 +110,15 @@ def test_people_read_whether_the_face_is_enrolled(rt: Runtime) -> None:
     assert "already enrolled by another user: no" in new.stdout
 
 
+def test_people_read_that_a_photo_was_turned(rt: Runtime) -> None:
+    Path("lying.png").write_bytes(scripted_photo("bob", turned=90))
+    with using(rt):
+        turned, upright = (CliRunner().invoke(app, ["explain", name]) for name in ("lying.png", "ann.png"))
+
+    assert "judged as it is when turned 90 degrees clockwise" in turned.stdout
+    assert "turned" not in upright.stdout
+
+
 def test_pictures_of_faces_are_not_committed() -> None:
     ignored = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
 

@@ -52,6 +52,12 @@ def test_landmarks_do_not_leave_the_process() -> None:
     assert "0.123" not in repr(face)
 
 
+def test_a_face_that_an_earlier_version_wrote_down_was_not_turned() -> None:
+    written = Face(box=Box(left=0, top=0, width=1, height=1), confidence=0.9, turned=90).model_dump(exclude={"turned"})
+
+    assert Face.model_validate(written).turned == 0
+
+
 def test_a_box_knows_how_much_of_it_is_cut_off() -> None:
     assert Box(left=0.25, top=0.25, width=0.5, height=0.5).margin == 0.5
     assert Box(left=-0.1, top=0.2, width=0.4, height=0.4).margin == pytest.approx(-0.25)

@@ -157,6 +157,19 @@ def test_detection_tells_the_default_attributes(server: RekognitionServer, clien
     assert {mark["Type"] for mark in face["Landmarks"]} == {"eyeLeft", "eyeRight", "nose", "mouthLeft", "mouthRight"}
 
 
+@pytest.mark.parametrize(
+    ("turned", "roll", "box"), [(90, -87, (0.2, 0.1)), (180, -177, (0.1, 0.2)), (270, 93, (0.2, 0.1))]
+)
+def test_a_turned_face_is_told_where_it_lies_in_the_image(
+    server: RekognitionServer, client: Any, turned: int, roll: float, box: tuple[float, float]
+) -> None:
+    """As AWS does: `OrientationCorrection` is always null, and no image without EXIF is turned."""
+    (face,) = client.detect_faces(Image=shows("ann", turned=turned, roll=3.0))["FaceDetails"]
+
+    assert face["Pose"]["Roll"] == roll
+    assert (face["BoundingBox"]["Left"], face["BoundingBox"]["Top"]) == pytest.approx(box)
+
+
 def test_detection_adds_the_attributes_asked_for(server: RekognitionServer, client: Any) -> None:
     asked = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
     image = shows("ann", sunglasses=0.9, eyes_open=0.2)

@@ -9,17 +9,17 @@ import pytest
 from PIL import Image
 
 from selfiegate.decoding.decode import Limits
-from selfiegate.face import Box
+from selfiegate.face import Box, Face
 from selfiegate.model import PhotoRef
 from selfiegate.thumbnails import ThumbnailSettings, key, render
 from tests.unit.test_decode import encoded, is_red_at_top_left, picture
 
-FACE = Box(left=0.6, top=0.3, width=0.1, height=0.2)
+FACE = Face(box=Box(left=0.6, top=0.3, width=0.1, height=0.2), confidence=0.9)
 PHOTO = PhotoRef(bucket="bucket", key="k", version="1")
 
 
-def thumbnail(data: bytes, **settings: object) -> Image.Image:
-    (out,) = render(data, FACE, ThumbnailSettings(**settings), Limits()).values()
+def thumbnail(data: bytes, face: Face = FACE, **settings: object) -> Image.Image:
+    (out,) = render(data, face, ThumbnailSettings(**settings), Limits()).values()
     return Image.open(io.BytesIO(out))
 
 
@@ -38,6 +38,21 @@ def test_thumbnails_are_upright_and_carry_no_metadata() -> None:
     assert small.size == (250, 125)
     assert is_red_at_top_left(small)
     assert not small.getexif()
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+@pytest.mark.parametrize("square", [False, True])
+def test_thumbnails_of_a_turned_photo_are_upright_as_its_face_was_judged(turned: int, square: bool) -> None:
+    upright, face = picture((800, 400)), Face(box=Box(left=0.4, top=0.4, width=0.2, height=0.2), confidence=0.9)
+    stored = encoded(upright.rotate(turned, expand=True), "PNG")  # counter-clockwise
+    small = thumbnail(stored, face.model_copy(update={"turned": turned}), square=square)
+
+    assert small.width == (1 if square else 2) * small.height
+    assert is_red_at_top_left(small)
+
+
+def test_a_turn_that_nobody_knows_leaves_the_thumbnail_as_it_is() -> None:
+    assert thumbnail(encoded(picture((800, 400)), "PNG"), FACE.model_copy(update={"turned": 45})).size == (250, 125)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])

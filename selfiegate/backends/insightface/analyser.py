@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfiegate.backends.insightface import geometry
-from selfiegate.backends.insightface.detector import Detector
+from selfiegate.backends.insightface.detector import Detector, Found
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
-from selfiegate.backends.insightface.orientation import upright
+from selfiegate.backends.insightface.orientation import lying, quarter_turn, stands
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
 from selfiegate.cpus import available_cpus
+from selfiegate.decoding.decode import turned
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.face import Box, Face
 
@@ -44,14 +45,14 @@ class InsightFaceAnalyser:
                 sess_options=_session_options(settings),
             )
             app.prepare(ctx_id=0, det_thresh=settings.detection_threshold, det_size=_sizes(settings))
-            self._detector, self._recogniser = Detector(app.models["detection"]), app.models["recognition"]
+            self.detector, self._recogniser = Detector(app.models["detection"]), app.models["recognition"]
         except Exception as error:  # onnxruntime's errors share no base, insightface asserts
             raise BackendMisconfigured(
                 f"{folder} is not a pack with a detector and a recogniser ({type(error).__name__}: {error}); "
                 "set SELFIEGATE_INSIGHTFACE__PACK to one"
             ) from error
         # Of the process: photos side by side must not fight over cores.
-        self.device = _device([self._recogniser.session, *self._detector.sessions], providers, settings)
+        self.device = _device([self._recogniser.session, *self.detector.sessions], providers, settings)
         cv2.setNumThreads(settings.threads or available_cpus())
         self._eyewear = Eyewear()
         file = Path(self._recogniser.model_file)
@@ -61,16 +62,29 @@ class InsightFaceAnalyser:
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the faces, largest first, each with its aligned 112x112 RGB picture.
 
-        Only the largest is described: of the others it matters that they are there.
+        Only the largest is described: of the others it matters that they are there. A photo that shows one turned face,
+        or none until it is turned, is turned first: boxes, angles and aligned faces are of the turned photo then.
         """
-        boxes, landmarks = self.locate(picture)
-        pixels, rest = np.asarray(picture), zip(boxes[1:], landmarks[1:], strict=True)
+        found = self.locate(picture)
+        turn = quarter_turn(self.detector, picture, found)
+        if not turn:
+            return self._seen(picture, size, found)
+        upright = turned(picture, turn)
+        if len(found[0]) < 2 and stands(standing := self.locate(upright)):  # of several faces none says which way is up
+            seen = self._seen(upright, size if turn == 180 else size[::-1], standing)
+            return [(face.model_copy(update={"turned": turn}), aligned) for face, aligned in seen]
+        seen = self._seen(picture, size, found)
+        return [*((lying(face, turn), aligned) for face, aligned in seen[:1]), *seen[1:]]
+
+    def _seen(self, picture: Image.Image, size: tuple[int, int], found: Found) -> list[tuple[Face, NDArray[np.uint8]]]:
+        (boxes, landmarks), pixels = found, np.asarray(picture)
+        rest = zip(boxes[1:], landmarks[1:], strict=True)
         others = [(_located(picture, box), _aligned(pixels, points)) for box, points in rest]
         return [*self.describe(picture, size, boxes[:1], landmarks[:1]), *others]
 
     def locate(self, picture: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return boxes (n, 5: left, top, right, bottom, confidence) and landmarks (n, 5, 2), largest first."""
-        boxes, landmarks = self._detector(np.asarray(picture))
+        boxes, landmarks = self.detector(np.asarray(picture))
         order = np.argsort(-(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), kind="stable")
         return boxes[order], landmarks[order]
 
@@ -84,10 +98,7 @@ class InsightFaceAnalyser:
         """Return each located face's attributes with its aligned 112x112 RGB picture."""
         pixels, scale = np.asarray(picture), size[0] / picture.width
         described = [_described(pixels, box, points, scale) for box, points in zip(boxes, landmarks, strict=True)]
-        return [
-            (upright(self._detector, pixels, box, self._with_eyewear(pixels, face)), aligned)
-            for box, (face, aligned) in zip(boxes, described, strict=True)
-        ]
+        return [(self._with_eyewear(pixels, face), aligned) for face, aligned in described]
 
     def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return unit embeddings, shape (n, 512)."""

@@ -77,13 +77,18 @@ class Detector:
             raise ValueError("the detector finds no landmarks")
         scrfd.detect(np.zeros((64, 64, 3), np.uint8))
         self._scrfd, self._sessions = scrfd, scrfd.resolution_sessions
-        self._canvases = {size: _Canvas(size) for size in scrfd.input_sizes}
+        self._canvases: dict[Size, _Canvas] = {size: _Canvas(size) for size in scrfd.input_sizes}
         self._levels = scrfd.fmc
 
     @property
     def sessions(self) -> list[Any]:
         """The sessions of onnxruntime, one for each input size."""
         return list(self._sessions.values())
+
+    @property
+    def side(self) -> int:
+        """The longest side of the largest input, in pixels."""
+        return max(side for size in self._canvases for side in size)
 
     def __call__(self, picture: NDArray[np.uint8]) -> Found:
         """Find the faces of an RGB picture (height, width, 3), surest first."""
