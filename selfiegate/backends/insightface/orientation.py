@@ -23,8 +23,8 @@ UPRIGHT = 0.82
 _SURER, _SURE = 0.1, 0.65
 """How much surer of a face the detector must be after the turn, and how sure at least."""
 
-_FRONTAL = 30.0
-"""Degrees. A face whose angles seem smaller may stand on its head; only others may lie on their side."""
+_DOUBTFUL = 0.75
+"""Below this confidence what was found may be no face, of which its surroundings tell nothing."""
 
 _STANDING = 30.0
 """Degrees of roll. A face that leans further after its turn is a tilted head, not a turned photo."""
@@ -39,20 +39,20 @@ _ROLLS = {90: -90.0, 180: 180.0, 270: 90.0}
 def quarter_turn(detector: Detector, photo: Image.Image, found: Found) -> int:
     """Return the degrees clockwise (90, 180, 270) by which the photo has to be turned; 0: it is upright, or unclear.
 
-    Costs nothing where the detector is sure of the main face, up to four detections of `_SIDE` pixels where it is not,
-    and where it found no face one detection of the whole photo.
+    Costs nothing where the detector is sure of the main face, four detections of `_SIDE` pixels where it is not, and
+    one of a whole photo where it found no face, or a doubtful one.
     """
-    boxes, landmarks = found
+    boxes, _ = found
     if not len(boxes):
-        return _among_turned(detector, np.asarray(photo))
-    if boxes[0, 4] >= UPRIGHT:
+        return _among_turned(detector, np.asarray(photo), enough=0.0)
+    confidence = float(boxes[0, 4])
+    if confidence >= UPRIGHT:
         return 0
-    square = _scaled(_square(np.asarray(photo), boxes[0]), _SIDE)
-    enough = max(detector.confidence(square) + _SURER, _SURE)
-    turns = _TURNS[:1] if _seems_frontal(landmarks[0]) else _TURNS
-    turned = ((np.ascontiguousarray(np.rot90(square, n)), degrees) for n, degrees in turns)
-    surest, degrees = max((detector.confidence(picture), degrees) for picture, degrees in turned)
-    return degrees if surest >= enough else 0
+    pixels = np.asarray(photo)
+    turn = _around(detector, _scaled(_square(pixels, boxes[0]), _SIDE))
+    if turn or confidence >= _DOUBTFUL:
+        return turn
+    return _among_turned(detector, pixels, enough=max(confidence + _SURER, _SURE))
 
 
 def stands(found: Found) -> bool:
@@ -70,7 +70,15 @@ def lying(face: Face, turn: int) -> Face:
     return Face(box=face.box, confidence=face.confidence, landmarks=face.landmarks, roll=_ROLLS[turn])
 
 
-def _among_turned(detector: Detector, pixels: NDArray[np.uint8]) -> int:
+def _around(detector: Detector, square: NDArray[np.uint8]) -> int:
+    """Return the turn in which the detector is surer of what it sees, 0 where none is."""
+    enough = max(detector.confidence(square) + _SURER, _SURE)
+    turned = ((np.ascontiguousarray(np.rot90(square, n)), degrees) for n, degrees in _TURNS)
+    surest, degrees = max((detector.confidence(picture), degrees) for picture, degrees in turned)
+    return degrees if surest >= enough else 0
+
+
+def _among_turned(detector: Detector, pixels: NDArray[np.uint8], enough: float) -> int:
     """Look at the photo turned thrice, side by side in one picture; return the turn with the surest face."""
     side = detector.side // 2
     small, sheet = _scaled(pixels, side), np.zeros((2 * side, 2 * side, 3), np.uint8)
@@ -78,15 +86,10 @@ def _among_turned(detector: Detector, pixels: NDArray[np.uint8]) -> int:
         turned, top, left = np.rot90(small, n), place // 2 * side, place % 2 * side
         sheet[top : top + turned.shape[0], left : left + turned.shape[1]] = turned
     boxes, _ = detector(sheet)
-    if not len(boxes):
+    if not len(boxes) or boxes[0, 4] < enough:
         return 0
     across, down = (boxes[0, :2] + boxes[0, 2:4]) / 2 >= side
     return (*(degrees for _, degrees in _TURNS), 0)[2 * int(down) + int(across)]
-
-
-def _seems_frontal(landmarks: NDArray[np.float32]) -> bool:
-    angles = geometry.pose(landmarks)
-    return angles is not None and all(abs(angle) < _FRONTAL for angle in angles)
 
 
 def _square(pixels: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
