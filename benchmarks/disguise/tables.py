@@ -10,7 +10,9 @@ from itertools import pairwise, product
 import numpy as np
 
 from benchmarks.disguise.measure import AS_IS, PLAIN, Seen
+from selfiegate.matching import COSINE, Matching
 from selfiegate.policy import Judgement, Rules, judge
+from selfiegate.ports import Thresholds
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,32 @@ class Judged:
 
     seen: Seen
     judgement: Judgement
-    match: float
+    thresholds: Thresholds
+    clear_quality: float
 
     @property
     def hidden(self) -> bool:
         """Whether the own first face is not found; without a face there is nothing to find."""
-        return self.seen.own is None or self.seen.own < self.match
+        return self.seen.own is None or self.seen.own < self.thresholds.match
+
+    @property
+    def nearest(self) -> float:
+        """Return the cosine with the nearest enrolled face; plain photos count as new people's."""
+        own = None if self.seen.disguise == PLAIN else self.seen.own
+        return max(-1.0 if cosine is None else cosine for cosine in (own, self.seen.other))
+
+    @property
+    def matched(self) -> bool:
+        """Whether the rules pass it and an enrolled face counts against it; unclear faces have a lower threshold."""
+        if not self.judgement.usable:
+            return False
+        quality = self.seen.detection.faces[0].quality
+        return self.nearest >= self.thresholds.floor(quality is not None and quality < self.clear_quality)
 
     @property
     def gets_through(self) -> bool:
         """Whether this is a second account."""
-        return self.judgement.usable and self.hidden
+        return self.judgement.usable and self.hidden and not self.matched
 
     @property
     def failed(self) -> list[str]:
@@ -38,9 +55,10 @@ class Judged:
         return rules or [str(reason.code) for reason in self.judgement.reasons]
 
 
-def judged(found: Iterable[Seen], rules: Rules, match: float) -> list[Judged]:
+def judged(found: Iterable[Seen], rules: Rules, matching: Matching) -> list[Judged]:
     """Judge all by the present rules."""
-    return [Judged(one, judge(one.detection, rules), match) for one in found]
+    thresholds = matching.on(COSINE)
+    return [Judged(one, judge(one.detection, rules), thresholds, matching.clear_quality) for one in found]
 
 
 def wilson(part: int, whole: int) -> tuple[float, float]:
@@ -65,19 +83,20 @@ def versions(all_: Sequence[Judged]) -> dict[tuple[str, str], list[Judged]]:
 def disguises(all_: Sequence[Judged], wanted: float = 0.03) -> str:
     """Tabulate each disguise and strength; name the rows that let through more than is wanted."""
     lines = [
-        "| disguise | strength | hidden | refused | most by | passes and is hidden | 95 % |  |",
-        "|---|---|---:|---:|---|---:|---:|---|",
+        "| disguise | strength | hidden | refused | most by | unclear | passes and is hidden | 95 % |  |",
+        "|---|---|---:|---:|---|---:|---:|---:|---|",
     ]
     rows: list[tuple[float, str]] = []
     for (name, strength), group in versions(all_).items():
         hidden, refused = (sum(x) for x in zip(*((one.hidden, not one.judgement.usable) for one in group), strict=True))
         through, whole = sum(one.gets_through for one in group), len(group)
+        asked = sum(one.hidden and one.matched for one in group)
         codes = Counter(code for one in group for code in one.failed).most_common(2)
         by = ", ".join(f"{code} {n / whole:.0%}" for code, n in codes)
         low, high = wilson(through, whole)
         share = through / whole
         lines.append(
-            f"| {name} | {strength} | {hidden / whole:.1%} | {refused / whole:.1%} | {by} "
+            f"| {name} | {strength} | {hidden / whole:.1%} | {refused / whole:.1%} | {by} | {asked / whole:.1%} "
             f"| {share:.1%} | {low:.1%}-{high:.1%} | {'above' if share > wanted else ''} |"
         )
         rows.append((share, f"{name}, {strength}".rstrip(", ")))
@@ -104,9 +123,12 @@ def cost(all_: Sequence[Judged]) -> str:
     plain = [one for one in all_ if one.seen.disguise == PLAIN]
     refused = [one for one in plain if not one.judgement.usable]
     low, high = wilson(len(refused), len(plain))
+    usable = [one for one in plain if one.judgement.usable and one.nearest < one.thresholds.match]
+    asked = sum(one.matched for one in usable)
     lines = [
         f"{len(refused)} of {len(plain)} plain photos are refused: {len(refused) / len(plain):.1%} "
-        f"({low:.1%}-{high:.1%}).",
+        f"({low:.1%}-{high:.1%}). Of {len(usable)} others that are like nobody else, {asked} are asked for a better "
+        f"photo: {asked / max(1, len(usable)):.2%}.",
         "",
         "| rule | plain photos | share | by this rule alone |",
         "|---|---:|---:|---:|",
@@ -129,7 +151,7 @@ def near_misses(all_: Sequence[Judged]) -> str:
         "plain, new": new,
         "spoiled, all": [float(one.seen.other or 0) for one in usable if one.seen.disguise not in (PLAIN, AS_IS)],
         "hidden: own": [float(one.seen.own or 0) for one in hidden],
-        "hidden: nearest": [max(float(one.seen.own or 0), float(one.seen.other or 0)) for one in hidden],
+        "hidden: nearest": [one.nearest for one in hidden],
     }
     counts = {name: np.histogram(values, BANDS)[0] for name, values in columns.items()}
     heads = [f"{name} ({len(values)})" for name, values in columns.items()]
@@ -143,13 +165,14 @@ def near_misses(all_: Sequence[Judged]) -> str:
 def unclear(all_: Sequence[Judged], value: str = "quality") -> str:
     """Tabulate who is asked for a better photo: nearest face from `unclear_threshold`, quality below `clear_quality`.
 
-    New people: the nearest of the other people's faces counts. Hidden: the own face counts too.
+    New people: the nearest of the other people's faces counts. Hidden: the own face counts too. Unknown quality counts
+    as low here, so that the thresholds can be told without.
     """
     usable = [one for one in all_ if one.judgement.usable and one.seen.other is not None]
-    new = [one for one in usable if one.seen.disguise == PLAIN and float(one.seen.other or 0) < one.match]
+    new = [one for one in usable if one.seen.disguise == PLAIN and one.nearest < one.thresholds.match]
     hidden = [one for one in usable if one.seen.disguise not in (PLAIN, AS_IS) and one.hidden]
     near_new = np.array([float(one.seen.other or 0) for one in new])
-    near_hidden = np.array([max(float(one.seen.own or 0), float(one.seen.other or 0)) for one in hidden])
+    near_hidden = np.array([one.nearest for one in hidden])
     good_new, good_hidden = (np.array([_value(one, value) for one in group]) for group in (new, hidden))
     qualities = (40.0, 50.0, 60.0, 70.0, 80.0, np.inf)
     lines = [
