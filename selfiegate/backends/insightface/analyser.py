@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selfiegate.backends.insightface import geometry
+from selfiegate.backends.insightface.covering import PARTS, Covering
 from selfiegate.backends.insightface.detector import Detector, Found
+from selfiegate.backends.insightface.eyes import Eyes
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
 from selfiegate.backends.insightface.orientation import lying, quarter_turn, stands
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
@@ -27,8 +29,8 @@ from selfiegate.face import Box, Face
 
 _log = logging.getLogger(__name__)
 
-_ALIGNED = 112
-"""Side of an aligned face in pixels: ArcFace's input."""
+_LIKELY = 0.5
+"""Probability from which a part is named as covered, and from which eyes behind it are not judged."""
 
 
 class InsightFaceAnalyser:
@@ -54,7 +56,7 @@ class InsightFaceAnalyser:
         # Of the process: photos side by side must not fight over cores.
         self.device = _device([self._recogniser.session, *self.detector.sessions], providers, settings)
         cv2.setNumThreads(settings.threads or available_cpus())
-        self._eyewear = Eyewear()
+        self._eyewear, self._eyes, self._covering = Eyewear(), Eyes(), Covering()
         file = Path(self._recogniser.model_file)
         self.model = f"{file.stem}@{digest(file)}"
         _log.info("loaded %s on %s", self.model, self.device)
@@ -79,7 +81,7 @@ class InsightFaceAnalyser:
     def _seen(self, picture: Image.Image, size: tuple[int, int], found: Found) -> list[tuple[Face, NDArray[np.uint8]]]:
         (boxes, landmarks), pixels = found, np.asarray(picture)
         rest = zip(boxes[1:], landmarks[1:], strict=True)
-        others = [(_located(picture, box), _aligned(pixels, points)) for box, points in rest]
+        others = [(_located(picture, box), geometry.align(pixels, points)) for box, points in rest]
         return [*self.describe(picture, size, boxes[:1], landmarks[:1]), *others]
 
     def locate(self, picture: Image.Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -98,7 +100,7 @@ class InsightFaceAnalyser:
         """Return each located face's attributes with its aligned 112x112 RGB picture."""
         pixels, scale = np.asarray(picture), size[0] / picture.width
         described = [_described(pixels, box, points, scale) for box, points in zip(boxes, landmarks, strict=True)]
-        return [(self._with_eyewear(pixels, face), aligned) for face, aligned in described]
+        return [(self._looked_at(pixels, face, aligned), aligned) for face, aligned in described]
 
     def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return unit embeddings, shape (n, 512)."""
@@ -106,12 +108,18 @@ class InsightFaceAnalyser:
         unit: NDArray[np.float32] = features / np.linalg.norm(features, axis=1, keepdims=True)
         return unit
 
-    def _with_eyewear(self, pixels: NDArray[np.uint8], face: Face) -> Face:
+    def _looked_at(self, pixels: NDArray[np.uint8], face: Face, aligned: NDArray[np.uint8]) -> Face:
+        """Add what the small networks see; closed eyes are told only where nothing is before them."""
+        parts, quality = self._covering(aligned)
+        seen: dict[str, object] = {"covered": max(parts), "quality": quality}
+        seen["covered_parts"] = tuple(part for part, share in zip(PARTS, parts, strict=True) if share >= _LIKELY)
         region = eye_region(pixels, np.array(face.landmarks) * (pixels.shape[1], pixels.shape[0]))
-        if region is None:
-            return face
-        _, clear, dark = map(float, self._eyewear([region])[0])
-        return face.model_copy(update={"eyeglasses": clear, "sunglasses": dark})
+        if region is not None:
+            _, clear, dark = map(float, self._eyewear([region])[0])
+            seen |= {"eyeglasses": clear, "sunglasses": dark}
+            if max(parts[0], dark) < _LIKELY:
+                seen["eyes_open"] = self._eyes(region)
+        return face.model_copy(update=seen)
 
 
 def _located(picture: Image.Image, box: NDArray[np.float32]) -> Face:
@@ -125,7 +133,7 @@ def _described(
     pixels: NDArray[np.uint8], box: NDArray[np.float32], landmarks: NDArray[np.float32], scale: float
 ) -> tuple[Face, NDArray[np.uint8]]:
     height, width = pixels.shape[:2]
-    aligned = _aligned(pixels, landmarks)
+    aligned = geometry.align(pixels, landmarks)
     left, top, right, bottom, confidence = map(float, box)
     yaw, pitch, roll = geometry.pose(landmarks) or (None, None, None)
     face = Face(
@@ -140,14 +148,6 @@ def _described(
         brightness=geometry.brightness(aligned),
     )
     return face, aligned
-
-
-def _aligned(pixels: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Turn and scale a face so that its landmarks fall where ArcFace was trained to see them."""
-    matrix = geometry.similarity(landmarks, geometry.ARCFACE)
-    if matrix is None:  # landmarks that coincide are no face: a black one, which the policy calls too dark
-        return np.zeros((_ALIGNED, _ALIGNED, 3), np.uint8)
-    return np.asarray(cv2.warpAffine(pixels, matrix, (_ALIGNED, _ALIGNED)), np.uint8)
 
 
 def _sizes(settings: PackSettings) -> list[tuple[int, int]]:

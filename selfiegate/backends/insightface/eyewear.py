@@ -98,16 +98,20 @@ def _share_in_frame(matrix: NDArray[np.float64], width: int, height: int) -> flo
     return float(np.mean((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)))
 
 
+def one_thread(model: bytes) -> onnxruntime.InferenceSession:
+    """Return a session for a network so small that a second thread costs more than it brings, and a GPU too."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class Eyewear:
     """Tell none, clear glasses and sunglasses apart, on one thread (a quarter of a millisecond a face)."""
 
     def __init__(self) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        model = files(__package__).joinpath("eyewear.onnx").read_bytes()
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = one_thread(files(__package__).joinpath("eyewear.onnx").read_bytes())
 
     def __call__(self, regions: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return probabilities in the order of `CLASSES`, (N, 3), rows summing to 1."""

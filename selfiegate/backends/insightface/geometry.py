@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 """Where ArcFace (Deng et al. 2019) expects the landmarks in its 112 x 112 input, in pixels."""
 
+ALIGNED = 112
+"""Side of an aligned face in pixels: ArcFace's input."""
+
 _NOSE_DEPTH = 1.1
 """How far the nose tip stands before the eyes, in half eye distances: about 35 mm to 31.5 mm in adults.
 
@@ -48,6 +51,14 @@ def similarity(points: NDArray[np.floating], onto: NDArray[np.floating]) -> NDAr
     turn = sum((point - middle).conjugate() * (goal - aim) for point, goal in pairs) / spread
     shift = aim - turn * middle
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def align(pixels: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Turn and scale a face so that its landmarks (5, 2) fall where ArcFace was trained to see them: 112 x 112."""
+    matrix = similarity(landmarks, ARCFACE)
+    if matrix is None:  # landmarks that coincide are no face: a black one, which the policy calls too dark
+        return np.zeros((ALIGNED, ALIGNED, 3), np.uint8)
+    return np.asarray(cv2.warpAffine(pixels, matrix, (ALIGNED, ALIGNED)), np.uint8)
 
 
 def pose(landmarks: NDArray[np.floating]) -> tuple[float, float, float] | None:
