@@ -1,4 +1,4 @@
-"""What records know of the gallery beside them; `galleries.bond` compares the two."""
+"""What records know of the gallery beside them; `galleries.bond` and `backends.rekognition_bond` compare the two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from selfiegate.values import Value
 
 
 class GalleryMark(Value):
-    """What records rely on: which gallery it is, and its highest face number that any of their rows may name."""
+    """What records rely on: which gallery it is, and its highest face number that any of their rows may name.
+
+    Rekognition numbers no faces: there it is the most faces that the collection was seen to hold.
+    """
 
     gallery_id: str
     newest: int

@@ -62,19 +62,26 @@ def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> R
     if settings.matching.review_threshold is not None:
         _log.warning("%s", NOBODY_DECIDES)
     records = open_records(settings)
-    return assembled(settings, records, partial(_sqlite_gallery, settings, records), more_notices)
+    return assembled(settings, records, partial(_sqlite_gallery, settings, records), more_notices, held_to=records)
 
 
 @named_when_missing()
 def assembled(
-    settings: Settings, records: Records, open_gallery: Callable[[str], Gallery], more_notices: Sequence[Notifier] = ()
+    settings: Settings,
+    records: Records,
+    open_gallery: Callable[[str], Gallery],
+    more_notices: Sequence[Notifier] = (),
+    held_to: Records | None = None,
 ) -> Runtime:
-    """Build a runtime over these records, and the gallery that is made for the model's name."""
+    """Build a runtime over these records, and the gallery that is made for the model's name.
+
+    With `held_to`, a collection of Rekognition has to be the one that those records rely on.
+    """
     photos = open_photos(settings)
     return Runtime(
         settings=settings,
         photos=photos,
-        faces=_face_backend(settings, photos, open_gallery),
+        faces=_face_backend(settings, photos, open_gallery, held_to),
         **records._asdict(),
         thumbnails=_thumbnails(settings),
         notifier=_notifier(settings, more_notices),
@@ -110,7 +117,9 @@ def _sqlite_gallery(settings: Settings, records: Records, model: str) -> Gallery
     return SqliteGallery(path, model, patience_s=settings.sqlite_patience_s, records=records)
 
 
-def _face_backend(settings: Settings, photos: PhotoStore, open_gallery: Callable[[str], Gallery]) -> FaceBackend:
+def _face_backend(
+    settings: Settings, photos: PhotoStore, open_gallery: Callable[[str], Gallery], held_to: Records | None = None
+) -> FaceBackend:
     match settings.backend:
         case "insightface":
             from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
@@ -121,7 +130,8 @@ def _face_backend(settings: Settings, photos: PhotoStore, open_gallery: Callable
         case "rekognition":
             from selfiegate.backends.rekognition import RekognitionBackend
 
-            return RekognitionBackend(settings.aws, photos, settings.photos, settings.matching.on(REKOGNITION))
+            thresholds = settings.matching.on(REKOGNITION)
+            return RekognitionBackend(settings.aws, photos, settings.photos, thresholds, held_to)
 
 
 @named_when_missing()

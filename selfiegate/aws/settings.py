@@ -17,6 +17,9 @@ class AwsSettings(Group):
     rekognition_endpoint_url: Address = Field(None, description="Where it differs from endpoint_url")
     credentials_block: Name = Field(None, description="A prefect_aws AwsCredentials block; else boto3's chain")
     collection: str = Field("selfiegate", min_length=1, description="Rekognition's gallery")
+    compare_s: float = Field(
+        60.0, ge=0, le=600, description="Seconds for which it is known that the collection belongs to the records"
+    )
     quality_filter: Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"] = Field(
         "AUTO", description="Of Rekognition's IndexFaces"
     )

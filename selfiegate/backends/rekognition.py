@@ -16,10 +16,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from selfiegate.aws.clients import AwsSettings
+from selfiegate.backends.rekognition_bond import CollectionBond
 from selfiegate.backends.rekognition_calls import Refused, all_faces, call
 from selfiegate.backends.rekognition_images import Images
 from selfiegate.backends.rekognition_responses import (
@@ -36,6 +37,7 @@ from selfiegate.matching import REKOGNITION, Matching
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
 from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, GalleryStats, PhotoStore, Thresholds
+from selfiegate.records import Records
 
 _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDED"]
 _MAX_MATCHES = 4096
@@ -59,13 +61,16 @@ class RekognitionBackend:
         photos: PhotoStore,
         limits: Limits,
         thresholds: Thresholds = Matching().on(REKOGNITION),  # noqa: B008  immutable
+        records: Records | None = None,
     ) -> None:
+        """Open the collection; with `records` it is held to them, now and at each use: see `rekognition_bond`."""
         self.thresholds = thresholds
         self._settings, self._photos, self._limits = settings, photos, limits
         self._image = Images(photos, limits).of
-        self._ask = partial(call, settings, CollectionId=settings.collection)
         self._indexed: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
+        self._bond = CollectionBond(settings, records) if records else None
+        self._check()
 
     @cached_property
     def model(self) -> str:
@@ -76,7 +81,7 @@ class RekognitionBackend:
     def create(self) -> str:
         """Create the collection where it is not there; returns the model."""
         try:
-            self._ask("create_collection")
+            call(self._settings, "create_collection", CollectionId=self._settings.collection)
         except Refused as refused:
             if refused.code != "ResourceAlreadyExistsException":
                 raise
@@ -177,6 +182,7 @@ class RekognitionBackend:
 
     def faces(self) -> Iterable[EnrolledFace]:
         """Go through the collection; a face without an ExternalImageId is a user of its own."""
+        self._check()
         yield from map(enrolled, all_faces(self._settings))
 
     def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
@@ -218,6 +224,14 @@ class RekognitionBackend:
         """Count what is enrolled, by listing it."""
         users = [face.user_id for face in self.faces()]
         return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
+
+    def _check(self) -> None:
+        if self._bond:
+            self._bond.check()
+
+    def _ask(self, operation: str, **arguments: Any) -> Any:
+        self._check()
+        return call(self._settings, operation, CollectionId=self._settings.collection, **arguments)
 
     def _index(self, photo: PhotoRef, user_id: str) -> Any:
         return self._look(

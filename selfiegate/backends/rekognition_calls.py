@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -41,6 +41,31 @@ def call(settings: AwsSettings, operation: str, **arguments: Any) -> Any:
             if code_of(error) in _REFUSALS:
                 raise Refused(code_of(error), f"{action}: {error}") from error
             raise
+
+
+class Description(NamedTuple):
+    """What tells a collection from all others, and what it holds."""
+
+    arn: str
+    created_ms: int
+    """Since 1970. A collection that is deleted and made anew has another time under the same ARN."""
+    faces: int
+    model: str
+    """The version of the model that faces are stored for. A collection keeps its version."""
+
+
+def described(settings: AwsSettings) -> Description | None:
+    """Describe the collection; None where there is none."""
+    throttle("DescribeCollection")
+    with translated(f"rekognition:DescribeCollection on the collection {settings.collection}"):
+        try:
+            found = client("rekognition", settings).describe_collection(CollectionId=settings.collection)
+        except ClientError as error:
+            if code_of(error) == "ResourceNotFoundException":
+                return None
+            raise
+    created_ms = round(found["CreationTimestamp"].timestamp() * 1000)
+    return Description(found["CollectionARN"], created_ms, found["FaceCount"], found["FaceModelVersion"])
 
 
 def all_faces(settings: AwsSettings) -> Iterator[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from tests.rekognition.protocol import AwsError
 from tests.rekognition.switches import MOST_LISTED, Journal
 
 MODEL = "7.0"
-_ARN = "aws:rekognition:us-east-1:123456789012:collection/"
+ACCOUNT = "123456789012"
 _NO_FACE = "There are no faces in the image. Should be at least 1."
 
 Json = dict[str, Any]
@@ -21,7 +21,8 @@ Json = dict[str, Any]
 class Operations:
     """The ten operations, by name."""
 
-    def __init__(self, collections: Collections, images: Images, journal: Journal) -> None:
+    def __init__(self, collections: Collections, images: Images, journal: Journal, account: str = ACCOUNT) -> None:
+        self._arn = f"aws:rekognition:us-east-1:{account}:collection/"
         self._collections, self._images, self._journal = collections, images, journal
         self._methods: dict[str, Callable[[Json], Json]] = {
             "CreateCollection": self._create_collection,
@@ -42,7 +43,7 @@ class Operations:
 
     def _create_collection(self, asked: Json) -> Json:
         self._collections.create(asked["CollectionId"])
-        return {"StatusCode": 200, "CollectionArn": _ARN + asked["CollectionId"], "FaceModelVersion": MODEL}
+        return {"StatusCode": 200, "CollectionArn": self._arn + asked["CollectionId"], "FaceModelVersion": MODEL}
 
     def _delete_collection(self, asked: Json) -> Json:
         self._collections.delete(asked["CollectionId"])
@@ -51,7 +52,7 @@ class Operations:
     def _describe_collection(self, asked: Json) -> Json:
         faces, created = self._collections.describe(asked["CollectionId"])
         described = {"FaceCount": faces, "FaceModelVersion": MODEL, "CreationTimestamp": created, "UserCount": 0}
-        return {**described, "CollectionARN": f"arn:{_ARN}{asked['CollectionId']}"}
+        return {**described, "CollectionARN": f"arn:{self._arn}{asked['CollectionId']}"}
 
     def _list_collections(self, asked: Json) -> Json:
         shown, token = page(self._collections.list(), asked.get("NextToken"), asked.get("MaxResults"))

@@ -16,7 +16,7 @@ from typing import Any, Self
 from selfiegate.backends.embedding import Analyser
 from tests.rekognition.collections import Collections
 from tests.rekognition.images import Images
-from tests.rekognition.operations import Operations
+from tests.rekognition.operations import ACCOUNT, Operations
 from tests.rekognition.protocol import AwsError, broken_constraints, operation_of, read_request
 from tests.rekognition.switches import Journal, Switches
 
@@ -29,13 +29,13 @@ class RekognitionServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, analyser: Analyser, s3_url: str | None = None, port: int = 0) -> None:
+    def __init__(self, analyser: Analyser, s3_url: str | None = None, port: int = 0, account: str = ACCOUNT) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.switches, self.journal = Switches(), Journal()
         self.is_serving = True
         self._collections = Collections(self.switches)
-        self._operations = Operations(self._collections, Images(analyser, s3_url), self.journal)
+        self._operations = Operations(self._collections, Images(analyser, s3_url), self.journal, account)
 
     @property
     def calls(self) -> Counter[str]:

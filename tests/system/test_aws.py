@@ -54,8 +54,8 @@ def test_the_workshops_photos_get_the_workshops_verdicts(
             "sender": "gate@riders.example",
             "email_template": "{user_id}@riders.example",
         }
-        rt = runtime_on(aws.model_copy(update=changes), notices=("sns", "ses"))
         boto3.client("rekognition", endpoint_url=server.url).create_collection(CollectionId=aws.collection)
+        rt = runtime_on(aws.model_copy(update=changes), notices=("sns", "ses"))
         found = {}
         files = ["1_happy_face.jpg", "2_sunglass_face.jpg", "3_multiple_faces.jpg", "4_no_face.jpg", "1_happy_face.jpg"]
         for file, letter in zip(files, "abcde", strict=True):

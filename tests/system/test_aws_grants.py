@@ -110,8 +110,8 @@ def test_all_that_workers_and_operators_do_is_granted(
         }
     )
     stack.client("ses").verify_email_identity(EmailAddress=SENDER)
-    rt = open_runtime(settings.model_copy(update={"aws": aws, "notices": ("sns", "ses")}))
     client("rekognition", aws).create_collection(CollectionId=aws.collection)
+    rt = open_runtime(settings.model_copy(update={"aws": aws, "notices": ("sns", "ses")}))
     calls.clear()
 
     accepted = process(rt, bucket, "ann/1.png", scripted_photo("ann"), "ann")
