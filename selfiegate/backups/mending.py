@@ -46,11 +46,9 @@ def mend(rt: Runtime, forgotten: Iterable[str], gallery_is_newer: bool, drop_mis
     for user_id in forgotten:
         _forget(rt, user_id)
     unreadable = _require_known_profiles(rt)
-    for claim in rt.ledger.unfinished(before=LAST_MOMENT):
-        if claim.status == "accepting" and saved_profile(rt, claim) is None:
-            rt.ledger.release(claim)  # it won a face that may be gone: its run begins anew
+    release_lost_claims(rt)
     rebuilt, pictures, missing = 0, 0, list[Profile]()
-    for profiles in _many(rt.profiles.all()):
+    for profiles in many(rt.profiles.all()):
         lacking = [one for one in profiles if one.model == rt.faces.model and not rt.faces.holds(one.face_id)]
         made = set() if gallery_is_newer else _done(lambda one: _enrol(rt, one), lacking)
         rebuilt += len(made)
@@ -67,9 +65,16 @@ def mend(rt: Runtime, forgotten: Iterable[str], gallery_is_newer: bool, drop_mis
         if gallery_is_newer and not rt.faces.faces_of(profile.user_id):
             _forget(rt, profile.user_id)  # so that no backfill brings the user back
         else:
-            _drop(rt, profile)
+            drop(rt, profile)
     removed = _remove_unnamed(rt, unreadable)
     return Mended(rt.faces.stats().faces, rebuilt, removed, pictures, tuple(one.user_id for one in missing))
+
+
+def release_lost_claims(rt: Runtime) -> None:
+    """Let runs begin anew that won a face and saved no profile: the face may be gone."""
+    for claim in rt.ledger.unfinished(before=LAST_MOMENT):
+        if claim.status == "accepting" and saved_profile(rt, claim) is None:
+            rt.ledger.release(claim)
 
 
 def _forget(rt: Runtime, user_id: str) -> None:
@@ -91,7 +96,8 @@ def _require_known_profiles(rt: Runtime) -> set[str]:
     return {row.user_id for row in unreadable}
 
 
-def _many(profiles: Iterable[Profile]) -> Iterator[list[Profile]]:
+def many(profiles: Iterable[Profile]) -> Iterator[list[Profile]]:
+    """Go through profiles, some at a time."""
     rest = iter(profiles)
     while part := list(islice(rest, _AT_ONCE)):
         yield part
@@ -130,7 +136,7 @@ def _drawn(rt: Runtime, profile: Profile) -> bool:
     return True
 
 
-def _drop(rt: Runtime, profile: Profile) -> None:
+def drop(rt: Runtime, profile: Profile) -> None:
     """Let a user without a face begin anew."""
     rt.profiles.remove(profile)
     if row := rt.ledger.get(profile.photo, profile.user_id):

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from selfiegate import __version__, report
+from selfiegate.backups.rebuilding import rebuild_collection
 from selfiegate.cli import backups, checkout, console, doctor, explain, runs, show_settings, users
 from selfiegate.cli.recording import runner
 from selfiegate.model import Verdict
 from selfiegate.ports import Creatable
-from selfiegate.runtime import open_photos, runtime
+from selfiegate.runtime import open_detector, open_photos, runtime
 from selfiegate.user_ids import user_id_of
 
 app = typer.Typer(
@@ -80,11 +81,30 @@ def stats(as_json: console.AsJson = False) -> None:
 @gallery.command()
 def create() -> None:
     """Create Rekognition's collection, if it is missing; the embedded gallery creates itself."""
-    console.connected()
-    faces = runtime().faces
+    settings = console.connected()
+    is_remote = settings.backend == "rekognition"  # then not held to records, which may rely on a lost collection
+    faces = open_detector(settings, open_photos(settings)) if is_remote else runtime().faces
     if isinstance(faces, Creatable):
         faces.create()
     console.out.print(f"the gallery is there, model {faces.model}")
+
+
+@gallery.command()
+def rebuild(
+    drop_missing: Annotated[
+        int,
+        typer.Option(min=0, help="How many users may lose their profile, as its photo is gone: they upload anew."),
+    ] = 0,
+) -> None:
+    """Enrol everybody with a profile again, from their photos, where Rekognition's collection was lost.
+
+    Creates the collection if it is missing. Nothing else works until it ends. After an interruption, run it again.
+    """
+    done = rebuild_collection(console.prepared(), drop_missing)
+    console.out.print(f"[bold]rebuilt[/]: {done.enrolled} faces enrolled again", soft_wrap=True)
+    for user_id in done.dropped:
+        console.out.print(f"  without a face, to upload anew: {console.shown(user_id)}", soft_wrap=True)
+    console.out.print("next: `selfiegate reconcile --audit`")
 
 
 @app.command()
