@@ -48,3 +48,13 @@ def copied(home: Path, name: str, to: Path) -> None:
 def put_back(backup: Path, name: str, home: Path) -> None:
     delete(home, name)
     shutil.copy(backup / name, home / name)
+
+
+def untied(home: Path) -> None:
+    """Bring both files to what the version before wrote, which knew no ties."""
+    if (home / "gallery.db").exists():
+        with closing(sqlite3.connect(home / "gallery.db")) as gallery, gallery:
+            gallery.execute("DELETE FROM meta WHERE name <> 'model'")
+    if (home / "records.db").exists():
+        with closing(sqlite3.connect(home / "records.db")) as records, records:
+            records.execute("UPDATE gallery SET gallery_id = NULL, newest = NULL")

@@ -25,7 +25,7 @@ from selfiegate.records import Records
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
-from tests.home_folders import copied, delete, outcome, photo_of, put_back
+from tests.home_folders import copied, delete, outcome, photo_of, put_back, untied
 from tests.present import present
 from tests.runtimes import scripted_over, scripted_runtime
 
@@ -321,6 +321,31 @@ def test_the_face_of_a_user_whose_profile_cannot_be_read_is_kept(home: Path, bac
     restored(home, backup)
 
     assert "ann" in {face.user_id for face in scripted_runtime(home).faces.faces()}
+
+
+def test_what_a_killed_restore_leaves_is_in_nobodys_way(home: Path) -> None:
+    delete(home, "gallery.db")
+    for folder in ("restoring", "restored"):  # killed while it copied, and while it cleaned up
+        (home / folder).mkdir()
+        (home / folder / "gallery.db").write_bytes(b"half of a copy")
+    done = restored(home, None)
+
+    assert done.mended.rebuilt == 4
+    assert users(home) == set(PEOPLE)
+    assert not {"restoring", "restored"} & {path.name for path in home.iterdir()}
+
+
+@pytest.mark.parametrize("whose", ["last night's", "a stranger's"])
+def test_files_that_know_no_ties_are_restored_too(home: Path, backup: Path, whose: str) -> None:
+    if whose == "a stranger's":
+        enrol(home.parent / "other", "eve", "fay")
+        copied(home.parent / "other", "gallery.db", home.parent / "others")
+    put_back(backup if whose == "last night's" else home.parent / "others", "gallery.db", home)
+    untied(home)
+    done = restored(home, None)
+
+    assert done.mended.rebuilt == (2 if whose == "last night's" else 4)
+    assert users(home) == set(PEOPLE)
 
 
 def test_services_of_aws_are_not_said_to_be_restored(tmp_path: Path) -> None:

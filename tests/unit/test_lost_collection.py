@@ -159,6 +159,20 @@ def test_another_collection_is_refused(gate: Gate) -> None:
         gate.process(collection="another")
 
 
+def test_a_stranger_leaves_what_the_records_know_as_it_is(gate: Gate) -> None:
+    known = gate.process().known_gallery
+    before = known.get()
+    gate.faces.create_collection(CollectionId="another")
+    image = {"Bytes": scripted_photo("somebody")}
+    for n in range(9):
+        gate.faces.index_faces(CollectionId="another", Image=image, ExternalImageId=str(n))
+    with pytest.raises(BackendMisconfigured):
+        gate.process(collection="another")
+
+    assert known.get() == before
+    assert gate.outcome(gate.process(), "eve1", "mallory") == "rejected"
+
+
 def test_records_that_rely_on_an_embedded_gallery_are_refused(tmp_path: Path, aws: AwsSettings) -> None:
     sqlite_records(tmp_path / "records.db").known_gallery.keep(GalleryMark(gallery_id="0123", newest=3))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.steps import inline
 from selfiegate.stores.sqlite_records import sqlite_records
-from tests.home_folders import copied, delete, outcome, photo_of, put_back
+from tests.home_folders import copied, delete, outcome, photo_of, put_back, untied
 from tests.runtimes import Meanwhile, scripted_runtime
 
 
@@ -124,16 +123,6 @@ def test_files_of_the_version_before_are_refused_where_they_do_not_fit(
         scripted_runtime(home)
 
 
-def untied(home: Path) -> None:
-    """Bring both files to what the version before wrote, which knew no ties."""
-    if (home / "gallery.db").exists():
-        with closing(sqlite3.connect(home / "gallery.db")) as gallery, gallery:
-            gallery.execute("DELETE FROM meta WHERE name <> 'model'")
-    if (home / "records.db").exists():
-        with closing(sqlite3.connect(home / "records.db")) as records, records:
-            records.execute("UPDATE gallery SET gallery_id = NULL, newest = NULL")
-
-
 def test_a_face_that_was_enrolled_but_not_yet_noted_is_no_fault(home: Path) -> None:
     rt = scripted_runtime(home)
     gallery = rt.faces._gallery  # type: ignore[attr-defined]
@@ -142,6 +131,24 @@ def test_a_face_that_was_enrolled_but_not_yet_noted_is_no_fault(home: Path) -> N
     gallery._bond = bond
 
     assert outcome(scripted_runtime(home), photo_of(home, "hal"), "hal") == "accepted"
+
+
+def test_a_stranger_leaves_what_the_records_know_as_it_is(home: Path) -> None:
+    known = sqlite_records(home / "records.db").known_gallery
+    before = known.get()
+    copied(home, "gallery.db", home / "right")
+    other = scripted_runtime(home / "other")
+    for person in ("bob", "carl", "dora", "gus", "hal"):  # its numbers are higher
+        assert outcome(other, photo_of(home, person), person) == "accepted"
+    copied(home / "other", "gallery.db", home / "others")
+    put_back(home / "others", "gallery.db", home)
+    for _ in range(2):
+        with pytest.raises(BackendMisconfigured, match="belongs to other records"):
+            scripted_runtime(home)
+
+    assert known.get() == before
+    put_back(home / "right", "gallery.db", home)
+    assert outcome(scripted_runtime(home), photo_of(home, "eve1"), "mallory") == "rejected"
 
 
 def test_the_same_files_in_a_new_process_are_taken(home: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -151,10 +156,10 @@ def test_a_face_that_somebody_else_enrolled_meanwhile_is_told(gate: Gate, caplog
     assert "the faces of 'eve' and 'mallory' match" in caplog.text
 
 
-def test_the_command_rebuilds_and_says_what_is_next(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = gate.settings()
-    for name, value in {
-        "SELFIEGATE_HOME": settings.home,
+def environment(gate: Gate) -> dict[str, str]:
+    """Return what a command's environment says of a gate."""
+    values = {
+        "SELFIEGATE_HOME": gate.home,
         "SELFIEGATE_BACKEND": "rekognition",
         "SELFIEGATE_RECORDS": gate.records,
         "SELFIEGATE_AWS__REGION": gate.aws.region,
@@ -162,8 +167,13 @@ def test_the_command_rebuilds_and_says_what_is_next(gate: Gate, monkeypatch: pyt
         "SELFIEGATE_AWS__REKOGNITION_ENDPOINT_URL": gate.aws.rekognition_endpoint_url,
         "SELFIEGATE_AWS__THUMBNAIL_BUCKET": gate.aws.thumbnail_bucket,
         "SELFIEGATE_AWS__SETTLE_S": "0",
-    }.items():
-        monkeypatch.setenv(name, str(value))
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def test_the_command_rebuilds_and_says_what_is_next(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(gate).items():
+        monkeypatch.setenv(name, value)
     deleted(gate)
     created = CliRunner().invoke(app, ["gallery", "create"])
     rebuilt = CliRunner().invoke(app, ["gallery", "rebuild"])
@@ -171,6 +181,29 @@ def test_the_command_rebuilds_and_says_what_is_next(gate: Gate, monkeypatch: pyt
     assert (created.exit_code, rebuilt.exit_code) == (0, 0)
     assert "rebuilt: 3 faces enrolled again" in rebuilt.output
     assert "selfiegate reconcile --audit" in rebuilt.output
+
+
+def test_a_rebuild_that_is_killed_anywhere_is_gone_on_with(gate: Gate, scripted_rekognition: Any) -> None:
+    made_anew(gate)
+    command = [sys.executable, "-m", "selfiegate", "gallery", "rebuild"]
+    for operation in ("SearchFacesByImage", "IndexFaces", "DescribeCollection"):
+        scripted_rekognition.switches.clear()
+        scripted_rekognition.calls.clear()
+        scripted_rekognition.switches.slow(1, operation)
+        killed = subprocess.Popen(command, env=os.environ | environment(gate))
+        give_up = time.monotonic() + 120
+        while scripted_rekognition.calls[operation] == 0 and killed.poll() is None and time.monotonic() < give_up:
+            time.sleep(0.01)
+        killed.kill()
+        assert killed.wait() == -signal.SIGKILL
+        with pytest.raises(BackendMisconfigured, match=r"was made anew|has not ended"):
+            gate.process()
+    scripted_rekognition.switches.clear()
+    rebuild_collection(gate.settings(), 0)
+    rt = gate.process()
+
+    assert sorted(face.user_id for face in rt.faces.faces()) == ["ann", "bob", "eve"]
+    assert orphans(rt) == []
 
 
 def test_the_embedded_gallery_is_restored_instead(gate: Gate) -> None:
