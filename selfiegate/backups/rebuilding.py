@@ -124,7 +124,8 @@ def _enrol(rt: Runtime, profile: Profile) -> Outcome:
         face_id = rt.faces.enrol(profile.photo, profile.user_id)
     except PhotoRejected:
         return "missing"
-    for other in {match.user_id for match in matches if match.user_id != profile.user_id}:
+    alike = {match.user_id for match in matches if match.score >= rt.faces.thresholds.match}
+    for other in alike - {profile.user_id}:
         _log.warning(
             "the faces of %r and %r match; `selfiegate forget` one of them if they are one person",
             *sorted((profile.user_id, other)),
