@@ -81,7 +81,7 @@ class Matching(Group):
         "clear_quality: unclear_match; empty: 0.32, or Rekognition's 80",
     )
     clear_quality: float = Field(
-        60.0,
+        85.0,
         ge=0,
         le=100,
         description="Faces of this quality or better, or of unknown quality, are never an unclear_match; 0: none is",

@@ -22,7 +22,7 @@ from selfiegate.model import Detection, Match, PhotoRef
 from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, GalleryStats, Thresholds
 
-_FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99, quality=40)
+_FACE = Face(box=Box(left=0.2, top=0.2, width=0.5, height=0.5), confidence=0.99, quality=82)
 
 
 @dataclass

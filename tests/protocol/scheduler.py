@@ -97,7 +97,7 @@ class World:
     def upload(self, user_id: str, name: str) -> None:
         """Let a photo be uploaded, or uploaded again just as it was."""
         turn = "~" * (ord(user_id[-1]) % 3)  # nobody's face is quite another's
-        data = picture(name.split("-")[0] + turn, size=(96, 96 + int(name[-1])), quality=40)
+        data = picture(name.split("-")[0] + turn, size=(96, 96 + int(name[-1])), quality=82)
         self.uploads[user_id, name] = self.photos.add(f"{user_id}/{name}.png", data)
         self._now += 0.001
         self.orders[user_id, name] = f"{self.micros():016d}.0" if self.dated else ""

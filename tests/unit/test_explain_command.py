@@ -47,14 +47,14 @@ def test_a_face_that_is_enrolled_is_found_and_nothing_is_enrolled(rt: Runtime) -
         "own_score": None,
         "match_threshold": 0.4,
         "unclear_threshold": 0.32,
-        "clear_quality": 60,
+        "clear_quality": 85,
     }
     assert rt.faces.stats().faces == 1
     assert list(rt.ledger.claims_of("ann")) == []
 
 
 def test_a_poor_photo_that_is_merely_like_another_users_face_is_told(rt: Runtime) -> None:
-    Path("poor.png").write_bytes(scripted_photo("ann~~~~~", quality=40, covered_parts=["eyes"], covered=0.1))
+    Path("poor.png").write_bytes(scripted_photo("ann~~~~~", quality=82, covered_parts=["eyes"], covered=0.1))
     found = explained(rt, "poor.png")
     with using(rt):
         told = CliRunner().invoke(app, ["explain", "poor.png"]).stdout
@@ -62,8 +62,8 @@ def test_a_poor_photo_that_is_merely_like_another_users_face_is_told(rt: Runtime
     assert [reason["code"] for reason in found["reasons"]] == ["unclear_match"]
     assert (found["gallery"]["enrolled_by_another_user"], found["gallery"]["unclear_match"]) == (False, True)
     assert 0.32 < found["gallery"]["score"] < 0.4
-    assert (found["faces"][0]["quality"], found["faces"][0]["covered_parts"]) == (40, ["eyes"])
-    assert {"name": "quality", "value": 40, "limit": "≥ 25", "passed": True} in found["checks"]
+    assert (found["faces"][0]["quality"], found["faces"][0]["covered_parts"]) == (82, ["eyes"])
+    assert {"name": "quality", "value": 82, "limit": "≥ 79", "passed": True} in found["checks"]
     assert "too unclear to be told from another user's face: similarity 0.3" in told
 
 

@@ -24,7 +24,7 @@ from selfiegate.settings import Settings
 from tests.present import present
 from tests.runtimes import assert_consistent
 
-POOR, CLEAR = 40.0, 80.0
+POOR, CLEAR = 82.0, 90.0
 ALIKE = "ann~~~~~"
 """Like ann by a cosine of 0.37, below the match threshold and above the unclear threshold."""
 
@@ -65,7 +65,7 @@ def test_a_poor_photo_like_another_users_face_is_asked_for_a_better_one(rt: Memo
     ("who", "quality", "found"),
     [
         (ALIKE, CLEAR, []),
-        (ALIKE, 60.0, []),
+        (ALIKE, 85.0, []),
         (ALIKE, None, []),
         ("bob", POOR, []),
         ("ann", POOR, ["face_already_enrolled"]),

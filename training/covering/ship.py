@@ -33,7 +33,7 @@ from training.eyewear.data import _main_face, _read
 VERSION, DATE = "1.0", "2026-11-26"
 REFUSED_COVERED = (0.0015, 0.0015, 0.0015)
 """Shares of bare faces that may be refused for covered eyes, nose and mouth."""
-REFUSED_CLOSED = 0.004
+REFUSED_CLOSED = 0.001
 """Share of bare faces whose eyes may be called closed."""
 
 BOUND = 4
