@@ -97,10 +97,18 @@ DEAD_FACE = Drawn(
 )
 """A run of user_a died with bob's face enrolled; user_a becomes ann, and user_b is bob."""
 
+FACE_ON_ITS_WAY_OUT = Drawn(
+    (Upload("user_a", ("ann",)), Upload("user_b", ("ann",), past="died", calls=9), Upload("user_c", ("ann",))),
+    listing=(0, 2),
+    being_forgotten=("user_b",),
+)
+"""Two users lose to the face that a dead run left of a third, who is being forgotten."""
+
 
 @examples
 @given(drawn=worlds() | worlds((*PEOPLE, ALIKE, ALIKE)))
 @example(drawn=DEAD_FACE)
+@example(drawn=FACE_ON_ITS_WAY_OUT)
 def test_the_same_photos_come_to_the_same_end(drawn: Drawn) -> None:
     one, other = build(drawn, in_memory()), build(drawn, in_memory())
 
@@ -310,7 +318,7 @@ def as_a_chunk_searches(by_flow: dict[str, Any], by_chunk: dict[str, Any], befor
         both = flow.codes == ("face_already_enrolled", "different_person")
         if new and both and row.codes == ("different_person",):
             rows[name] = flow._replace(codes=row.codes, matched=None, score=row.score)
-        elif new and row.codes == flow.codes and (row.matched in undecided or lost_too(row, flow, by_chunk)):
+        elif row.codes == flow.codes and ((new and row.matched in undecided) or lost_too(row, flow, by_chunk)):
             rows[name] = flow._replace(matched=row.matched)
     return {**by_flow, "rows": rows}
 
