@@ -67,7 +67,7 @@ class Server:
             "PREFECT_API_URL": self.api,
         }
         self.process = Process(self._home / "log", "-m", "prefect", "server", "start", *where, **wanted)
-        eventually(self.is_up, 120)
+        eventually(self.is_up)
 
     def is_up(self) -> bool:
         try:
@@ -145,7 +145,7 @@ def test_stuck_photos_hold_up_nobody_though_the_bridge_is_killed(
         rig.send(upload_of("9/c.jpg"))
         eventually(lambda: claimed(rig, server) == {"7/a.jpg", "8/b.jpg", "9/c.jpg"})
         end_erasure(rig, erasure)
-        eventually(lambda: len(claimed(rig, server)) == 7, 300)
+        eventually(lambda: len(claimed(rig, server)) == 7)
         eventually(rig.is_settled)
     finally:
         bridge.end(signal.SIGKILL)
@@ -192,7 +192,7 @@ def claim(rig: Rig, event: Any) -> None:
     rig.ledger.claim(PhotoRef(**payload["photo"]), payload["user_id"], "run", 60, payload["upload_order"])
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 120) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
