@@ -134,25 +134,30 @@ def _table(rules: Rules) -> list[_Rule]:
 
 def _refusals(failed: Collection[ReasonCode | None], face: Face, rules: Rules) -> list[Reason]:
     """Return the reasons that people read; rules that failed without a code of their own are told by another's."""
-    codes = [code for code in failed if code and code is not _explained(failed, face)]
-    if failed and not codes:
+    codes = [code for code in failed if code and code is not _explained(failed, face, rules)]
+    if None in failed and not codes:
         codes = [_likeliest(face, rules)]
     return [covered(face.covered_parts) if code is ReasonCode.FACE_COVERED else reason(code) for code in codes]
 
 
-def _explained(failed: Collection[ReasonCode | None], face: Face) -> ReasonCode | None:
-    """Return which of `sunglasses` and `face_covered` the other one explains, where both failed.
+def _explained(failed: Collection[ReasonCode | None], face: Face, rules: Rules) -> ReasonCode | None:
+    """Return which of `sunglasses` and `face_covered` the other one explains.
 
-    A mask is taken for sunglasses at times. Rekognition calls a face with dark sunglasses occluded, and tells no parts.
+    A mask is taken for sunglasses at times, also where masks are allowed. Rekognition calls a face with dark sunglasses
+    occluded, and tells no parts.
     """
-    if not {ReasonCode.SUNGLASSES, ReasonCode.FACE_COVERED} <= set(failed) or "eyes" in face.covered_parts:
+    if ReasonCode.SUNGLASSES not in failed or "eyes" in face.covered_parts:
         return None
-    return ReasonCode.SUNGLASSES if face.covered_parts else ReasonCode.FACE_COVERED
+    if ReasonCode.FACE_COVERED in failed:
+        return ReasonCode.SUNGLASSES if face.covered_parts else ReasonCode.FACE_COVERED
+    return ReasonCode.SUNGLASSES if face.covered_parts and rules.max_covered >= 1 else None
 
 
 def _likeliest(face: Face, rules: Rules) -> ReasonCode:
     """Return why a face whose other values all pass is of poor quality: what lies nearest its limit, in its shares."""
     bright, code = face.brightness, ReasonCode
+    if face.covered_parts:
+        return code.FACE_COVERED
     values = [
         (code.BLURRED, face.sharpness, rules.min_sharpness),
         (code.TOO_DARK, bright, rules.min_brightness),

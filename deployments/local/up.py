@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+from prefect.client.base import PrefectHttpxSyncClient
 
 from deployments.local.folder import taken
 from deployments.local.processes import Part, answers, free_port, restart_dead
@@ -223,7 +224,7 @@ def _schedule(local: Local) -> None:
     """Switch the schedules on; a backfill's gets the bucket that is here in the place of prefect.yaml's example."""
     source = {"source": f"s3://{local.env['SELFIEGATE_AWS__PHOTO_BUCKET']}"}
     try:
-        with httpx.Client(base_url=local.env["PREFECT_API_URL"], timeout=60) as api:
+        with PrefectHttpxSyncClient(base_url=local.env["PREFECT_API_URL"], timeout=60) as api:  # tries a 503 again
             for deployment in api.post("/deployments/filter", json={}).raise_for_status().json():
                 for schedule in deployment["schedules"]:
                     parameters = schedule["parameters"] | (source if "source" in schedule["parameters"] else {})

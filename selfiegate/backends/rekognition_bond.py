@@ -126,7 +126,13 @@ class CollectionBond:
 
     def _require_faces(self) -> None:
         """Refuse where faces of profiles are gone, of those that are looked up."""
-        profiles = self._records.profiles.page(limit=_SAMPLE, skip=_leave).items
+        unreadable = list[UnreadableRow]()
+        profiles = self._records.profiles.page(limit=_SAMPLE, skip=unreadable.append).items
+        if unreadable and not profiles:
+            raise BackendMisconfigured(
+                f"none of {len(unreadable)} profiles that were looked up can be read ({unreadable[0].user_id!r} is "
+                "one), so that nobody knows whose faces the collection should hold; start the version that wrote them"
+            )
         gone = self._gone(profiles)
         if len(gone) > _LOST_SHARE * len(profiles):
             raise BackendMisconfigured(
@@ -161,7 +167,3 @@ def _told(gallery_id: str) -> str:
     if not arn:
         return f"the gallery {gallery_id!r} of another backend"
     return f"{arn} of {time.strftime('%F %TZ', time.gmtime(int(created) / 1000))}"
-
-
-def _leave(_: UnreadableRow) -> None:
-    """Leave out what cannot be read; whoever needs that row says so."""

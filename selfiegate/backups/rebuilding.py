@@ -62,10 +62,14 @@ def rebuild(rt: Runtime, bond: CollectionBond, drop_missing: int) -> Rebuilt:
     more profiles than `drop_missing` cannot be read, or their photos cannot be used any more; the profiles stay then.
     """
     _require_ours(rt)
+    unreadable, enrolled, missing = list[UnreadableRow](), 0, list[Profile]()
+    for _ in rt.profiles.all(unreadable.append):
+        pass  # what is unreadable is told before everything else is shut
+    if len(unreadable) > drop_missing:
+        raise WrongInput(_why_not((), unreadable))
     bond.loosen()
     release_lost_claims(rt)
-    unreadable, enrolled, missing = list[UnreadableRow](), 0, list[Profile]()
-    for profiles in many(rt.profiles.all(unreadable.append)):
+    for profiles in many(rt.profiles.all(lambda _: None)):
         held = rt.faces.held({profile.face_id for profile in profiles})
         lacking = [profile for profile in profiles if profile.face_id not in held]
         for profile, outcome in _side_by_side(rt, lacking):
@@ -84,8 +88,8 @@ def _why_not(missing: Sequence[Profile], unreadable: Sequence[UnreadableRow]) ->
     rows = f", that of {unreadable[0].user_id!r} for one; start the newer version that wrote it" if unreadable else ""
     return (
         f"the photos of {len(missing)} profiles cannot be used any more{gone}. {len(unreadable)} profiles cannot be "
-        f"read{rows}. Or go on without these users' faces by --drop-missing {len(missing) + len(unreadable)}: they "
-        "upload anew"
+        f"read{rows}. Or go on without these users' faces by --drop-missing {len(missing) + len(unreadable)}: "
+        "users without a photo upload anew, and rows that cannot be read stay"
     )
 
 

@@ -101,7 +101,8 @@ def search_gallery(rt: Runtime, claim: Claim, quality: float | None) -> SearchRe
 
 def search_photo(rt: Runtime, photo: PhotoRef, user_id: str, quality: float | None) -> SearchResult:
     """Do the same for a photo that nobody claimed."""
-    matches = rt.faces.search(photo, user_id, is_unclear(rt, photo, user_id, quality))
+    unclear = is_unclear(rt, photo, user_id, quality)
+    matches = rt.faces.search(photo, user_id, unclear)
     others = [match for match in matches if match.user_id != user_id]
     held = next((match for match in others if holders(rt, match) is None), None)
     profile = rt.profiles.get(user_id)
@@ -112,6 +113,8 @@ def search_photo(rt: Runtime, photo: PhotoRef, user_id: str, quality: float | No
     codes = [code_of(rt, held)] if held else []
     if stranger:
         codes.append(ReasonCode.DIFFERENT_PERSON)
+    if unclear and not codes and own is not None and own < rt.faces.thresholds.match:
+        codes.append(ReasonCode.UNCLEAR_MATCH)  # or the clear face would make way, and open a second account
     review = held is not None and is_doubtful(rt, held) and not stranger
     return SearchResult(reasons=tuple(map(reason, codes)), match=held, review=review, own_score=own)
 

@@ -173,6 +173,13 @@ def test_a_mask_is_no_sunglasses_and_sunglasses_are_no_mask(parts: tuple[str, ..
     assert [check.name for check in judgement.checks if not check.passed] == ["sunglasses", "covered"]
 
 
+def test_where_masks_are_allowed_a_mask_is_no_sunglasses_either() -> None:
+    masked = {"sunglasses": 0.9, "covered": 0.99, "covered_parts": ("nose", "mouth")}
+
+    assert codes(face(**masked), rules=Rules(max_covered=1)) == []
+    assert codes(face(**{**masked, "covered_parts": ()}), rules=Rules(max_covered=1)) == ["sunglasses"]
+
+
 POOR = {"quality": 5.0, "sharpness": 90.0, "brightness": 50.0, "eye_distance": 200.0}
 """Nothing but the quality is off its limit, and nothing is near its own."""
 
@@ -198,6 +205,10 @@ def test_a_poor_face_is_refused_for_what_is_nearest_its_limit(nearest: dict[str,
 @pytest.mark.parametrize("changes", [{"sharpness": 2.0}, {"covered": 0.9}, {"yaw": 60.0}, {"brightness": 99.0}])
 def test_a_poor_face_is_told_what_is_known_to_be_wrong_and_no_more(changes: dict[str, object]) -> None:
     assert len(codes(face(**{**POOR, **changes}))) == 1
+
+
+def test_a_poor_face_that_is_half_covered_is_refused_for_that() -> None:
+    assert codes(face(**{**POOR, "covered": 0.7, "covered_parts": ("mouth",), "sharpness": 33.0})) == ["face_covered"]
 
 
 def test_what_has_no_limit_explains_no_poor_face() -> None:

@@ -121,6 +121,8 @@ def test_profiles_that_cannot_be_read_are_the_operators_to_decide_too(tmp_path: 
     made_anew(gate)
     with pytest.raises(WrongInput, match=r"1 profiles cannot be read, that of 'eve' .*--drop-missing 1"):
         rebuild_collection(gate.settings(), 0)
+    with pytest.raises(BackendMisconfigured, match="was made anew"):  # as before: nothing was begun
+        gate.process()
     rebuild_collection(gate.settings(), 1)
     rt = gate.process()
     forget(rt, "eve")

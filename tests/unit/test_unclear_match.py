@@ -231,3 +231,12 @@ def test_a_poor_photo_of_the_users_own_says_all_that_is_wrong(rt: MemoryRuntime)
     decided(rt, "user_b", "bob", CLEAR)
 
     assert codes(decided(rt, "user_b", ALIKE, POOR)) == ["unclear_match", "different_person"]
+
+
+def test_a_poor_photo_of_ones_own_does_not_put_the_clear_face_out(rt: MemoryRuntime) -> None:
+    """Else the owner's clear face would be free again, for a second account."""
+    decided(rt, "user_a", "ann", CLEAR)
+    replacement = decided(rt, "user_a", ALIKE, POOR)
+
+    assert (replacement.status, codes(replacement)) == ("rejected", ["unclear_match"])
+    assert codes(decided(rt, "user_b", "ann", CLEAR)) == ["face_already_enrolled"]

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from selfiegate.backends.insightface.eyewear import CLASSES, eye_region
 
 HERE = Path(__file__).parent
+SOURCES = ("glasses", "lfw", "workshop")
+"""Folders below `photos` that are sorted by eyewear; what else lies there is not."""
 NONE, CLEAR, SUN = 0, 1, 2
 FOLDS = 5
 
@@ -59,7 +61,8 @@ def read_photos(shared: Path) -> tuple[list[Photo], list[str]]:
     detector = FaceAnalysis(name=str(shared / "insightface/models/buffalo_sc_dequant"), allowed_modules=["detection"])
     detector.prepare(ctx_id=-1, det_thresh=0.5, det_size=[(128, 128), (640, 640)])
     root = shared / "photos"
-    paths = sorted(path.relative_to(root) for path in root.rglob("*.jp*g"))
+    found = (path.relative_to(root) for path in root.rglob("*.jp*g"))
+    paths = sorted(path for path in found if path.parts[0] in SOURCES)
     folds = _folds(paths)
     photos, faceless = [], []
     for path in paths:
