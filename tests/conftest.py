@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,15 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _ctrl_c_is_heard() -> None:
     """Let processes that tests start hear Ctrl-C: a shell that runs the tests in the background has it ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _sessions_as_before() -> Iterator[None]:
+    """Give AWS clients the environment's credentials again: tests that race open stores with a session of their own."""
+    yield
+    clients = sys.modules.get("selfiegate.aws.clients")
+    if clients and clients._session_of is not clients.session_of_environment:
+        clients.take_sessions_from(clients.session_of_environment)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,6 @@ import pytest
 import requests
 import yaml
 
-from selfiegate.aws.clients import session_of_environment, take_sessions_from
 from selfiegate.settings import Settings, load_settings
 
 REGION = "eu-west-1"
@@ -107,7 +106,6 @@ def acting_with(stack: Stack, actions: set[str]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
         patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
-        take_sessions_from(session_of_environment)  # whatever a test before took them from
         requests.post(f"{stack.url}/moto-api/reset-auth", data="0", timeout=10).raise_for_status()
         try:
             yield
