@@ -5,9 +5,6 @@ Sharpness and brightness are held against the same faces spoiled on purpose: blu
 The whole policy is run over LFW photos with one face; every refusal goes onto a contact sheet, because a
 refusal can only be judged by looking. Writes figures.md, roc.png and refused.png below .bench/quality.
 
-`--turned N` does another thing: it stores N photos of LFW by a quarter turn, by two and by three, without EXIF, and
-compares what becomes of them with what becomes of the upright ones.
-
 The shipped eyewear network was trained on these photos, so its figures here are not held out: those are in
 selfiegate/backends/insightface/EYEWEAR.md.
 """
@@ -20,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -30,13 +26,11 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from benchmarks.lfw import PHOTOS as LFW
 from selfiegate.backends.insightface import geometry
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
-from selfiegate.backends.insightface.orientation import UPRIGHT, quarter_turn
-from selfiegate.decoding.decode import decode, turned
+from selfiegate.decoding.decode import decode
 from selfiegate.face import Face
 from selfiegate.model import Detection
 from selfiegate.policy import Judgement, judge
 from selfiegate.settings import Settings, load_settings
-from selfiegate.thumbnails import render
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -57,15 +51,10 @@ def main() -> None:
     """Measure, plot and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--photos", type=int, default=2000, help="LFW photos to run the policy over")
-    parser.add_argument("--turned", type=int, metavar="N", help="LFW photos to turn; nothing else is measured then")
-    arguments = parser.parse_args()
-    count = arguments.photos
+    count = parser.parse_args().photos
     OUT.mkdir(parents=True, exist_ok=True)
     settings = load_settings()
     analyser = InsightFaceAnalyser(settings.insightface)
-    if arguments.turned:
-        print(_turned(analyser, settings, arguments.turned), _wrongly_turned(analyser, settings, count), sep="\n\n")
-        return
     rules = settings.rules
     curves = {
         f"sunglasses > {rules.max_sunglasses:g}": (_eyewear(analyser, settings, "sunglasses"), rules.max_sunglasses),
@@ -195,75 +184,6 @@ def _contact_sheet(refused: list[tuple[Path, Judgement]], side: int = 150, acros
         draw.text((x + 2, y + side), ", ".join(f"{c.name.split(',')[0]} {c.value:.3g}" for c in failed)[:26], "black")
         draw.text((x + 2, y + side + 11), file.stem[:26], "grey")
     sheet.save(OUT / "refused.png")
-
-
-class _Judged(NamedTuple):
-    usable: bool
-    turned: int
-    embedding: NDArray[np.float32]
-    thumbnail: NDArray[np.float32]
-
-
-def _judged(analyser: InsightFaceAnalyser, settings: Settings, data: bytes) -> _Judged | None:
-    picture, size = decode(data, settings.photos, settings.photos.working_side)
-    found = analyser.analyse(picture, size)
-    if not found:
-        return None
-    face, aligned = found[0]
-    judgement = judge(Detection(faces=tuple(face for face, _ in found)), settings.rules)
-    small = render(data, face, settings.thumbnails, settings.photos)["250x250"]
-    pixels = np.asarray(Image.open(io.BytesIO(small)), np.float32)
-    return _Judged(not judgement.reasons, face.turned, analyser.embed([aligned])[0], pixels)
-
-
-def _turned(analyser: InsightFaceAnalyser, settings: Settings, count: int) -> str:
-    files = sorted(LFW.glob("*/*.jpg"))
-    files = files[:: max(1, len(files) // count)][:count]
-    upright = [_judged(analyser, settings, file.read_bytes()) for file in files]
-    usable = [(file, one) for file, one in zip(files, upright, strict=True) if one and one.usable]
-    lines = [
-        f"{len(usable)} of {len(files)} photos are usable as they are. The same, turned and stored without EXIF:",
-        "",
-        "| turned clockwise | usable | set upright | cosine to the upright face: least, median | thumbnail upright |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for degrees in (90, 180, 270):
-        pairs = [(before, _judged(analyser, settings, _stored(file, degrees))) for file, before in usable]
-        found = [(before, after) for before, after in pairs if after]
-        same = [after for _, after in found if after.usable]
-        right = [after for _, after in found if after.turned == 360 - degrees]
-        cosines = [float(before.embedding @ after.embedding) for before, after in found if after.usable]
-        drawn = [np.abs(before.thumbnail - after.thumbnail).mean() < 5 for before, after in found if after.usable]
-        lines.append(
-            f"| {degrees}° | {len(same)} ({len(same) / len(usable):.1%}) | {len(right)} "
-            f"| {min(cosines):.3f}, {np.median(cosines):.3f} | {sum(drawn)} of {len(drawn)} |"
-        )
-    return "\n".join(lines)
-
-
-def _stored(file: Path, degrees: int) -> bytes:
-    out = io.BytesIO()
-    turned(Image.open(file), degrees).save(out, "JPEG", quality=95)
-    return out.getvalue()
-
-
-def _wrongly_turned(analyser: InsightFaceAnalyser, settings: Settings, count: int) -> str:
-    files = sorted(LFW.glob("*/*.jpg"))
-    files = files[:: max(1, len(files) // count)][:count]
-    times, wrong, unsure = [], [], 0
-    for file in files:
-        picture, _ = decode(file.read_bytes(), settings.photos, settings.photos.working_side)
-        found = analyser.locate(picture)
-        began = time.perf_counter()
-        turn = quarter_turn(analyser.detector, picture, found)
-        times.append(1000 * (time.perf_counter() - began))
-        wrong += [file.stem] if turn else []
-        unsure += not (found[0][:1, 4] >= UPRIGHT).all()
-    return (
-        f"Of {len(files)} upright photos {len(wrong)} are taken for turned ({', '.join(wrong) or 'none'}). "
-        f"In {unsure} the detector is not sure of the face. "
-        f"Looking for the turn takes {np.mean(times):.2f} ms a photo, median {np.median(times):.3f} ms."
-    )
 
 
 def _cost(analyser: InsightFaceAnalyser, settings: Settings) -> str:

@@ -11,9 +11,6 @@ version, so that no two claims ever share a face. Searches may lag behind it; se
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -31,6 +28,7 @@ from selfiegate.backends.rekognition_responses import (
     matches,
     why_unindexed,
 )
+from selfiegate.backends.rekognition_settling import Settling
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
 from selfiegate.matching import REKOGNITION, Matching
@@ -67,8 +65,7 @@ class RekognitionBackend:
         self.thresholds = thresholds
         self._settings, self._photos, self._limits = settings, photos, limits
         self._image = Images(photos, limits).of
-        self._indexed: OrderedDict[str, float] = OrderedDict()
-        self._lock = threading.Lock()
+        self._settling = Settling(settings.settle_s)
         self._bond = CollectionBond(settings, records) if records else None
         self._check()
 
@@ -119,18 +116,16 @@ class RekognitionBackend:
         if any(area(other["FaceDetail"]) > area(face) for other in found.get("UnindexedFaces", ())):
             self.remove(face["FaceId"])  # it takes the best face, the policy has judged the largest
             raise PhotoRejected(ReasonCode.MULTIPLE_FACES)
-        self._remember(face["FaceId"])
+        self._settling.note(face["FaceId"])
         return str(face["FaceId"])
 
     def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces.
 
         Waits until `settle_s` have passed since the face was indexed here: whoever indexes second then sees
-        the first, if a face is found by searches within that time. AWS states no bound.
+        the first, if a face is found by searches within that time.
         """
-        indexed = self._indexed.get(face_id, time.monotonic())
-        time.sleep(max(0.0, indexed + self._settings.settle_s - time.monotonic()))
-        self._remember(face_id, indexed)
+        self._settling.wait(face_id)
         try:
             found = self._ask(
                 "search_faces",
@@ -246,19 +241,9 @@ class RekognitionBackend:
     def _look(self, operation: str, photo: PhotoRef, **arguments: Any) -> Any:
         """Call an operation on a photo's image; a photo that is gone, or shows no face to it, is an outcome."""
         try:
-            return self._ask(
-                operation,
-                Image=self._image(photo)[0],
-                **arguments,
-            )
+            return self._ask(operation, Image=self._image(photo)[0], **arguments)
         except Refused as refused:
             raise PhotoRejected(ReasonCode.NO_FACE) from refused
         except BackendMisconfigured:
             self._photos.read(photo)  # raises `PhotoRejected` where this version is gone
             raise
-
-    def _remember(self, face_id: str, indexed: float | None = None) -> None:
-        with self._lock:
-            self._indexed.setdefault(face_id, time.monotonic() if indexed is None else indexed)
-            while len(self._indexed) > 1000:
-                self._indexed.popitem(last=False)

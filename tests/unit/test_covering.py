@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from selfiegate.backends.insightface.covering import Covering
 from selfiegate.backends.insightface.eyes import SIDE, Eyes, eye_patches
-from selfiegate.backends.insightface.eyewear import HEIGHT, WIDTH
+from selfiegate.backends.insightface.eyewear import HEIGHT, WIDTH, one_thread
 from selfiegate.backends.insightface.pack import PackSettings
+from selfiegate.errors import BackendMisconfigured
 from selfiegate.face import Face
 from selfiegate.matching import Matching
 from selfiegate.policy import Rules
@@ -38,6 +39,12 @@ def test_any_picture_has_probabilities_and_a_quality(covering: Covering, aligned
 
     assert all(0 <= part <= 1 for part in parts)
     assert 0 <= quality <= 100
+
+
+@pytest.mark.parametrize("name", ["absent.onnx", "EYEWEAR.md"])
+def test_a_network_that_is_missing_or_damaged_is_told(name: str) -> None:
+    with pytest.raises(BackendMisconfigured, match=rf"{name} cannot be loaded .*install it again"):
+        one_thread(name)
 
 
 def test_both_eyes_are_cut_alike() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from training.covering.cloth import cloth, pleats, shaded
 from training.eyewear.draw import Image, Points, Pose, Rng, cover, stroke
 
 Layer = tuple[Image, Image]
@@ -60,9 +61,9 @@ def mask(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
     )  # fmt: skip
     shape = pose.place(_smooth(outline + rng.normal(0, 0.03, outline.shape)))
     hidden = cover(image.shape, shape)
-    colours = _shaded(image, _cloth(image, scene, rng), hidden, pose, rng)
+    colours = shaded(image, cloth(image, scene, rng), hidden, pose, rng)
     if rng.random() < 0.5:
-        colours = _pleats(colours, pose, top, chin, rng)
+        colours = pleats(colours, pose, top, chin, rng)
     if rng.random() < 0.6:
         for side_of in (-1, 1):
             loop = np.array([[side_of * wide, side + 0.1], [side_of * (wide + 0.5), rng.uniform(-0.1, 0.4)]])
@@ -77,7 +78,7 @@ def scarf(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
     top = rng.choice([rng.uniform(0.1, 0.65), rng.uniform(0.75, 1.05), rng.uniform(1.5, 1.9)], p=[0.7, 0.15, 0.15])
     edge = np.stack([x, top + rng.uniform(-0.15, 0.25) * x**2 / 2 + rng.normal(0, 0.06, 14)], 1)
     hidden = cover(image.shape, pose.place(np.concatenate([_smooth(edge, False), [[2.6, 4.0], [-2.6, 4.0]]])))
-    colours = _shaded(image, _cloth(image, scene, rng), hidden, pose, rng)
+    colours = shaded(image, cloth(image, scene, rng), hidden, pose, rng)
     for _ in range(rng.integers(0, 6)):
         fold = np.stack([x, rng.uniform(top, top + 2) + rng.normal(0, 0.05, 14) + rng.normal(0, 0.15) * x], 1)
         line = cv2.GaussianBlur(stroke(image.shape, pose.place(fold), rng.uniform(2, 8), False), (0, 0), 2)[..., None]
@@ -142,7 +143,7 @@ def thing(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
         hidden = cover(image.shape, pose.place(corners @ turn.T + spot))
-    colours = _shaded(image, _cloth(image, scene, rng), hidden, pose, rng)
+    colours = shaded(image, cloth(image, scene, rng), hidden, pose, rng)
     if kind == "slab" and rng.random() < 0.5:
         dot = cover(image.shape, pose.place(_ring(0.08, 0.08) + spot - rng.uniform(0, 0.25, 2)))
         colours = colours * (1 - dot) + dot * rng.uniform(0, 90)
@@ -200,65 +201,3 @@ def _skin(image: Image, pose: Pose, rng: Rng) -> Image:
     cheek = cover(image.shape, pose.place(_ring(0.2, 0.2) + np.array([rng.choice([-0.6, 0.6]), 0.65])))
     mean = (image * cheek).sum(axis=(0, 1)) / max(float(cheek.sum()), 1e-6)
     return np.asarray(np.clip(mean * rng.uniform(0.75, 1.25) * rng.uniform(0.93, 1.07, 3), 15, 250), np.float32)
-
-
-def _cloth(image: Image, scene: Image, rng: Rng) -> Image:
-    """Fill the frame with one colour, a pattern, or a part of another photo."""
-    height, width = image.shape[:2]
-    kind = rng.choice(["plain", "knit", "stripes", "checks", "dots", "print"], p=[0.46, 0.16, 0.1, 0.06, 0.06, 0.16])
-    first, second = _dye(rng), _dye(rng)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    angle, period = rng.uniform(0, np.pi), rng.uniform(3, 24)
-    u, v = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
-    if kind == "print":
-        part = scene[rng.integers(0, 60) :, rng.integers(0, 60) :]
-        part = cv2.resize(part[:: rng.choice([-1, 1]), :: rng.choice([-1, 1])], (width, height))
-        return np.asarray(part * rng.uniform(0.5, 1.2), np.float32)
-    if kind == "knit":
-        noise = cv2.resize(
-            rng.normal(0, 1, (int(height / rng.uniform(1, 6)), int(width / rng.uniform(1, 6)))), (width, height)
-        )
-        return np.asarray(first * (1 + rng.uniform(0.08, 0.35) * noise[..., None]), np.float32)
-    patterns = {
-        "plain": np.zeros_like(u),
-        "stripes": (np.sin(2 * np.pi * u / period) > rng.uniform(-0.7, 0.7)).astype(np.float32),
-        "checks": ((np.sin(2 * np.pi * u / period) > 0) ^ (np.sin(2 * np.pi * v / period) > 0)).astype(np.float32),
-        "dots": (np.sin(2 * np.pi * u / period) * np.sin(2 * np.pi * v / period) > 0.4).astype(np.float32),
-    }
-    share = patterns[str(kind)][..., None]
-    return np.asarray(first * (1 - share) + second * share, np.float32)
-
-
-def _dye(rng: Rng) -> Image:
-    kind = rng.choice(["white", "black", "surgical", "skin", "any"], p=[0.2, 0.22, 0.14, 0.1, 0.34])
-    colours = {
-        "white": rng.uniform(190, 255) * np.ones(3) * rng.uniform(0.95, 1.0, 3),
-        "black": rng.uniform(5, 55) * np.ones(3) * rng.uniform(0.85, 1.0, 3),
-        "surgical": np.array([rng.uniform(90, 190), rng.uniform(170, 230), rng.uniform(190, 250)]),
-        "skin": rng.uniform(0.5, 1.2) * np.array([215, 165, 135]),
-        "any": rng.uniform(0, 255, 3),
-    }
-    return np.asarray(colours[str(kind)], np.float32)
-
-
-def _shaded(image: Image, cloth: Image, hidden: Image, pose: Pose, rng: Rng) -> Image:
-    """Give a cloth the light of the scene: the face's own shading, a gradient from a side, folds."""
-    light = cv2.GaussianBlur(image.mean(axis=2), (0, 0), rng.uniform(5, 14))[..., None]
-    inside = float((light * hidden).sum() / max(float(hidden.sum()), 1e-6))
-    relief = np.clip(light / max(inside, 8.0), 0.4, 1.7) ** rng.uniform(0.2, 1.0)
-    x = (np.mgrid[: image.shape[0], : image.shape[1]][1] - pose.centre[0]) / float(np.linalg.norm(pose.across))
-    curve = 1 - rng.uniform(0, 0.22) * np.clip(np.abs(x - rng.normal(0, 0.4)), 0, 2)[..., None]
-    brightness = np.clip(inside / 130, 0.3, 1.4) ** rng.uniform(0.3, 1.0)
-    grain = rng.uniform(0, 8) * rng.standard_normal((*image.shape[:2], 1), np.float32)
-    return np.clip(cloth * relief * curve * brightness + grain, 0, 255).astype(np.float32)
-
-
-def _pleats(colours: Image, pose: Pose, top: float, chin: float, rng: Rng) -> Image:
-    for y in np.linspace(top + 0.3, chin - 0.2, int(rng.integers(2, 5))):
-        x = np.linspace(-1.1, 1.1, 9)
-        line = np.stack([x, y + rng.uniform(-0.15, 0.05) * x**2 + rng.normal(0, 0.02)], 1)
-        dark = cv2.GaussianBlur(
-            stroke(colours.shape, pose.place(line), rng.uniform(1, 3.5), closed=False), (0, 0), rng.uniform(0.5, 1.5)
-        )[..., None]
-        colours = colours * (1 - dark * rng.uniform(0.1, 0.4))
-    return colours

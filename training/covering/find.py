@@ -16,7 +16,7 @@ import numpy as np
 from insightface.app import FaceAnalysis
 
 from training.covering.faces import Base, canvas_of, read_list, save_bases
-from training.eyewear.data import _main_face, _read, describe
+from training.eyewear.data import describe, main_face, read_rgb
 
 
 def main() -> None:
@@ -33,7 +33,9 @@ def main() -> None:
 
 def _eyes(root: Path) -> list[Base]:
     nowhere = np.zeros((5, 2))
-    return [Base(path, "eyes", kind, fold, _read(root / path), nowhere) for path, kind, fold in read_list("eyes.txt")]
+    return [
+        Base(path, "eyes", kind, fold, read_rgb(root / path), nowhere) for path, kind, fold in read_list("eyes.txt")
+    ]
 
 
 def read_bases(shared: Path) -> list[Base]:
@@ -43,8 +45,8 @@ def read_bases(shared: Path) -> list[Base]:
     detector.prepare(ctx_id=-1, det_thresh=0.5, det_size=[(128, 128), (640, 640)])
     bases = []
     for path, source, kind, fold in _photos(shared / "photos"):
-        image = _read(shared / "photos" / path)
-        landmarks = _main_face(detector, image)
+        image = read_rgb(shared / "photos" / path)
+        landmarks = main_face(detector, image)
         if landmarks is not None:
             bases.append(Base(path, source, kind, fold, *canvas_of(image, landmarks)))
     return bases

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 BATCH = 256
 LEARNING_RATE = 3e-3
-OPSET = 17
 
 
 class Labels(NamedTuple):
@@ -121,21 +118,3 @@ class Shipped(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         """Return probabilities (n, outputs)."""
         return (self.network(crops) + self.shift).sigmoid()
-
-
-def export(network: nn.Module, size: tuple[int, int], path: Path, facts: dict[str, str]) -> None:
-    """Write an ONNX file with `facts` as metadata; the input is `crops`, the output `probabilities`."""
-    torch.onnx.export(
-        network.eval(),
-        (torch.zeros(1, 3, *size),),
-        str(path),
-        input_names=["crops"],
-        output_names=["probabilities"],
-        dynamic_axes={"crops": {0: "faces"}, "probabilities": {0: "faces"}},
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, facts)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))

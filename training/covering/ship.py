@@ -27,8 +27,9 @@ from selfiegate.policy import Rules
 from training.covering.eyes import close_up
 from training.covering.faces import HELD_OUT, read_list
 from training.covering.fit import covering, eyes
-from training.covering.network import Network, Shipped, export, scores
-from training.eyewear.data import _main_face, _read
+from training.covering.network import Network, Shipped, scores
+from training.eyewear.data import main_face, read_rgb
+from training.onnx_file import export
 
 VERSION, DATE = "1.0", "2026-11-26"
 REFUSED_COVERED = (0.0015, 0.0015, 0.0015)
@@ -72,8 +73,8 @@ class Sets:
         """Return the photos in which a face is found."""
         found, faces, patches = [], [], []
         for path in paths:
-            image = _read(self._root / path)
-            landmarks = _main_face(self._detector, image)
+            image = read_rgb(self._root / path)
+            landmarks = main_face(self._detector, image)
             region = None if landmarks is None else eye_region(image, landmarks)
             if landmarks is None or region is None:
                 continue
@@ -149,7 +150,7 @@ def _measure(sets: Sets, shared: Path, folder: Path, bare: Cut, rules: Rules) ->
         print(f"| {name} | {len(crops)} | {' | '.join(cells)} | {low} |")
     for kind in ("closed", "open"):
         listed = [path for path, label, fold in read_list("eyes.txt") if label == kind and fold == HELD_OUT]
-        held = [close_up(_read(shared / "photos" / path)) for path in listed]
+        held = [close_up(read_rgb(shared / "photos" / path)) for path in listed]
         said = _said(folder / "eyes.onnx", np.stack(held))[:, 0]
         print(f"close-ups {kind}: {(said < rules.min_eyes_open).mean():.2%} of {len(held)} called closed")
 

@@ -66,8 +66,8 @@ def read_photos(shared: Path) -> tuple[list[Photo], list[str]]:
     folds = _folds(paths)
     photos, faceless = [], []
     for path in paths:
-        image = _read(root / path)
-        landmarks = _main_face(detector, image)
+        image = read_rgb(root / path)
+        landmarks = main_face(detector, image)
         if landmarks is None:
             faceless.append(path.as_posix())
             continue
@@ -79,7 +79,8 @@ def read_photos(shared: Path) -> tuple[list[Photo], list[str]]:
     return photos, faceless
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Return a photo as RGB pixels."""
     image = cv2.imread(str(path))
     if image is None:
         raise SystemExit(f"{path} is no photo")
@@ -117,7 +118,8 @@ def _folds(paths: list[Path]) -> dict[tuple[str, str], int]:
     return {group: index % FOLDS for index, group in enumerate(groups)}
 
 
-def _main_face(detector: FaceAnalysis, image: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+def main_face(detector: FaceAnalysis, image: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """Return the landmarks (5, 2) of the face that a photo is of, None where none is found."""
     # The subject of every set is the largest face; LFW's bystanders are smaller or cut by the border.
     faces = detector.get(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not faces:

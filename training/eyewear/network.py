@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 
-from selfiegate.backends.insightface.eyewear import CLASSES, HEIGHT, WIDTH
+from selfiegate.backends.insightface.eyewear import CLASSES
 from training.eyewear.pool import Pool
 
 BATCH = 128
 EPOCHS = 4
 LEARNING_RATE = 4e-3
 SMOOTHING = 0.05
-OPSET = 17
 
 
 class Network(nn.Module):
@@ -83,22 +80,3 @@ def probabilities(network: Network, regions: Tensor) -> Tensor:
     """Return probabilities (N, 3) of uint8 regions (N, 64, 96, 3)."""
     parts = [network(part.permute(0, 3, 1, 2).float()).softmax(dim=1) for part in torch.split(regions, 512)]
     return torch.cat(parts)
-
-
-def export(network: Network, path: Path, facts: dict[str, str]) -> None:
-    """Write an ONNX file with softmax at its end and `facts` as metadata."""
-    whole = nn.Sequential(network, nn.Softmax(dim=1)).eval()
-    torch.onnx.export(
-        whole,
-        (torch.zeros(1, 3, HEIGHT, WIDTH),),
-        str(path),
-        input_names=["regions"],
-        output_names=["probabilities"],
-        dynamic_axes={"regions": {0: "faces"}, "probabilities": {0: "faces"}},
-        opset_version=OPSET,
-        dynamo=False,
-    )
-    model = onnx.load(str(path))
-    onnx.helper.set_model_props(model, facts)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))

@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selfiegate.backends.insightface.eyewear import CLASSES
+from selfiegate.backends.insightface.eyewear import CLASSES, HEIGHT, WIDTH
 from selfiegate.policy import Rules
 from training.eyewear.data import FOLDS, SUN, Photo, read_photos
-from training.eyewear.network import Network, export, probabilities, train
+from training.eyewear.network import Network, probabilities, train
 from training.eyewear.pool import Pool, make_pool
 from training.eyewear.report import write_figures, write_probabilities
+from training.onnx_file import export
 
 SEED = 20261120
 VERSION = "1.0"
@@ -56,7 +57,8 @@ def main() -> None:
     }
     clock.lap("two sources left out")
     network = train(pool, SEED)
-    export(network, options.out, _facts())
+    whole = torch.nn.Sequential(network, torch.nn.Softmax(dim=1))
+    export(whole, (HEIGHT, WIDTH), options.out, _facts(), name="regions")
     clock.lap("shipped network")
     options.report.mkdir(parents=True, exist_ok=True)
     write_probabilities(options.report / "probs.csv", photos, held_out, faceless)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ class Covering:
     """Tell covered faces and poor pictures of faces, on one thread (about a millisecond a face)."""
 
     def __init__(self) -> None:
-        self._session = one_thread(files(__package__).joinpath("covering.onnx").read_bytes())
+        self._session = one_thread("covering.onnx")
 
     def __call__(self, aligned: NDArray[np.uint8]) -> Covered:
         """Look at one face as `geometry.align` gives it, (112, 112, 3) RGB.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import Final
 
 import numpy as np
@@ -27,7 +26,7 @@ class Eyes:
     """Tell open eyes from closed ones, on one thread."""
 
     def __init__(self) -> None:
-        self._session = one_thread(files(__package__).joinpath("eyes.onnx").read_bytes())
+        self._session = one_thread("eyes.onnx")
 
     def __call__(self, region: NDArray[np.uint8]) -> float:
         """Return the probability that the eyes of an eye region are open: that of the eye that seems more so."""

@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from selfiegate.backends.insightface.geometry import ARCFACE, similarity
+from selfiegate.errors import BackendMisconfigured
 
 CLASSES: Final = ("none", "clear_glasses", "sunglasses")
 
@@ -98,20 +99,29 @@ def _share_in_frame(matrix: NDArray[np.float64], width: int, height: int) -> flo
     return float(np.mean((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)))
 
 
-def one_thread(model: bytes) -> onnxruntime.InferenceSession:
-    """Return a session for a network so small that a second thread costs more than it brings, and a GPU too."""
+def one_thread(name: str) -> onnxruntime.InferenceSession:
+    """Return a session of a network that comes along, on one thread: a second costs more than it brings, a GPU too.
+
+    Raises `BackendMisconfigured` where the file is missing or damaged.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        model = files(__package__).joinpath(name).read_bytes()
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base
+        raise BackendMisconfigured(
+            f"selfiegate is installed incompletely: {name} cannot be loaded ({type(error).__name__}); install it again"
+        ) from error
 
 
 class Eyewear:
     """Tell none, clear glasses and sunglasses apart, on one thread (a quarter of a millisecond a face)."""
 
     def __init__(self) -> None:
-        self._session = one_thread(files(__package__).joinpath("eyewear.onnx").read_bytes())
+        self._session = one_thread("eyewear.onnx")
 
     def __call__(self, regions: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return probabilities in the order of `CLASSES`, (N, 3), rows summing to 1."""
