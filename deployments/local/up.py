@@ -83,7 +83,7 @@ def running(folder: Path, keep: Sequence[int] = (), **more: str) -> Iterator[Loc
         server = [_bin("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"])]
         _start(local, "prefect", server, f"http://127.0.0.1:{ports['prefect']}/api/health")
         _deploy(local)
-        _schedule(local)
+        switch_schedules_on(local)
         _start(
             local,
             "worker",
@@ -220,7 +220,7 @@ def _deploy(local: Local) -> None:
             raise BackendUnavailable(f"prefect {' '.join(command)}:\n{made.stdout}{made.stderr}")
 
 
-def _schedule(local: Local) -> None:
+def switch_schedules_on(local: Local) -> None:
     """Switch the schedules on; a backfill's gets the bucket that is here in the place of prefect.yaml's example."""
     source = {"source": f"s3://{local.env['SELFIEGATE_AWS__PHOTO_BUCKET']}"}
     try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from deployments.local.folder import taken
-from deployments.local.up import Local, instructions
-from selfiegate.errors import WrongInput
+from deployments.local.up import Local, instructions, switch_schedules_on
+from selfiegate.errors import BackendUnavailable, WrongInput
 
 
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
@@ -83,3 +87,53 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None
     with pytest.raises(WrongInput, match="name another --folder"), taken(tmp_path / "up"):
         pass
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.fixture
+def busy() -> Iterator[tuple[str, list[int]]]:
+    """A server that answers as Prefect's does, after as many 503 as are asked for; the address and that number."""
+    refusals = [0]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(200, json.dumps([{"id": "d", "schedules": [{"id": "s", "parameters": {}}]}]).encode())
+
+        def do_PATCH(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            refusals[0] -= 1
+            self._answer(503 if refusals[0] >= 0 else 204, b"")
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api", refusals
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+def test_a_server_that_is_busy_for_a_while_is_asked_again(
+    tmp_path: Path, busy: tuple[str, list[int]], times: int
+) -> None:
+    busy[1][0] = times
+    env = {"PREFECT_API_URL": busy[0], "SELFIEGATE_AWS__PHOTO_BUCKET": "photos"}
+    switch_schedules_on(Local(tmp_path, env, {}))
+
+    assert busy[1][0] == -1
+
+
+def test_a_server_that_stays_busy_is_told_in_the_end(tmp_path: Path, busy: tuple[str, list[int]]) -> None:
+    busy[1][0] = 100
+    env = {"PREFECT_API_URL": busy[0], "SELFIEGATE_AWS__PHOTO_BUCKET": "photos"}
+    with pytest.raises(BackendUnavailable, match=r"schedules cannot be switched on.*503"):
+        switch_schedules_on(Local(tmp_path, env, {}))
