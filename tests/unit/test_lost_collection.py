@@ -220,6 +220,18 @@ def test_records_of_the_version_before_are_refused_where_the_faces_are_gone(
     assert rt.known_gallery.get() is None
 
 
+def test_profiles_of_which_none_can_be_read_prove_no_collection(tmp_path: Path, aws: AwsSettings) -> None:
+    gate = Gate(tmp_path, aws, "sqlite")
+    assert gate.outcome(gate.process(), "ann", "ann") == "accepted"
+    untied(gate)
+    made_anew(gate)
+    with closing(sqlite3.connect(tmp_path / "records.db")) as records, records:
+        records.execute("UPDATE profiles SET profile = '{}'")
+
+    with pytest.raises(BackendMisconfigured, match=r"none of 1 profiles that were looked up can be read .*'ann'"):
+        gate.process()
+
+
 def test_a_collection_of_an_older_system_is_taken_by_empty_records(tmp_path: Path, aws: AwsSettings) -> None:
     gate = Gate(tmp_path, aws, "dynamodb")
     index(gate, "ann")
