@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
 import signal
 import sqlite3
@@ -10,7 +9,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,6 +23,7 @@ from selfiegate.settings import Settings
 from selfiegate.stores.folder import FolderPhotos
 from tests.backfilling import PATIENCE_S, crowd, take, taking
 from tests.chaos.check import read_files, violations
+from tests.chaos.galleries import in_a_process
 from tests.home_folders import delete
 from tests.present import present
 from tests.runtimes import scripted_over
@@ -34,29 +33,18 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 PHOTOS, CHUNK = 240, 8
 
 
-def restore(home: Path, backup: Path, begun: Any = None) -> None:
-    """Be the command, with the scripted analyser in the place of the models."""
+def restore(home: Path, backup: Path, ends_after_s: float = 0) -> None:
+    """Be the command, with the scripted analyser in the place of the models.
+
+    The kernel ends the process after so many seconds of its own time at mending, however busy the machine is.
+    """
     settings = Settings(home=home)
 
     def opener(records: Records, gallery: Path) -> Runtime:
-        if begun:
-            begun.set()
+        signal.setitimer(signal.ITIMER_PROF, ends_after_s)
         return scripted_over(home, settings, records, SqliteGallery(gallery, "scripted"))
 
     Restore(settings, backup, opener).run(forgotten=[])
-
-
-def in_a_process(target: Any, *args: object, killed_after_s: float | None = None) -> None:
-    context = mp.get_context("spawn")
-    begun = context.Event()
-    process = context.Process(target=target, args=(*args, begun) if killed_after_s is not None else args, daemon=True)
-    process.start()
-    if killed_after_s is not None:
-        assert begun.wait(PATIENCE_S)
-        time.sleep(killed_after_s)
-        process.kill()
-    process.join(PATIENCE_S)
-    assert killed_after_s is not None or process.exitcode == 0
 
 
 def users_without_a_face(backup: Path) -> set[str]:
@@ -114,10 +102,13 @@ def test_what_is_lost_under_load_is_restored_and_every_face_is_enrolled_once(
     inconsistent = [users_without_a_face(tmp_path / f"backup-{n}") for n in range(4)]
     for name in lost:
         delete(home, name)
-    in_a_process(restore, home, backup, killed_after_s=0.05)
-    in_a_process(restore, home, backup)
-    in_a_process(take, home, files, CHUNK)
+    ended = [
+        in_a_process(restore, home, backup, 0.01),
+        in_a_process(restore, home, backup),
+        in_a_process(take, home, files, CHUNK),
+    ]
 
+    assert ended == [-signal.SIGPROF, 0, 0]
     assert inconsistent == [set()] * 4
     assert violations(read_files(home), people) == []
 
@@ -135,8 +126,8 @@ def test_a_stopped_process_keeps_a_restore_out_and_does_no_harm_when_it_wakes(
             restore(home, tmp_path / "backup")
         os.kill(present(worker.pid), signal.SIGCONT)
         worker.join(PATIENCE_S)
-    in_a_process(restore, home, tmp_path / "backup")
-    in_a_process(take, home, files, CHUNK)
+    ended = [in_a_process(restore, home, tmp_path / "backup"), in_a_process(take, home, files, CHUNK)]
 
+    assert ended == [0, 0]
     assert worker.exitcode == 1  # it found its gallery gone
     assert violations(read_files(home), people) == []
