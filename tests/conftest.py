@@ -39,6 +39,16 @@ if root := os.environ.get("SELFIEGATE_INSIGHTFACE__ROOT"):  # tests have working
     os.environ["SELFIEGATE_INSIGHTFACE__ROOT"] = str(Path(root).absolute())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a test of many processes once more where it fails, for machines without time; never what shows a promise.
+
+    The summary counts and names what was run again.
+    """
+    for item in items:
+        if item.get_closest_marker("system") and not item.get_closest_marker("promise"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture
 def rt() -> MemoryRuntime:
     """A runtime in memory, for scripted photos."""

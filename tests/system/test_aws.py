@@ -26,7 +26,7 @@ from tests.flowruns import run
 from tests.present import present
 from tests.runtimes import assert_consistent
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.promise]
 
 
 def runtime_on(aws: AwsSettings, **more: Any) -> Runtime:

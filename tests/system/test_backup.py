@@ -28,7 +28,7 @@ from tests.home_folders import delete
 from tests.present import present
 from tests.runtimes import scripted_over
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.promise, pytest.mark.slow]
 
 PHOTOS, CHUNK = 240, 8
 

@@ -25,7 +25,7 @@ from tests.chaos.galleries import LOSSES, Loss, LostGallery
 from tests.chaos.rounds import BOTH, CALLS, FILES, Tally
 from tests.chaos.worker import Fate, Photo, Strike, Where
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.promise]
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "0"))
 """More rounds of each kind, at random calls and instants."""

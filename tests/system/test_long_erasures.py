@@ -29,7 +29,7 @@ from tests.chaos.erasures import FIRST, USER, Slow, enrol_many, forget, reconcil
 from tests.chaos.rounds import context, is_stopped
 from tests.present import present
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.promise]
 
 FACES = 40
 PATIENCE_S = 240.0

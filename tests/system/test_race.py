@@ -19,7 +19,7 @@ from tests.chaos.racing import assert_one_is_accepted_in_every_round
 from tests.present import present
 from tests.runtimes import scripted_runtime
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.promise]
 
 
 def upload(rt: Runtime, home: Path, turn: int, user: int) -> PhotoRef:

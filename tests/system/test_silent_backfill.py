@@ -22,7 +22,7 @@ from selfiegate.settings import Settings
 from tests.present import present
 from tests.runtimes import Meanwhile, ScriptedRuntime, scripted_runtime
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.promise]
 PATIENCE_S = 120.0
 
 

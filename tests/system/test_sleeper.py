@@ -27,7 +27,7 @@ from tests.chaos.rounds import PATIENCE_S, context, is_stopped
 from tests.flowruns import LOOP
 from tests.runtimes import assert_consistent, replacing, scripted_runtime
 
-pytestmark = [pytest.mark.system, pytest.mark.usefixtures("prefect_api")]
+pytestmark = [pytest.mark.system, pytest.mark.promise, pytest.mark.usefixtures("prefect_api")]
 
 ROOT = Path(__file__).parents[2]
 

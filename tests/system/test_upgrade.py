@@ -19,7 +19,7 @@ from tests.present import present
 from tests.runtimes import assert_consistent, scripted_runtime
 from tests.system.newer_version import make_newer_version
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.promise]
 
 WORKER = '''
 """Obeys one order a line: [what, user, photo], and says how it ended."""
