@@ -187,7 +187,11 @@ def _make_stack(endpoint: str) -> dict[str, str]:
         if not (ROOT / "deployments/aws/template.yaml").is_file():
             raise BackendMisconfigured("`selfiegate up` runs from a checkout; see CONTRIBUTING.md")
         template = (ROOT / "deployments/aws/template.yaml").read_text()
-        cloudformation.create_stack(StackName=STACK, TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+        with suppress(cloudformation.exceptions.AlreadyExistsException):  # a first try's reply came too late
+            cloudformation.create_stack(StackName=STACK, TemplateBody=template, Capabilities=["CAPABILITY_IAM"])
+        cloudformation.get_waiter("stack_create_complete").wait(
+            StackName=STACK, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+        )
         (made,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
         bucket = outputs["PhotoBucketName"]

@@ -48,7 +48,7 @@ def test_poison_between_good_photos_holds_nothing_up_and_is_dead_with_its_reason
     for each, poison in zip(world.people(10), POISON, strict=True):
         world.upload(*each)
         world.send(poison)
-    world.wait(120)
+    world.wait(500)
     give_up = time.monotonic() + 120
     while (count := world.dead_count()) < 10:
         assert time.monotonic() < give_up, count
@@ -69,7 +69,7 @@ def test_whatever_is_killed_every_photo_reaches_its_verdict(world: Traffic) -> N
         time.sleep(4)
         world.local.parts[victim].kill()
         world.local.restart_dead()
-    world.wait(300)
+    world.wait(500)
 
     assert [world.local.parts[name].starts for name in ("worker", "prefect", "bridge")] == [2, 2, 2]
     assert world.dead_count() == dead
