@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from selfiegate.enrolment import profiles, protocol, uploads, verdicts
+from selfiegate.enrolment import profiles, protocol, search, uploads, verdicts
 from tasks.steps import task_of
 
 claim_photo = task_of(protocol.claim_photo, "claim {photo.name}")
 wait_for_removal = task_of(uploads.wait_for_removal, "wait for what replaced {claim.photo.name}")
 judge_photo = task_of(protocol.judge_photo, "judge {photo.name}")
-search_gallery = task_of(protocol.search_gallery, "search gallery for {claim.photo.name}")
+search_gallery = task_of(search.search_gallery, "search gallery for {claim.photo.name}")
 enrol_face = task_of(protocol.enrol_face, "enrol face of {claim.photo.name}")
 make_thumbnails = task_of(protocol.make_thumbnails, "make thumbnails of {claim.photo.name}")
 confirm_enrolment = task_of(protocol.confirm_enrolment, "confirm enrolment of {claim.photo.name}")

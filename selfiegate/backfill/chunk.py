@@ -22,7 +22,8 @@ from selfiegate.backfill.photo_steps import PhotoSteps
 from selfiegate.backfill.photo_work import PhotoWork, one_of_each_user, outcome, undecided, untold
 from selfiegate.enrolment import protocol
 from selfiegate.enrolment.leases import lease_of
-from selfiegate.enrolment.protocol import SearchResult, lost
+from selfiegate.enrolment.protocol import lost
+from selfiegate.enrolment.search import SearchResult
 from selfiegate.errors import (
     BackendMisconfigured,
     BackendUnavailable,

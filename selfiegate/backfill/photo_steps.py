@@ -8,6 +8,7 @@ from selfiegate.backfill.listing import pinned
 from selfiegate.backfill.photo_work import PhotoWork, outcome
 from selfiegate.enrolment import profiles, protocol, uploads, verdicts
 from selfiegate.enrolment.likeness import is_unclear
+from selfiegate.enrolment.search import search_gallery
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import PhotoInProgress, UserForgotten
 from selfiegate.runtime import Runtime
@@ -59,7 +60,7 @@ class PhotoSteps:
     def search(self, one: PhotoWork) -> None:
         """Ask whether somebody else holds this face, and whether it is the user's own."""
         one.profile = self.revision(one)
-        one.searched = protocol.search_gallery(self._rt, one.claim, one.quality)
+        one.searched = search_gallery(self._rt, one.claim, one.quality)
 
     def revision(self, one: PhotoWork) -> int | None:
         """Return the revision of the user's profile as it stands."""

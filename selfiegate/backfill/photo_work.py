@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from selfiegate.backfill.listing import Entry
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.enrolment.protocol import SearchResult
+from selfiegate.enrolment.search import SearchResult
 from selfiegate.errors import SelfiegateError
 from selfiegate.model import Claim, Match, PhotoRef, Reason
 from selfiegate.policy import Judgement

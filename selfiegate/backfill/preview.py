@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 
 from selfiegate.backfill.listing import Entry, pinned
 from selfiegate.backfill.outcomes import Outcome
-from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_photo
+from selfiegate.enrolment.protocol import judge_photo
+from selfiegate.enrolment.search import SearchResult, search_photo
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime

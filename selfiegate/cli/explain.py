@@ -14,7 +14,8 @@ from PIL import Image
 from selfiegate.cli import console
 from selfiegate.decoding.process_pool import decode
 from selfiegate.enrolment.likeness import code_of
-from selfiegate.enrolment.protocol import SearchResult, judge_photo, search_photo
+from selfiegate.enrolment.protocol import judge_photo
+from selfiegate.enrolment.search import SearchResult, search_photo
 from selfiegate.errors import PhotoRejected, WrongInput
 from selfiegate.explain import annotate, turn_of
 from selfiegate.explain import as_json as as_json_of

@@ -34,29 +34,20 @@ from selfiegate import thumbnails as thumbs
 from selfiegate.advice import reason
 from selfiegate.enrolment.likeness import code_of, is_doubtful, is_unclear
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
+from selfiegate.enrolment.search import SearchResult
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.errors import PhotoInProgress, StillContested, WrongInput
 from selfiegate.face import Face
-from selfiegate.model import Claim, Match, PhotoRef, Reason, ReasonCode
+from selfiegate.model import Claim, Match, PhotoRef
 from selfiegate.policy import Judgement, judge
 from selfiegate.privacy import erasures
 from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime
 from selfiegate.stuck import alive
 from selfiegate.user_ids import user_id_of
-from selfiegate.values import Value
 
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Between confirmations: an older claim is decided, and a lost face gone, after some ten milliseconds."""
-
-
-class SearchResult(Value):
-    """What the gallery says about a probe; reasons are empty if it may be enrolled."""
-
-    reasons: tuple[Reason, ...] = ()
-    match: Match | None = None
-    review: bool = False
-    own_score: float | None = None
 
 
 def claim_photo(
@@ -91,32 +82,6 @@ def _check_user_id(rt: Runtime, photo: PhotoRef, user_id: str) -> None:
 def judge_photo(rt: Runtime, photo: PhotoRef) -> Judgement:
     """Find the faces of a photo and hold them against the rules; one that cannot be read is an outcome, no error."""
     return judge(rt.faces.detect(photo), rt.settings.rules)
-
-
-def search_gallery(rt: Runtime, claim: Claim, quality: float | None) -> SearchResult:
-    """Look the photo's face, of this quality, up; only faces that somebody holds for good count against it here."""
-    won = claim.status == "accepting"  # a face that is won is not lost to one that is merely like it
-    return search_photo(rt, claim.photo, claim.user_id, None if won else quality)
-
-
-def search_photo(rt: Runtime, photo: PhotoRef, user_id: str, quality: float | None) -> SearchResult:
-    """Do the same for a photo that nobody claimed."""
-    unclear = is_unclear(rt, photo, user_id, quality)
-    matches = rt.faces.search(photo, user_id, unclear)
-    others = [match for match in matches if match.user_id != user_id]
-    held = next((match for match in others if holders(rt, match) is None), None)
-    profile = rt.profiles.get(user_id)
-    if profile and (profile.photo == photo or profile.model not in ("", rt.faces.model)):
-        profile = None  # ours already, or of a model whose faces cannot be compared
-    own = max((m.score for m in matches if profile and m.face_id == profile.face_id), default=None)
-    stranger = profile is not None and (own is None or own < rt.faces.thresholds.verify)
-    codes = [code_of(rt, held)] if held else []
-    if stranger:
-        codes.append(ReasonCode.DIFFERENT_PERSON)
-    if unclear and not codes and own is not None and own < rt.faces.thresholds.match:
-        codes.append(ReasonCode.UNCLEAR_MATCH)  # or the clear face would make way, and open a second account
-    review = held is not None and is_doubtful(rt, held) and not stranger
-    return SearchResult(reasons=tuple(map(reason, codes)), match=held, review=review, own_score=own)
 
 
 def enrol_face(rt: Runtime, claim: Claim) -> str:

@@ -17,15 +17,14 @@ from typing import Any, TypeVar
 from selfiegate.enrolment.leases import lease_of
 from selfiegate.enrolment.profiles import remove_older_photo, save_profile, saved_profile
 from selfiegate.enrolment.protocol import (
-    SearchResult,
     claim_photo,
     confirm_enrolment,
     enrol_face,
     judge_photo,
     make_thumbnails,
-    search_gallery,
     withdraw,
 )
+from selfiegate.enrolment.search import SearchResult, search_gallery
 from selfiegate.enrolment.uploads import wait_for_removal
 from selfiegate.enrolment.verdicts import accept, notify_user, refuse
 from selfiegate.errors import PhotoRejected

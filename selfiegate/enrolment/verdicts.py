@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from selfiegate.enrolment.likeness import threshold_of
-from selfiegate.enrolment.protocol import SearchResult, still_ours
+from selfiegate.enrolment.protocol import still_ours
+from selfiegate.enrolment.search import SearchResult
 from selfiegate.errors import BackendUnavailable, ClaimLost
 from selfiegate.model import Check, Claim, Reason, Verdict
 from selfiegate.runtime import Runtime

@@ -80,15 +80,18 @@ def assert_nothing_is_left_over(world: World) -> None:
 
 
 def assert_lost_to_somebody(world: World, row: Claim, profiles: dict[str, Profile]) -> None:
-    """Hold that a photo refused for its face is refused for the sake of a user who has it.
+    """Hold that a photo refused for its face is refused for the sake of a user who has it, or shows another person.
 
     Left out: that user's other photos show somebody else, and one of those took the profile first; and who was
     forgotten meanwhile.
     """
     lost = {ReasonCode.FACE_ALREADY_ENROLLED, ReasonCode.UNCLEAR_MATCH}
-    if row.verdict and lost & {reason.code for reason in row.verdict.reasons}:
+    codes = {reason.code for reason in row.verdict.reasons} if row.verdict else set()
+    people = {user: {person(name) for owner, name in world.uploads if owner == user} for user, _ in world.uploads}
+    if ReasonCode.DIFFERENT_PERSON in codes:
+        assert len(people[row.user_id]) > 1, f"{row.photo.key} is called a stranger's, and {row.user_id} is one person"
+    if lost & codes:
         who = person(row.photo.key)
-        people = {user: {person(name) for owner, name in world.uploads if owner == user} for user, _ in world.uploads}
         others = {user for user, shown in people.items() if who in shown} - {row.user_id}
         # Or the user has it, by another photo: who won over this one may have lost to that.
         mine = {*others, row.user_id}

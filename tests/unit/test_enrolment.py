@@ -10,9 +10,10 @@ import pytest
 
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment import profiles, protocol, verdicts
-from selfiegate.enrolment.protocol import SearchResult
+from selfiegate.enrolment.search import SearchResult, search_gallery
+from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import ClaimLost, PhotoInProgress
-from selfiegate.model import Claim, Match
+from selfiegate.model import Claim, Match, PhotoRef
 from selfiegate.runtime import MemoryRuntime, Runtime
 from tests.present import present
 
@@ -22,7 +23,7 @@ def refused(rt: Runtime, claim: Claim) -> Claim:
 
 
 def claimed(rt: MemoryRuntime, user_id: str, person: str = "ann") -> Claim:
-    photo = rt.photos.add(f"{user_id}.png", scripted_photo(person, size=(320, 240 + len(user_id))))
+    photo = rt.photos.add(f"{user_id}-{person}.png", scripted_photo(person, size=(320, 240 + len(user_id))))
     return protocol.claim_photo(rt, photo, user_id, f"run of {user_id}")
 
 
@@ -42,6 +43,22 @@ class Interleaved:
 
     def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Any:
         found = self._faces.rivals(face_id, user_id, unclear)
+        if self._events:
+            self._events.pop(0)()
+        return found
+
+
+class Searched:
+    """A face backend in which something else happens after its first searches for a photo."""
+
+    def __init__(self, faces: Any, *events: Callable[[], object]) -> None:
+        self._faces, self._events = faces, list(events)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._faces, name)
+
+    def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Any:
+        found = self._faces.search(photo, user_id, unclear)
         if self._events:
             self._events.pop(0)()
         return found
@@ -125,14 +142,14 @@ def test_a_face_of_an_older_system_is_held(rt: MemoryRuntime) -> None:
     rt.faces.enrol(photo, "somebody of before")
     claim = claimed(rt, "user_a")
 
-    assert protocol.search_gallery(rt, claim, None).reasons[0].code == "face_already_enrolled"
+    assert search_gallery(rt, claim, None).reasons[0].code == "face_already_enrolled"
     assert present(confirmed(rt, claim)).user_id == "somebody of before"
 
 
 def test_a_pending_claim_of_another_user_is_no_reason_to_refuse_early(rt: MemoryRuntime) -> None:
     protocol.enrol_face(rt, claimed(rt, "user_a"))
 
-    assert protocol.search_gallery(rt, claimed(rt, "user_b"), None).reasons == ()
+    assert search_gallery(rt, claimed(rt, "user_b"), None).reasons == ()
 
 
 def test_a_photo_that_another_run_holds_is_in_progress(rt: MemoryRuntime) -> None:
@@ -220,3 +237,10 @@ def test_a_face_that_did_not_win_gets_no_profile(rt: MemoryRuntime) -> None:
 
     with pytest.raises(ClaimLost):
         profiles.save_profile(rt, claim, face_id, {})
+
+
+def test_the_users_other_photo_that_is_enrolled_during_a_search_makes_nobody_a_stranger(rt: MemoryRuntime) -> None:
+    first, second = claimed(rt, "user_a"), claimed(rt, "user_a", person="ann~")
+    enrolled = Searched(rt.faces, lambda: finish(rt, second))
+
+    assert search_gallery(replace(rt, faces=enrolled), first, None).reasons == ()

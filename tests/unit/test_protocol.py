@@ -284,6 +284,23 @@ def test_a_photo_uploaded_again_may_meet_the_one_that_replaces_it_anywhere(
                 break
 
 
+@pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
+@pytest.mark.parametrize("lagging", [False, True])
+def test_two_photos_of_one_user_may_meet_anywhere(lagging: bool, fate: Fate, stride: int) -> None:
+    """Show that neither of two photos of one person makes the other a stranger's, wherever their runs meet."""
+    stride = 1 if LONG else stride
+    for older_first in (True, False):
+        for first in itertools.count(0):
+            for second in itertools.count(first % stride, stride):
+                with World(lagging, dated=True) as world:
+                    pair = world.start("user_a", "ann-0"), world.start("user_a", "ann-1", 1)
+                    under_way = meet_once(world, *(pair if older_first else pair[::-1]), (first, second), fate)
+                if not under_way[1]:
+                    break
+            if not under_way[0]:
+                break
+
+
 def meet(world: World, older_is_first: bool, calls: tuple[int, int], flow: bool, fate: Fate) -> tuple[bool, bool]:
     """Let two meet after so many calls, and hold the promises; returns which had not ended by then."""
     pair = world.start("user_a", "ann-0", flow=flow), world.start("user_b", "ann-0", 1, flow=flow)

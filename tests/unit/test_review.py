@@ -14,6 +14,7 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
 from selfiegate.enrolment import protocol
+from selfiegate.enrolment.search import search_gallery
 from selfiegate.enrolment.sequence import finish
 from selfiegate.model import Claim, Match
 from selfiegate.reconciliation import Restarts, reconcile
@@ -89,7 +90,7 @@ def test_without_a_review_threshold_no_rounding_leaves_a_photo_to_a_person() -> 
 
 def test_of_two_doubtful_photos_at_once_one_waits_for_a_person(rt: MemoryRuntime) -> None:
     claims = claimed(rt)
-    assert not any(protocol.search_gallery(rt, claim, None).reasons for claim in claims)
+    assert not any(search_gallery(rt, claim, None).reasons for claim in claims)
     faces = [protocol.enrol_face(rt, claim) for claim in claims]
     pairs = zip(claims, faces, strict=True)
     won, lost = (protocol.confirm_enrolment(rt, claim, face_id, None) for claim, face_id in pairs)

@@ -15,6 +15,7 @@ from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
 from selfiegate.backfill.preview import preview
 from selfiegate.enrolment import protocol
+from selfiegate.enrolment.search import search_gallery
 from selfiegate.enrolment.sequence import finish
 from selfiegate.enrolment.verdicts import notify_user
 from selfiegate.model import Claim, PhotoRef, Verdict
@@ -139,7 +140,7 @@ def test_two_at_once_end_as_if_one_had_come_after_the_other(
     """An older one that is poor contests a younger one that is clear, which ignores that."""
     claims = [claimed(rt, "user_a", "ann", qualities[0]), claimed(rt, "user_b", ALIKE, qualities[1])]
     for claim, quality in zip(claims, qualities, strict=True):
-        assert protocol.search_gallery(rt, claim, quality).reasons == ()
+        assert search_gallery(rt, claim, quality).reasons == ()
     faces = [protocol.enrol_face(rt, claim) for claim in claims]
     lost: dict[str, str | None] = {}
     for n in (1, 0) if younger_confirms_first else (0, 1):
