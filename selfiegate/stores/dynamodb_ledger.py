@@ -1,9 +1,9 @@
 """The ledger in DynamoDB. Every change is one conditional write; every read but that of the index is consistent.
 
 The table has the HASH key `user_id` and the RANGE key `photo_id`, so that a user's rows are read
-consistently (an index would lag behind). A sparse index `unfinished` (HASH `unfinished`, RANGE `lease_until`) finds
-rows with work left and those that wait for a person. TTL on `expires_at` forgets refused ones. A user's erasure lies
-beside the user's rows; see `dynamodb_erasures`.
+consistently (an index would lag behind). A sparse index finds rows with work left and those that wait for a person;
+see `dynamodb_unfinished`. TTL on `expires_at` forgets refused ones. A user's erasure lies beside the user's rows; see
+`dynamodb_erasures`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 from selfiegate.aws.settings import AwsSettings
@@ -23,23 +24,18 @@ from selfiegate.records import ALL, as_decided, is_due, opened_anew
 from selfiegate.rows import Skip, readable, refuse, warn
 from selfiegate.stores.dynamodb_rows import (
     BOOKMARK,
-    ENDED,
     OURS,
-    REVIEW,
     STATES,
     UNDECIDED,
     attempt_of,
     claim_of,
-    end_of,
     is_row,
     item_of,
     key_of,
     text_of,
 )
 from selfiegate.stores.dynamodb_schema import RecordsTable
-
-_MOST_PAGES = 50
-"""Of 1 MB: tens of thousands of rows. Those that waited longest and shortest are at the two ends."""
+from selfiegate.stores.dynamodb_unfinished import INDEX, REVIEW, end_of, ended, mark_of, page
 
 
 class DynamoLedger:
@@ -185,24 +181,16 @@ class DynamoLedger:
     ) -> Sequence[Claim]:
         """Return rows with work left whose lease ran out before this time, as of a moment ago.
 
-        With a limit it reads at most 50 MB. A filter of DynamoDB may not look at an index's own keys, so
-        rows that have to wait are left out here.
+        A filter of DynamoDB may not look at an index's own keys, so rows that have to wait are left out here.
         """
-        rows, after = list[Claim](), ""
-        for _ in range(ALL if limit == ALL else _MOST_PAGES):
-            items, after = self._table.page(
-                ENDED, "unfinished", after, backwards=newest_first, yes="yes", before=before - min(waits, default=0)
-            )
-            ended = ((item, int(item["lease_until"]), attempt_of(item)) for item in items if is_row(item))
-            due = (item for item, lease, attempt in ended if is_due(lease, attempt, before, waits))
-            rows += readable(due, claim_of, skip)
-            if not after or len(rows) >= limit:
-                break
-        return rows[:limit]
+        until = before - min(waits, default=0)
+        items = filter(is_row, ended(self._table, until, bounded=limit != ALL, newest_first=newest_first))
+        due = (one for one in items if is_due(int(one["lease_until"]), attempt_of(one), before, waits))
+        return list(islice(readable(due, claim_of, skip), limit))
 
     def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
-        """Return user and photo id of rows without a verdict, sorted by their leases, as of a moment ago."""
-        items, after = self._table.page(ENDED, "unfinished", after, limit=limit, yes="yes", before=LAST_MOMENT)
+        """Return user and photo id of rows without a verdict, as of a moment ago."""
+        items, after = page(self._table, after, limit, LAST_MOMENT)
         rows = [item for item in items if is_row(item) and not item.get("verdict")]
         return Page([(item["user_id"], item["photo_id"]) for item in rows], after)
 
@@ -213,7 +201,7 @@ class DynamoLedger:
     def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
         opened = opened_anew(claim, upload_order, notify)
-        changes: dict[str, Any] = {**opened, "contests": [], "unfinished": "yes"}
+        changes: dict[str, Any] = {**opened, "contests": [], INDEX: mark_of(claim.photo.id)}
         sets = ", ".join(f"{'#status' if name == 'status' else name} = :{name}" for name in changes)
         return self._change(
             claim,
@@ -245,7 +233,7 @@ class DynamoLedger:
 
     def to_review(self) -> int:
         """Count the rows that wait for a person, once their users were told."""
-        return self._table.count("unfinished = :review", index="unfinished", review=REVIEW)
+        return self._table.count(f"{INDEX} = :review", index=INDEX, review=REVIEW)
 
     def _change(self, claim: Claim, change: str, condition: str, **values: Any) -> bool:
         ours = f"{OURS} AND {condition}" if condition else OURS

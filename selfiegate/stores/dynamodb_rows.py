@@ -10,22 +10,12 @@ from typing import Any
 from selfiegate.model import Claim, Contest
 from selfiegate.rows import reading
 from selfiegate.stores.dynamodb_erasures import ERASURE
+from selfiegate.stores.dynamodb_unfinished import INDEX, mark_of
 
 UNDECIDED = "#status IN (:pending, :accepting)"
 OURS = "#owner = :owner AND attempt = :attempt"
-ENDED = "unfinished = :yes AND lease_until < :before"
 BOOKMARK = {"user_id": "\taudit", "photo_id": "bookmark"}
 """No user's id holds a tab."""
-
-REVIEW = "review"
-"""Stands in the index of unfinished rows for those that wait for a person."""
-
-
-def end_of(status: str) -> str:
-    """Return how an update takes a row of this status out of the index of unfinished rows."""
-    return ", unfinished = :review" if status == "needs_review" else " REMOVE unfinished"
-
-
 STATES = {"pending": "pending", "accepting": "accepting"}
 
 
@@ -47,7 +37,8 @@ def text_of(contest: Contest) -> str:
 def item_of(claim: Claim) -> dict[str, Any]:
     """Return a new row."""
     values = claim.model_dump(exclude={"photo", "verdict", "contests"})
-    return {**values, **key_of(claim), "photo": claim.photo.model_dump(), "contests": [], "unfinished": "yes"}
+    more = {"photo": claim.photo.model_dump(), "contests": [], INDEX: mark_of(claim.photo.id)}
+    return {**values, **key_of(claim), **more}
 
 
 def attempt_of(item: Mapping[str, Any]) -> int:

@@ -22,6 +22,7 @@ from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.rekognition import RekognitionBackend
 from selfiegate.backends.rekognition_responses import external_id, user_id_from
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.clock import now_us
 from selfiegate.decoding.decode import Limits
 from selfiegate.enrolment.protocol import claim_photo, enrol_face, withdraw
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, UserForgotten, WrongInput
@@ -78,6 +79,44 @@ class TestDynamoRecords(RecordsContract, SharedRecordsContract):
         ledger.reopen(claim, "0000000000000009.0A")
 
         assert [item.get("expires_at") is None for item in (*before, *rows.scan()["Items"])] == [False, True]
+
+    def test_unfinished_rows_are_spread_over_the_index_and_come_back_in_order(
+        self, aws: AwsSettings, ledger: Ledger
+    ) -> None:
+        photos = [PhotoRef(bucket="photos", key=f"{n}.png", version="v1") for n in range(40)]
+        for n, photo in enumerate(photos):
+            ledger.claim(photo, f"user {n}", "run", lease_s=-100 - 7 * n % 40)
+        rows = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.ledger_table)
+        found = ledger.unfinished(now_us())
+
+        assert len({item["unfinished"] for item in rows.scan()["Items"]}) > 8  # of 16, each of 1,000 writes a second
+        assert len(found) == 40
+        assert list(found) == sorted(found, key=lambda row: row.lease_until)
+        assert ledger.unfinished(now_us(), limit=3) == found[:3]
+        assert list(ledger.unfinished(now_us(), limit=3, newest_first=True)) == list(reversed(found))[:3]
+
+    def test_unfinished_rows_of_the_version_before_are_found_and_can_be_finished(
+        self, aws: AwsSettings, ledger: Ledger
+    ) -> None:
+        claims = [ledger.claim(PHOTO, user_id, "run", lease_s=-1) for user_id in ("ann", "bob")]
+        rows = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.ledger_table)
+        key = {"user_id": "ann", "photo_id": PHOTO.id}
+        rows.update_item(Key=key, UpdateExpression="SET unfinished = :y", ExpressionAttributeValues={":y": "yes"})
+        bookmark = json.dumps({"unfinished": "yes", "lease_until": 0, **key})  # of an audit of the version before
+
+        assert {row.user_id for row in ledger.unfinished(now_us())} == {"ann", "bob"}
+        assert {user_id for user_id, _ in self.listed(ledger, bookmark)} == {"ann", "bob"}
+        ledger.accept(claims[0])
+        ledger.decide(claims[0], verdict("accepted", "face"))
+        assert [row.user_id for row in ledger.unfinished(now_us())] == ["bob"]
+
+    def listed(self, ledger: Ledger, after: str) -> list[tuple[str, str]]:
+        page = ledger.undecided(after, limit=1)
+        found = [*page.items]
+        while page.next:
+            page = ledger.undecided(page.next, limit=1)
+            found += page.items
+        return found
 
     def test_a_row_of_the_workshop_is_read_and_can_be_replaced(self, aws: AwsSettings, profiles: Profiles) -> None:
         table = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.profiles_table)
