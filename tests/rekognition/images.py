@@ -21,7 +21,7 @@ from selfiegate.decoding.decode import Limits, decode
 from selfiegate.errors import PhotoRejected
 from selfiegate.face import Box, Face
 from selfiegate.model import ReasonCode
-from tests.rekognition.protocol import AwsError
+from tests.rekognition.protocol import HOME, AwsError
 
 _MAX_INLINE, _MAX_S3 = 5 * 1024 * 1024, 15 * 1024 * 1024
 _MAX_FACES = 100
@@ -53,11 +53,11 @@ class Images:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, Look] = OrderedDict()
         secrets = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        self._s3 = boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1", **secrets) if s3_url else None
+        self._s3 = boto3.client("s3", endpoint_url=s3_url, region_name=HOME, **secrets) if s3_url else None
 
-    def look(self, image: dict[str, Any]) -> Look:
+    def look(self, image: dict[str, Any], region: str = HOME) -> Look:
         """Return what can be seen in the Image of a request; raises what AWS answers to unusable ones."""
-        data = self._fetch(image)
+        data = self._fetch(image, region)
         digest = hashlib.sha256(data).hexdigest()
         with self._lock:
             if digest in self._seen:
@@ -70,21 +70,25 @@ class Images:
                 self._seen.popitem(last=False)
         return look
 
-    def _fetch(self, image: dict[str, Any]) -> bytes:
+    def _fetch(self, image: dict[str, Any], region: str) -> bytes:
         if len(image) != 1:
             raise AwsError("InvalidParameterException")
         if "S3Object" in image:
-            return self._download(image["S3Object"])
+            return self._download(image["S3Object"], region)
         data: bytes = image["Bytes"]
         if len(data) > _MAX_INLINE:
             raise AwsError("ImageTooLargeException")
         return data
 
-    def _download(self, place: dict[str, str]) -> bytes:
+    def _download(self, place: dict[str, str], region: str) -> bytes:
+        """Read an object as AWS does: of buckets in the region that is asked alone."""
         if self._s3 is None or not {"Bucket", "Name"} <= place.keys():
             raise AwsError("InvalidS3ObjectException")
         version = {"VersionId": place["Version"]} if "Version" in place else {}
         try:
+            location = self._s3.get_bucket_location(Bucket=place["Bucket"])["LocationConstraint"] or HOME
+            if location != region:
+                raise AwsError("InvalidS3ObjectException")
             found = self._s3.get_object(Bucket=place["Bucket"], Key=place["Name"], **version)
             with found["Body"] as body:
                 if found["ContentLength"] > _MAX_S3:

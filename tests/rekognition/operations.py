@@ -8,7 +8,7 @@ from typing import Any
 from tests.rekognition.collections import Collections, FoundFace, StoredFace, page
 from tests.rekognition.details import bounding_box, face_detail, quality_reasons
 from tests.rekognition.images import Images, Look
-from tests.rekognition.protocol import AwsError
+from tests.rekognition.protocol import HOME, AwsError
 from tests.rekognition.switches import MOST_LISTED, Journal
 
 MODEL = "7.0"
@@ -19,11 +19,13 @@ Json = dict[str, Any]
 
 
 class Operations:
-    """The ten operations, by name."""
+    """The ten operations, by name, of one region."""
 
-    def __init__(self, collections: Collections, images: Images, journal: Journal, account: str = ACCOUNT) -> None:
-        self._arn = f"aws:rekognition:us-east-1:{account}:collection/"
-        self._collections, self._images, self._journal = collections, images, journal
+    def __init__(
+        self, collections: Collections, images: Images, journal: Journal, account: str = ACCOUNT, region: str = HOME
+    ) -> None:
+        self._arn = f"aws:rekognition:{region}:{account}:collection/"
+        self._collections, self._images, self._journal, self._region = collections, images, journal, region
         self._methods: dict[str, Callable[[Json], Json]] = {
             "CreateCollection": self._create_collection,
             "DeleteCollection": self._delete_collection,
@@ -62,12 +64,12 @@ class Operations:
     def _detect_faces(self, asked: Json) -> Json:
         attributes = asked.get("Attributes", [])
         self._journal.detections.append({"image": next(iter(asked["Image"]), None), "attributes": attributes})
-        look = self._images.look(asked["Image"])
+        look = self._images.look(asked["Image"], self._region)
         return {"FaceDetails": [face_detail(face, look.size, attributes) for face in look.faces]}
 
     def _search_faces_by_image(self, asked: Json) -> Json:
         self._collections.describe(asked["CollectionId"])
-        look = self._images.look(asked["Image"])
+        look = self._images.look(asked["Image"], self._region)
         usable = _usable(look, asked.get("QualityFilter", "NONE"))
         if not usable:
             raise AwsError("InvalidParameterException", _NO_FACE)
@@ -81,7 +83,8 @@ class Operations:
 
     def _index_faces(self, asked: Json) -> Json:
         self._collections.describe(asked["CollectionId"])
-        look, attributes = self._images.look(asked["Image"]), asked.get("DetectionAttributes", [])
+        look = self._images.look(asked["Image"], self._region)
+        attributes = asked.get("DetectionAttributes", [])
         details = [face_detail(face, look.size, attributes) for face in look.faces]
         chosen = _usable(look, asked.get("QualityFilter", "AUTO"))[: asked.get("MaxFaces")]
         found = [_found(look, number) for number in chosen]

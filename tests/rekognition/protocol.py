@@ -30,6 +30,9 @@ OPERATIONS = (
     "DeleteFaces",
 )
 
+HOME = "us-east-1"
+"""The region of unsigned requests, and S3's name for buckets without a location."""
+
 _MESSAGES = {
     "AccessDeniedException": "User: arn:aws:sts::123456789012:assumed-role/tests is not authorized to perform: "
     "rekognition:{operation}",
@@ -71,6 +74,12 @@ def operation_of(target: str) -> OperationModel:
     if prefix != SERVICE.metadata["targetPrefix"] or name not in OPERATIONS:
         raise AwsError("UnknownOperationException", f"{target!r} is not an operation of this endpoint")
     return SERVICE.operation_model(name)
+
+
+def region_of(authorization: str) -> str:
+    """Return the region that a request was signed for: 'Credential=KEY/DATE/REGION/rekognition/aws4_request'."""
+    found = re.search(r"Credential=[^,]+/\d{8}/([^/,]+)/", authorization)
+    return found[1] if found else HOME
 
 
 def read_request(operation: OperationModel, body: bytes) -> dict[str, Any]:

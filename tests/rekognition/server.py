@@ -17,14 +17,17 @@ from selfiegate.backends.embedding import Analyser
 from tests.rekognition.collections import Collections
 from tests.rekognition.images import Images
 from tests.rekognition.operations import ACCOUNT, Operations
-from tests.rekognition.protocol import AwsError, broken_constraints, operation_of, read_request
+from tests.rekognition.protocol import HOME, AwsError, broken_constraints, operation_of, read_request, region_of
 from tests.rekognition.switches import Journal, Switches
 
 Reply = tuple[int, bytes]
 
 
 class RekognitionServer(ThreadingHTTPServer):
-    """Serves from its own thread within `with`; `s3_url` is where it reads S3Objects (moto's server)."""
+    """Serves from its own thread within `with`; `s3_url` is where it reads S3Objects (moto's server).
+
+    Each region has collections of its own; a request's signature names its region.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -34,8 +37,8 @@ class RekognitionServer(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.switches, self.journal = Switches(), Journal()
         self.is_serving = True
-        self._collections = Collections(self.switches)
-        self._operations = Operations(self._collections, Images(analyser, s3_url), self.journal, account)
+        self._images, self._account = Images(analyser, s3_url), account
+        self._lock, self._regions = threading.Lock(), dict[str, Operations]()
 
     @property
     def calls(self) -> Counter[str]:
@@ -55,14 +58,15 @@ class RekognitionServer(ThreadingHTTPServer):
     def reset(self) -> None:
         """Forget collections, switches and counters; analysed images stay known."""
         self.switches.clear()
-        self._collections.clear()
+        with self._lock:
+            self._regions.clear()
         self.journal.clear()
 
-    def answer(self, target: str, body: bytes) -> Reply | None:
+    def answer(self, target: str, body: bytes, region: str = HOME) -> Reply | None:
         """Return status and body of the answer to one call, or None where the reply is to be lost."""
         name = target.rpartition(".")[2]
         try:
-            result = self._work(name, target, body)
+            result = self._work(name, target, body, region)
         except AwsError as error:
             return error.status, error.body(name)
         except Exception:
@@ -87,16 +91,23 @@ class RekognitionServer(ThreadingHTTPServer):
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
-    def _work(self, name: str, target: str, body: bytes) -> dict[str, Any]:
+    def _work(self, name: str, target: str, body: bytes, region: str) -> dict[str, Any]:
         operation = operation_of(target)
         self.journal.count(name)
         time.sleep(self.switches.take("slow", name) or 0)
         if code := self.switches.take("fail", name):
             raise AwsError(code)
-        result = self._operations(name, read_request(operation, body))
+        result = self._operations_of(region)(name, read_request(operation, body))
         if broken := broken_constraints(operation.output_shape, result):
             raise ValueError(f"the answer breaks the service model: {'; '.join(broken)}")
         return result
+
+    def _operations_of(self, region: str) -> Operations:
+        with self._lock:
+            if region not in self._regions:
+                collections = Collections(self.switches)
+                self._regions[region] = Operations(collections, self._images, self.journal, self._account, region)
+            return self._regions[region]
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -124,13 +135,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif self._is_control():
             self._reply(self.server.control("POST", self.path, body))
-        elif reply := self.server.answer(self.headers.get("X-Amz-Target", ""), body):
+        elif reply := self.server.answer(self.headers.get("X-Amz-Target", ""), body, self._region()):
             self._reply(reply)
         else:
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """Write no access log."""
+
+    def _region(self) -> str:
+        return region_of(self.headers.get("Authorization", ""))
 
     def _is_control(self) -> bool:
         return self.path in ("/_control", "/_control/reset")

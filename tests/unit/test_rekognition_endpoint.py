@@ -226,6 +226,30 @@ def test_an_object_that_is_not_there_is_an_error(server: RekognitionServer, clie
     assert error_of(client.detect_faces, Image={"S3Object": place}) == ("InvalidS3ObjectException", 400)
 
 
+def test_a_bucket_of_another_region_cannot_be_read(server: RekognitionServer, client: Any, s3: Any) -> None:
+    s3.create_bucket(Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket="far", Key="ann.png", Body=scripted_photo("ann"))
+    image = {"S3Object": {"Bucket": "far", "Name": "ann.png"}}
+    there = in_region(server, "eu-west-1")
+
+    assert error_of(client.detect_faces, Image=image) == ("InvalidS3ObjectException", 400)
+    assert len(there.detect_faces(Image=image)["FaceDetails"]) == 1
+
+
+def test_each_region_has_collections_of_its_own(server: RekognitionServer, client: Any) -> None:
+    there = in_region(server, "eu-west-1")
+    there.create_collection(CollectionId="european")
+    arn = there.describe_collection(CollectionId="european")["CollectionARN"]
+
+    assert arn == "arn:aws:rekognition:eu-west-1:123456789012:collection/european"
+    assert client.list_collections()["CollectionIds"] == ["faces"]
+    assert error_of(there.describe_collection, CollectionId="faces") == ("ResourceNotFoundException", 400)
+
+
+def in_region(server: RekognitionServer, name: str) -> Any:
+    return boto3.client("rekognition", endpoint_url=server.url, config=ONCE, **{**KEYS, "region_name": name})
+
+
 @pytest.mark.parametrize(
     ("data", "code"),
     [
