@@ -3,17 +3,17 @@
 An accepted photo takes four calls (DetectFaces, SearchFacesByImage, IndexFaces, SearchFaces), one that the
 policy refuses takes one. Age, gender and emotions are never asked for.
 
-IndexFaces is idempotent for equal bytes and ExternalImageId. So every call sends the same image (the object in
-S3 where Rekognition sees it as we do, else one canonical JPEG), and the ExternalImageId names user and photo
-version, so that no two claims ever share a face. Searches may lag behind it; see `rivals`.
+IndexFaces is idempotent for equal bytes and ExternalImageId. So every call sends the same image (see
+`rekognition_images`), and the ExternalImageId names user and photo version, so that no two claims ever share a face.
+Searches may lag behind it; see `rivals`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from selfiegate.aws.clients import AwsSettings
@@ -64,7 +64,7 @@ class RekognitionBackend:
         """Open the collection; with `records` it is held to them, now and at each use: see `rekognition_bond`."""
         self.thresholds = thresholds
         self._settings, self._photos, self._limits = settings, photos, limits
-        self._image = Images(photos, limits).of
+        self._images = Images(photos, limits)
         self._settling = Settling(settings.settle_s)
         self._bond = CollectionBond(settings, records) if records else None
         self._check()
@@ -87,8 +87,8 @@ class RekognitionBackend:
     def detect(self, photo: PhotoRef) -> Detection:
         """Find the faces of a photo, largest first."""
         try:
-            image, size = self._image(photo)
-            found = call(self._settings, "detect_faces", Image=image, Attributes=_ATTRIBUTES)
+            size = self._images.of(photo)[1]
+            found = self._show(photo, partial(call, self._settings, "detect_faces", Attributes=_ATTRIBUTES))
         except PhotoRejected as rejected:
             measured = self._limits.compare(rejected.measured)
             return Detection(unusable=ReasonCode(rejected.code), measured=measured)
@@ -220,6 +220,15 @@ class RekognitionBackend:
         users = [face.user_id for face in self.faces()]
         return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
 
+    def _show(self, photo: PhotoRef, ask: Callable[..., Any]) -> Any:
+        """Ask about a photo's image; by its bytes where Rekognition cannot read what we can."""
+        try:
+            return ask(Image=self._images.of(photo)[0])
+        except Refused as refused:
+            if refused.code != "InvalidS3ObjectException":
+                raise
+        return ask(Image=self._images.inline(photo)[0])
+
     def _check(self) -> None:
         if self._bond:
             self._bond.check()
@@ -241,7 +250,7 @@ class RekognitionBackend:
     def _look(self, operation: str, photo: PhotoRef, **arguments: Any) -> Any:
         """Call an operation on a photo's image; a photo that is gone, or shows no face to it, is an outcome."""
         try:
-            return self._ask(operation, Image=self._image(photo)[0], **arguments)
+            return self._show(photo, partial(self._ask, operation, **arguments))
         except Refused as refused:
             raise PhotoRejected(ReasonCode.NO_FACE) from refused
         except BackendMisconfigured:

@@ -16,7 +16,12 @@ _REASONS = {
     "InvalidImageFormatException": ReasonCode.UNSUPPORTED_FORMAT,
 }
 
-_REFUSALS = ("InvalidParameterException", "InvalidPaginationTokenException", "ResourceAlreadyExistsException")
+_REFUSALS = (
+    "InvalidParameterException",
+    "InvalidPaginationTokenException",
+    "InvalidS3ObjectException",
+    "ResourceAlreadyExistsException",
+)
 
 
 class Refused(BackendUnavailable):

@@ -403,7 +403,7 @@ class TestRekognition(FaceBackendContract, AlikeFacesContract):
     ) -> None:
         out = io.BytesIO()
         Image.new("RGBA", (200, 200)).save(out, "PNG")
-        image, size = faces._image(self.upload(aws, "transparent.png", out.getvalue()))
+        image, size = faces._images.of(self.upload(aws, "transparent.png", out.getvalue()))
 
         assert image["Bytes"].startswith(b"\xff\xd8\xff")
         assert size == (200, 200)
@@ -453,7 +453,7 @@ class TestRekognition(FaceBackendContract, AlikeFacesContract):
         with pytest.raises(BackendUnavailable, match="rekognition:DetectFaces"):
             faces.detect(ann)
 
-    @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException", "InvalidS3ObjectException"])
+    @pytest.mark.parametrize("code", ["AccessDeniedException", "ResourceNotFoundException"])
     def test_what_needs_somebody_is_misconfigured(
         self, faces: FaceBackend, ann: PhotoRef, scripted_rekognition: Any, code: str
     ) -> None:
