@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from prefect.blocks.core import Block
@@ -17,13 +17,16 @@ from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
 from selfiegate.untrusted_text import plain
 
+if TYPE_CHECKING:  # boto3 is loaded where settings name AWS
+    from selfiegate.aws.clients import Access
+
 
 def connect(settings: Settings) -> None:
-    """Let AWS clients be made with the credentials block that the settings name, and wait for the limits in Prefect."""
-    if settings.aws.credentials_block:
-        from selfiegate.aws.clients import take_sessions_from
+    """Let AWS clients be made with the blocks that the settings name, and wait for the limits in Prefect."""
+    if settings.aws.credentials_block or settings.aws.s3_block:
+        from selfiegate.aws.clients import take_access_from
 
-        take_sessions_from(_session)
+        take_access_from(_access)
     if settings.aws.rate_limits:
         from selfiegate.aws.clients import throttle_with
 
@@ -68,14 +71,27 @@ def _wait_for_slot(action: str) -> None:
         raise BackendUnavailable(f"Prefect's API does not tell of the limit rekognition-{action}: {error}") from error
 
 
-def _session(settings: AwsSettings) -> Any:
-    """Return the block's session; only its region gives way to a set one."""
-    import prefect_aws  # noqa: F401  registers the block's type
+def _access(service: str, settings: AwsSettings) -> Access:
+    """Return the access that blocks give to a service; S3 may have a block, and so a region, of its own."""
+    import prefect_aws  # noqa: F401  registers the blocks' types
 
-    block = load(f"aws-credentials/{settings.credentials_block}", "SELFIEGATE_AWS__CREDENTIALS_BLOCK")
-    if settings.region:
-        block = block.model_copy(update={"region_name": settings.region})
-    return block.get_boto3_session()
+    from selfiegate.aws.clients import access_of_environment
+
+    if service == "s3" and settings.s3_block:
+        block = load(settings.s3_block, "SELFIEGATE_AWS__S3_BLOCK")
+        credentials = getattr(block, "credentials", block)
+        return _access_by(credentials, credentials.region_name or settings.region)
+    if settings.credentials_block:
+        credentials = load(settings.credentials_block, "SELFIEGATE_AWS__CREDENTIALS_BLOCK")
+        return _access_by(credentials, settings.region or credentials.region_name)
+    return access_of_environment(service, settings)
+
+
+def _access_by(credentials: Any, region: str | None) -> Access:
+    from selfiegate.aws.clients import Access
+
+    session = credentials.model_copy(update={"region_name": region}).get_boto3_session()
+    return Access(session, credentials.aws_client_parameters.get_params_override())
 
 
 # Slack reads <!channel> and <https://...|text> in what a webhook sends; file names come from strangers.

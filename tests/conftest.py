@@ -82,8 +82,8 @@ def _sessions_as_before() -> Iterator[None]:
     """Give AWS clients the environment's credentials again: tests that race open stores with a session of their own."""
     yield
     clients = sys.modules.get("selfiegate.aws.clients")
-    if clients and clients._session_of is not clients.session_of_environment:
-        clients.take_sessions_from(clients.session_of_environment)
+    if clients and clients._access_of is not clients.access_of_environment:
+        clients.take_access_from(clients.access_of_environment)
 
 
 @pytest.fixture(autouse=True)

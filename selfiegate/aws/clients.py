@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
@@ -25,11 +26,12 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.untrusted_text import plain
 
 __all__ = [
+    "Access",
     "AwsSettings",
+    "access_of_environment",
     "client",
     "code_of",
-    "session_of_environment",
-    "take_sessions_from",
+    "take_access_from",
     "throttle",
     "throttle_with",
     "translated",
@@ -53,23 +55,30 @@ _UNAVAILABLE = {
 _lock = threading.Lock()
 
 
-def session_of_environment(settings: AwsSettings) -> boto3.Session:
-    """Return a session with the credentials that boto3 finds by itself."""
-    return boto3.Session(region_name=settings.region)
+class Access(NamedTuple):
+    """How a service is reached: with whose credentials, and with which further arguments of its client."""
+
+    session: boto3.Session
+    arguments: Mapping[str, Any] = MappingProxyType({})
+
+
+def access_of_environment(service: str, settings: AwsSettings) -> Access:
+    """Return the access that boto3 finds by itself."""
+    return Access(boto3.Session(region_name=settings.region))
 
 
 def wait_for_nothing(action: str) -> None:
     """Let a call be made at once."""
 
 
-_session_of: Callable[[AwsSettings], boto3.Session] = session_of_environment
+_access_of: Callable[[str, AwsSettings], Access] = access_of_environment
 _wait: Callable[[str], None] = wait_for_nothing
 
 
-def take_sessions_from(source: Callable[[AwsSettings], boto3.Session]) -> None:
-    """Let clients be made from another source of credentials, such as a Prefect block."""
-    global _session_of
-    _session_of = source
+def take_access_from(source: Callable[[str, AwsSettings], Access]) -> None:
+    """Let clients be made with another source of credentials, such as a Prefect block; it is told the service."""
+    global _access_of
+    _access_of = source
     _client.cache_clear()
 
 
@@ -99,10 +108,11 @@ def _client(service: str, settings: AwsSettings) -> Any:
         retries={"mode": "standard", "total_max_attempts": 2},
         max_pool_connections=32,
     )
-    endpoint = settings.rekognition_endpoint_url if service == "rekognition" else None
-    session = _session_of(settings)
     with translated(f"the AWS client of {service}"):
-        return session.client(service, endpoint_url=endpoint or settings.endpoint_url, config=config)
+        session, arguments = _access_of(service, settings)
+        endpoint = settings.endpoint_of(service) or arguments.get("endpoint_url") or settings.endpoint_url
+        merged = config.merge(arguments.get("config", Config()))
+        return session.client(service, **{**arguments, "endpoint_url": endpoint, "config": merged})
 
 
 def code_of(error: ClientError) -> str:

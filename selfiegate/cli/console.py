@@ -30,8 +30,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show Prefect's log on 
 def connected() -> Settings:
     """Return the settings; where they name Prefect blocks, let the runtime be built with them."""
     settings = load_settings()
-    if settings.aws.credentials_block or settings.aws.rate_limits or settings.notification_block:
-        asked_by = "SELFIEGATE_AWS__CREDENTIALS_BLOCK, SELFIEGATE_AWS__RATE_LIMITS, SELFIEGATE_NOTIFICATION_BLOCK"
+    aws = settings.aws
+    if aws.credentials_block or aws.s3_block or aws.rate_limits or settings.notification_block:
+        asked_by = (
+            "SELFIEGATE_AWS__CREDENTIALS_BLOCK, SELFIEGATE_AWS__S3_BLOCK, SELFIEGATE_AWS__RATE_LIMITS, "
+            "SELFIEGATE_NOTIFICATION_BLOCK"
+        )
         checkout.needed(f"what Prefect keeps ({asked_by})").connect(settings)
     return settings
 

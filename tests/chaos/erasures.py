@@ -41,7 +41,7 @@ class Slow:
         """Open the product's stores."""
         settings = Settings(home=self.home, lease_s=self.lease_s, thumbnails=SMALL)
         if self.aws:
-            clients.take_sessions_from(lambda _: shared_session())
+            clients.take_access_from(lambda *_: clients.Access(shared_session()))
             return open_runtime(settings.model_copy(update={"backend": "rekognition", "aws": self.aws}))
         rt = scripted_runtime(self.home, settings)
         faces: Any = Slowed(rt.faces, self.seconds)

@@ -50,7 +50,7 @@ class Where:
         if self.aws is None:
             settings = Settings(home=self.home, thumbnails=SMALL, sqlite_patience_s=self.sqlite_patience_s)
             return scripted_runtime(self.home, settings)
-        clients.take_sessions_from(lambda _: shared_session())
+        clients.take_access_from(lambda *_: clients.Access(shared_session()))
         return open_runtime(
             Settings(home=self.home, backend="rekognition", records="dynamodb", aws=self.aws, thumbnails=SMALL)
         )

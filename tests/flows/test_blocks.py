@@ -14,14 +14,17 @@ from prefect import flow
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-from prefect_aws import AwsCredentials
+from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
+from prefect_aws.client_parameters import AwsClientParameters
 
 from selfiegate.advice import reason
 from selfiegate.aws import clients as aws_clients
 from selfiegate.aws.settings import AwsSettings
+from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.settings import Settings
+from selfiegate.stores.s3 import S3Photos
 from tasks.blocks import BlockNotices, connect, open_with_blocks
 from tasks.steps import step
 from tests.contract.records import verdict
@@ -94,19 +97,62 @@ def test_a_block_that_is_not_there_is_named_with_its_setting() -> None:
         BlockNotices("slack-webhook/nobody").notify(REFUSED)
 
 
-def test_aws_credentials_come_from_the_block_that_is_named(pack: object) -> None:
+@pytest.mark.parametrize("name", ["uploads", "aws-credentials/uploads"])
+def test_aws_credentials_come_from_the_block_that_is_named(pack: object, name: str) -> None:
     keys = {"aws_access_key_id": "from-block", "aws_secret_access_key": "x"}
     AwsCredentials(**keys, region_name="eu-north-1").save("uploads", overwrite=True)
-    settings = AwsSettings(credentials_block="uploads")
-    try:
-        open_with_blocks(Settings(aws=settings))
-        s3 = aws_clients.client("s3", settings)
-        moved = aws_clients.client("s3", settings.model_copy(update={"region": "us-west-2"}))
-    finally:
-        aws_clients.take_sessions_from(aws_clients.session_of_environment)
+    settings = AwsSettings(credentials_block=name)
+    open_with_blocks(Settings(aws=settings))
+    s3 = aws_clients.client("s3", settings)
+    moved = aws_clients.client("s3", settings.model_copy(update={"region": "us-west-2"}))
 
     assert s3._request_signer._credentials.access_key == "from-block"
     assert (s3.meta.region_name, moved.meta.region_name) == ("eu-north-1", "us-west-2")
+
+
+def test_a_bucket_block_leads_s3_alone_to_minio(empty_moto: str) -> None:
+    minio = MinIOCredentials(
+        minio_root_user="root-of-minio",
+        minio_root_password="x",  # noqa: S106
+        aws_client_parameters=AwsClientParameters(endpoint_url=empty_moto),
+    )
+    minio.save("riders", overwrite=True)
+    S3Bucket(bucket_name="unused", credentials=minio).save("riders", overwrite=True)
+    for name in ("s3-bucket/riders", "minio-credentials/riders"):
+        settings = AwsSettings(s3_block=name, region="eu-west-1")
+        connect(Settings(aws=settings))
+        s3, dynamodb = aws_clients.client("s3", settings), aws_clients.client("dynamodb", settings)
+        if name == "s3-bucket/riders":
+            s3.create_bucket(Bucket="photos", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        photos = S3Photos(settings, Limits())
+
+        assert photos.read(photos.put("photos", "ann/1.jpg", b"selfie", {})) == b"selfie"
+        assert s3._request_signer._credentials.access_key == "root-of-minio"
+        assert dynamodb._request_signer._credentials.access_key == "test"
+        assert dynamodb.meta.endpoint_url == "https://dynamodb.eu-west-1.amazonaws.com"
+
+
+def test_the_endpoint_of_a_credentials_block_is_used_where_no_service_has_its_own(empty_moto: str) -> None:
+    keys = {"aws_access_key_id": "from-block", "aws_secret_access_key": "x"}
+    parameters = AwsClientParameters(endpoint_url=empty_moto, config={"max_pool_connections": 7})
+    AwsCredentials(**keys, aws_client_parameters=parameters).save("local", overwrite=True)
+    settings = AwsSettings(credentials_block="local", region="eu-west-1", sqs_endpoint_url="http://127.0.0.1:9")
+    connect(Settings(aws=settings))
+    s3, sqs = aws_clients.client("s3", settings), aws_clients.client("sqs", settings)
+
+    assert s3.list_buckets()["Buckets"] == []
+    assert s3.meta.endpoint_url == empty_moto
+    assert sqs.meta.endpoint_url == "http://127.0.0.1:9"
+    assert (s3.meta.config.max_pool_connections, s3.meta.config.connect_timeout) == (7, 5)
+
+
+def test_a_profile_that_a_block_names_and_nobody_knows_is_told() -> None:
+    AwsCredentials(profile_name="nobody").save("profiled", overwrite=True)
+    settings = AwsSettings(credentials_block="profiled", region="eu-west-1")
+    connect(Settings(aws=settings))
+
+    with pytest.raises(BackendMisconfigured, match="nobody"):
+        aws_clients.client("s3", settings)
 
 
 def test_blocks_work_inside_a_flow_too(webhook: tuple[str, list[dict[str, str]]]) -> None:
