@@ -46,6 +46,8 @@ class StoredFace:
     indexed_at: float
     hidden_for: float
     unknown_for: float
+    user_id: str | None = None
+    """The user of Rekognition that it is associated with."""
     deleted_at: float = float("inf")
     lingers_for: float = 0.0
 
@@ -69,6 +71,7 @@ class Collection:
     created: float = field(default_factory=time.time)
     faces: dict[str, StoredFace] = field(default_factory=dict)
     deleted: list[StoredFace] = field(default_factory=list)
+    users: set[str] = field(default_factory=set)
 
 
 class Listed(Protocol):
@@ -78,6 +81,7 @@ class Listed(Protocol):
 
 
 T = TypeVar("T", bound=Listed)
+Answers = Sequence[dict[str, object]]
 
 
 class Collections:
@@ -162,15 +166,58 @@ class Collections:
             raise AwsError("InvalidParameterException", "faceId was not found in the collection.")
         return face.found.embedding
 
-    def remove(self, collection_id: str, face_ids: Iterable[str]) -> Sequence[str]:
-        """Remove faces and return the ids of those that were there."""
+    def create_user(self, collection_id: str, user_id: str) -> None:
+        """Add a user without faces."""
+        with self._lock:
+            users = self._get(collection_id).users
+            if user_id in users:
+                raise AwsError("ConflictException", f"The user id: {user_id} already exists")
+            users.add(user_id)
+
+    def associate(self, collection_id: str, user_id: str, face_ids: Iterable[str]) -> tuple[Sequence[str], Answers]:
+        """Associate faces with a user; return those that are so from now on, and why others are not."""
+        return self._reassociate(collection_id, user_id, face_ids, wanted=user_id)
+
+    def disassociate(self, collection_id: str, user_id: str, face_ids: Iterable[str]) -> tuple[Sequence[str], Answers]:
+        """Undo that; return the faces that were the user's until now, and why others were not."""
+        return self._reassociate(collection_id, user_id, face_ids, wanted=None)
+
+    def _reassociate(
+        self, collection_id: str, user_id: str, face_ids: Iterable[str], wanted: str | None
+    ) -> tuple[Sequence[str], Answers]:
         with self._lock:
             collection = self._get(collection_id)
-            removed = [face for face_id in face_ids if (face := collection.faces.pop(face_id, None))]
+            if user_id not in collection.users:
+                raise AwsError("ResourceNotFoundException", f"The user id: {user_id} does not exist")
+            changed, failed = list[str](), list[dict[str, object]]()
+            for face_id in face_ids:
+                face = collection.faces.get(face_id)
+                if face is None:
+                    failed.append({"FaceId": face_id, "UserId": user_id, "Reasons": ["FACE_NOT_FOUND"]})
+                elif face.user_id not in (None, user_id):
+                    why = ["ASSOCIATED_TO_A_DIFFERENT_USER"]
+                    failed.append({"FaceId": face_id, "UserId": face.user_id, "Reasons": why})
+                elif face.user_id != wanted:
+                    face.user_id = wanted
+                    changed.append(face_id)
+            return changed, failed
+
+    def remove(self, collection_id: str, face_ids: Iterable[str]) -> tuple[Sequence[str], Answers]:
+        """Remove faces that no user is associated with; return their ids, and why others were not removed."""
+        with self._lock:
+            collection, failed = self._get(collection_id), list[dict[str, object]]()
+            present = {face_id: collection.faces.get(face_id) for face_id in face_ids}
+            for face_id, face in present.items():
+                if face is None:
+                    failed.append({"FaceId": face_id, "Reasons": ["FACE_NOT_FOUND"]})
+                elif face.user_id:
+                    why = ["ASSOCIATED_TO_AN_EXISTING_USER"]
+                    failed.append({"FaceId": face_id, "UserId": face.user_id, "Reasons": why})
+            removed = [collection.faces.pop(face.face_id) for face in present.values() if face and not face.user_id]
             for face in removed:
                 face.deleted_at, face.lingers_for = time.monotonic(), self._switches.delays.gone
             collection.deleted += removed
-            return [face.face_id for face in removed]
+            return [face.face_id for face in removed], failed
 
     def _get(self, collection_id: str) -> Collection:
         if collection_id not in self._all:

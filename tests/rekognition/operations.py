@@ -19,7 +19,7 @@ Json = dict[str, Any]
 
 
 class Operations:
-    """The ten operations, by name, of one region."""
+    """The operations, by name, of one region."""
 
     def __init__(
         self, collections: Collections, images: Images, journal: Journal, account: str = ACCOUNT, region: str = HOME
@@ -37,6 +37,9 @@ class Operations:
             "SearchFaces": self._search_faces,
             "ListFaces": self._list_faces,
             "DeleteFaces": self._delete_faces,
+            "CreateUser": self._create_user,
+            "AssociateFaces": self._associate_faces,
+            "DisassociateFaces": self._disassociate_faces,
         }
 
     def __call__(self, operation: str, asked: Json) -> Json:
@@ -119,12 +122,23 @@ class Operations:
         return {"Faces": [_face(face) for face in shown], "FaceModelVersion": MODEL, "NextToken": token}
 
     def _delete_faces(self, asked: Json) -> Json:
-        removed = self._collections.remove(asked["CollectionId"], asked["FaceIds"])
-        missing = [face_id for face_id in asked["FaceIds"] if face_id not in removed]
-        return {
-            "DeletedFaces": removed or None,  # the model's list has at least one member
-            "UnsuccessfulFaceDeletions": [{"FaceId": id_, "Reasons": ["FACE_NOT_FOUND"]} for id_ in missing],
-        }
+        removed, failed = self._collections.remove(asked["CollectionId"], asked["FaceIds"])
+        # the model's list has at least one member
+        return {"DeletedFaces": removed or None, "UnsuccessfulFaceDeletions": failed}
+
+    def _create_user(self, asked: Json) -> Json:
+        self._collections.create_user(asked["CollectionId"], asked["UserId"])
+        return {}
+
+    def _associate_faces(self, asked: Json) -> Json:
+        done, failed = self._collections.associate(asked["CollectionId"], asked["UserId"], asked["FaceIds"])
+        associated = [{"FaceId": face_id} for face_id in done]
+        return {"AssociatedFaces": associated, "UnsuccessfulFaceAssociations": failed, "UserStatus": "ACTIVE"}
+
+    def _disassociate_faces(self, asked: Json) -> Json:
+        done, failed = self._collections.disassociate(asked["CollectionId"], asked["UserId"], asked["FaceIds"])
+        freed = [{"FaceId": face_id} for face_id in done]
+        return {"DisassociatedFaces": freed, "UnsuccessfulFaceDisassociations": failed, "UserStatus": "ACTIVE"}
 
     def _matches(self, asked: Json, probe: Any, but: str | None = None) -> list[Json]:
         threshold, limit = asked.get("FaceMatchThreshold", 80.0), asked.get("MaxFaces", 4096)
@@ -149,10 +163,15 @@ def _found(look: Look, number: int) -> FoundFace:
 
 def _face(stored: StoredFace) -> Json:
     external = {"ExternalImageId": stored.external_image_id} if stored.external_image_id else {}
-    return external | {
-        "FaceId": stored.face_id,
-        "BoundingBox": bounding_box(stored.found.box),
-        "ImageId": stored.image_id,
-        "Confidence": stored.found.confidence,
-        "IndexFacesModelVersion": MODEL,
-    }
+    user = {"UserId": stored.user_id} if stored.user_id else {}
+    return (
+        external
+        | user
+        | {
+            "FaceId": stored.face_id,
+            "BoundingBox": bounding_box(stored.found.box),
+            "ImageId": stored.image_id,
+            "Confidence": stored.found.confidence,
+            "IndexFacesModelVersion": MODEL,
+        }
+    )

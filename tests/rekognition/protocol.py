@@ -28,6 +28,9 @@ OPERATIONS = (
     "SearchFaces",
     "ListFaces",
     "DeleteFaces",
+    "CreateUser",
+    "AssociateFaces",
+    "DisassociateFaces",
 )
 
 HOME = "us-east-1"

@@ -473,6 +473,37 @@ def test_a_deleted_face_is_gone_and_an_unknown_one_is_told(server: RekognitionSe
     assert error_of(client.search_faces, CollectionId="faces", FaceId=face_ids[0])[0] == "InvalidParameterException"
 
 
+def test_a_face_of_a_user_is_deleted_only_once_it_is_disassociated(server: RekognitionServer, client: Any) -> None:
+    there, (face_id,) = {"CollectionId": "faces"}, index(client, "ann")
+    for user_id in ("user-1", "user-2"):
+        client.create_user(**there, UserId=user_id)
+    associated = client.associate_faces(**there, UserId="user-1", FaceIds=[face_id, NOBODY_ID])
+    taken = client.associate_faces(**there, UserId="user-2", FaceIds=[face_id])
+    refused = client.delete_faces(**there, FaceIds=[face_id])
+    (listed,) = client.list_faces(**there)["Faces"]
+    other = client.disassociate_faces(**there, UserId="user-2", FaceIds=[face_id])
+    freed = [client.disassociate_faces(**there, UserId="user-1", FaceIds=[face_id]) for _ in range(2)]
+    deleted = client.delete_faces(**there, FaceIds=[face_id])
+
+    missing = {"FaceId": NOBODY_ID, "UserId": "user-1", "Reasons": ["FACE_NOT_FOUND"]}
+    held = {"FaceId": face_id, "UserId": "user-1"}
+    assert (associated["AssociatedFaces"], associated["UnsuccessfulFaceAssociations"]) == (
+        [{"FaceId": face_id}],
+        [missing],
+    )
+    assert taken["UnsuccessfulFaceAssociations"] == [{**held, "Reasons": ["ASSOCIATED_TO_A_DIFFERENT_USER"]}]
+    assert refused["UnsuccessfulFaceDeletions"] == [{**held, "Reasons": ["ASSOCIATED_TO_AN_EXISTING_USER"]}]
+    assert "DeletedFaces" not in refused
+    assert listed["UserId"] == "user-1"
+    assert other["UnsuccessfulFaceDisassociations"] == [{**held, "Reasons": ["ASSOCIATED_TO_A_DIFFERENT_USER"]}]
+    assert [answer["DisassociatedFaces"] for answer in freed] == [[{"FaceId": face_id}], []]
+    assert (deleted["DeletedFaces"], deleted["UnsuccessfulFaceDeletions"]) == ([face_id], [])
+    assert error_of(client.create_user, **there, UserId="user-1") == ("ConflictException", 400)
+    assert error_of(client.associate_faces, **there, UserId="user-3", FaceIds=[face_id])[0] == (
+        "ResourceNotFoundException"
+    )
+
+
 # Requests that break the service model
 
 
