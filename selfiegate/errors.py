@@ -2,6 +2,7 @@
 
     SelfiegateError
     ├── PhotoRejected          the user's: an outcome that is recorded and told, never retried
+    │   └── FaceRefused        the gallery does not take the face, for one or more reasons
     ├── BackendUnavailable     nobody's: a store or a model that does not answer now; retried
     │   ├── PhotoInProgress    another run holds the claim on this photo
     │   └── StillContested     an older claim on the same face is not decided yet
@@ -35,8 +36,29 @@ class PhotoRejected(SelfiegateError):
         super().__init__(code, *measured)
         self.code, self.measured = code, measured
 
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All reasons."""
+        return (self.code,)
+
     def __str__(self) -> str:
         return self.code
+
+
+class FaceRefused(PhotoRejected):
+    """The gallery does not take the face; each argument is a reason."""
+
+    def __init__(self, *codes: str) -> None:
+        super().__init__(codes[0])
+        self.args = codes
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """All reasons."""
+        return self.args
+
+    def __str__(self) -> str:
+        return ", ".join(self.args)
 
 
 class BackendUnavailable(SelfiegateError):

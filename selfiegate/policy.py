@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from selfiegate.advice import covered, reason, rotated
+from selfiegate.errors import PhotoRejected
 from selfiegate.face import Face
 from selfiegate.model import Check, Detection, Reason, ReasonCode
 from selfiegate.setting_types import Group
@@ -195,3 +196,8 @@ def unusable(code: ReasonCode, measured: str = "") -> Judgement:
 def without_bystanders(faces: Sequence[Face], rules: Rules) -> list[Face]:
     """Keep the main face (the first) and those that are not much smaller."""
     return [face for face in faces if face.box.height >= rules.bystander_share * faces[0].box.height]
+
+
+def refused_by(rejected: PhotoRejected) -> Judgement:
+    """Judge a photo that a later step than the policy refused, with each of its reasons."""
+    return Judgement((), tuple(reason(ReasonCode(code)) for code in rejected.codes))

@@ -8,6 +8,7 @@ list is granted by deployments/aws/template.yaml; tests hold the two together.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from deployments.aws.probes import Missing, Permission, Where, call, camel, list_one, nothing, unproven
@@ -40,7 +41,8 @@ def _faces(collection: str, where: Where) -> list[Permission]:
 
     describe = on_collection("describe_collection")
     create = call("create_collection", CollectionId=collection)
-    exists = frozenset({"ResourceAlreadyExistsException"})
+    exists, gone = frozenset({"ResourceAlreadyExistsException"}), "ResourceNotFoundException"
+    disassociate = on_collection("disassociate_faces", gone, UserId=nothing(), FaceIds=[str(uuid.uuid4())])
     return [
         Permission("rekognition:DetectFaces", "*", call("detect_faces", Image=nobody)),
         describe,
@@ -49,6 +51,7 @@ def _faces(collection: str, where: Where) -> list[Permission]:
         on_collection("search_faces", "InvalidParameterException", FaceId=str(uuid.uuid4())),
         on_collection("list_faces", MaxResults=1),
         on_collection("delete_faces", FaceIds=[str(uuid.uuid4())]),
+        replace(disassociate, after=describe),  # without the collection AWS answers the same
         Permission("rekognition:CreateCollection", "*", create, proves=exists, after=describe, is_operators=True),
     ]
 

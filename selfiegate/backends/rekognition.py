@@ -18,8 +18,9 @@ from typing import Any
 
 from selfiegate.aws.clients import AwsSettings
 from selfiegate.backends.rekognition_bond import CollectionBond
-from selfiegate.backends.rekognition_calls import Refused, all_faces, call
+from selfiegate.backends.rekognition_calls import Refused, all_faces, call, faces_among
 from selfiegate.backends.rekognition_images import Images
+from selfiegate.backends.rekognition_removal import remove_face
 from selfiegate.backends.rekognition_responses import (
     area,
     enrolled,
@@ -30,7 +31,7 @@ from selfiegate.backends.rekognition_responses import (
 )
 from selfiegate.backends.rekognition_settling import Settling
 from selfiegate.decoding.decode import Limits
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, FaceRefused, PhotoRejected
 from selfiegate.matching import REKOGNITION, Matching
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
 from selfiegate.paging import Page
@@ -111,7 +112,7 @@ class RekognitionBackend:
         """Index the photo's largest face; raises `PhotoRejected` where Rekognition will not."""
         found = self._index(photo, user_id)
         if not found["FaceRecords"]:
-            raise PhotoRejected(why_unindexed(found))
+            raise FaceRefused(*why_unindexed(found))
         face = found["FaceRecords"][0]["Face"]
         if any(area(other["FaceDetail"]) > area(face) for other in found.get("UnindexedFaces", ())):
             self.remove(face["FaceId"])  # it takes the best face, the policy has judged the largest
@@ -145,7 +146,7 @@ class RekognitionBackend:
 
     def remove(self, face_id: str) -> None:
         """Remove a face; an unknown one is fine."""
-        self._ask("delete_faces", FaceIds=[face_id])
+        remove_face(self._ask, face_id)
 
     def discard(self, photo: PhotoRef, user_id: str) -> None:
         """Remove the face that may have been indexed from this photo for this user: a run died before it noted the id.
@@ -168,8 +169,7 @@ class RekognitionBackend:
 
     def holds(self, face_id: str) -> bool:
         """Say whether the collection has a face now; lists are consistent where searches lag behind."""
-        found = self._ask("list_faces", FaceIds=[face_id])
-        return bool(found["Faces"])
+        return bool(self.held([face_id]))
 
     def origin(self, photo: PhotoRef, user_id: str) -> str:
         """Return the ExternalImageId."""
@@ -196,9 +196,8 @@ class RekognitionBackend:
         """Return those of many faces that the collection has now."""
         ids, there = list(face_ids), set[str]()
         for at in range(0, len(ids), _PAGE):
-            some = ids[at : at + _PAGE]
-            found = self._ask("list_faces", FaceIds=some, MaxResults=_PAGE)
-            there |= {face["FaceId"] for face in found["Faces"]}
+            self._check()
+            there |= faces_among(self._settings, ids[at : at + _PAGE])
         return there
 
     def faces_of(self, user_id: str) -> Sequence[str]:

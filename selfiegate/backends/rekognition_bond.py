@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from selfiegate.aws.settings import AwsSettings
-from selfiegate.backends.rekognition_calls import Description, call, described
+from selfiegate.backends.rekognition_calls import Description, described, faces_among
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, UnreadableRow
 from selfiegate.known_gallery import GalleryMark
 from selfiegate.model import Profile
@@ -144,10 +144,7 @@ class CollectionBond:
         if not profiles:
             return ()
         ids = [profile.face_id for profile in profiles]
-        found = call(
-            self._settings, "list_faces", CollectionId=self._settings.collection, FaceIds=ids, MaxResults=len(ids)
-        )
-        held = {face["FaceId"] for face in found["Faces"]}
+        held = faces_among(self._settings, ids)
         return [profile for profile in profiles if profile.face_id not in held and self._is_still(profile)]
 
     def _is_still(self, profile: Profile) -> bool:

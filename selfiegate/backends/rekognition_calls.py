@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -17,8 +17,9 @@ _REASONS = {
 }
 
 _REFUSALS = (
-    "InvalidParameterException",
+    "ConflictException",
     "InvalidPaginationTokenException",
+    "InvalidParameterException",
     "InvalidS3ObjectException",
     "ResourceAlreadyExistsException",
 )
@@ -71,6 +72,19 @@ def described(settings: AwsSettings) -> Description | None:
             raise
     created_ms = round(found["CreationTimestamp"].timestamp() * 1000)
     return Description(found["CollectionARN"], created_ms, found["FaceCount"], found["FaceModelVersion"])
+
+
+def faces_among(settings: AwsSettings, face_ids: Sequence[str]) -> Set[str]:
+    """Return those of at most 4,096 faces that the collection has; AWS may tell them on several pages."""
+    there, more = set[str](), dict[str, str]()
+    for _ in range(len(face_ids) + 1):  # a page may hold a single face
+        asked = {"CollectionId": settings.collection, "FaceIds": list(face_ids), "MaxResults": max(len(face_ids), 1)}
+        found = call(settings, "list_faces", **asked, **more)
+        there |= {face["FaceId"] for face in found["Faces"]}
+        if not found.get("NextToken"):
+            return there
+        more = {"NextToken": found["NextToken"]}
+    raise BackendUnavailable(f"rekognition:ListFaces came to no end for {len(face_ids)} faces")
 
 
 def all_faces(settings: AwsSettings) -> Iterator[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfiegate.face import Box, Face
@@ -81,17 +81,19 @@ _UNINDEXED = {
     "EXTREME_POSE": ReasonCode.TURNED_AWAY,
     "SMALL_BOUNDING_BOX": ReasonCode.FACE_TOO_SMALL,
     "EXCEEDS_MAX_FACES": ReasonCode.MULTIPLE_FACES,
-    "LOW_FACE_QUALITY": ReasonCode.BLURRED,
-    "LOW_CONFIDENCE": ReasonCode.NO_FACE,
 }
-"""Why IndexFaces left a face out, in our words: what says most about the photo goes first."""
+"""Why IndexFaces left a face out, in our words."""
+
+_VAGUE = {"LOW_FACE_QUALITY": ReasonCode.BLURRED, "LOW_CONFIDENCE": ReasonCode.NO_FACE}
+"""The same of reasons that are told where AWS names no other."""
 
 
-def why_unindexed(found: Mapping[str, Any]) -> ReasonCode:
-    """Return why IndexFaces did not index the largest face, the one that the policy judged."""
+def why_unindexed(found: Mapping[str, Any]) -> Sequence[ReasonCode]:
+    """Return each reason why IndexFaces did not index the largest face, the one that the policy judged."""
     faces = sorted(found.get("UnindexedFaces", ()), key=lambda face: -area(face["FaceDetail"]))
     told = faces[0].get("Reasons", ()) if faces else ()
-    return next((code for reason, code in _UNINDEXED.items() if reason in told), ReasonCode.NO_FACE)
+    vague = next((code for reason, code in _VAGUE.items() if reason in told), ReasonCode.NO_FACE)
+    return [code for reason, code in _UNINDEXED.items() if reason in told] or [vague]
 
 
 def enrolled(face: Mapping[str, Any]) -> EnrolledFace:

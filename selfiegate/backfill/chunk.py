@@ -33,8 +33,8 @@ from selfiegate.errors import (
     SelfiegateError,
 )
 from selfiegate.leases import Lease, kept
-from selfiegate.model import Claim, ReasonCode
-from selfiegate.policy import unusable
+from selfiegate.model import Claim
+from selfiegate.policy import refused_by
 from selfiegate.runtime import Runtime
 from selfiegate.stuck import Call, watched
 
@@ -185,8 +185,8 @@ class Chunk:
             step(one)
         except BackendMisconfigured:
             raise
-        except PhotoRejected as gone:  # the photo vanished between two steps
-            one.judgement, one.searched = unusable(ReasonCode(gone.code)), SearchResult()
+        except PhotoRejected as gone:  # the photo vanished between two steps, or the gallery refused its face
+            one.judgement, one.searched = refused_by(gone), SearchResult()
             if one.begun:
                 self._guarded(self._steps.withdraw, one)
         except Exception as error:  # a photo that makes a library fail must not stop the others

@@ -30,8 +30,8 @@ from selfiegate.enrolment.verdicts import accept, notify_user, refuse
 from selfiegate.errors import PhotoRejected
 from selfiegate.face import Face
 from selfiegate.leases import kept_by
-from selfiegate.model import Claim, PhotoRef, ReasonCode
-from selfiegate.policy import Judgement, unusable
+from selfiegate.model import Claim, PhotoRef
+from selfiegate.policy import Judgement, refused_by
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take, inline
 
@@ -81,8 +81,8 @@ async def reach_verdict(take: Take, claim: Claim) -> Claim:
         if searched.reasons:
             return await reject(take, claim, judgement, searched)
         return await enrol(take, claim, judgement, judgement.face, searched)
-    except PhotoRejected as gone:  # the photo vanished between two steps
-        return await reject(take, claim, unusable(ReasonCode(gone.code)), SearchResult())
+    except PhotoRejected as gone:  # the photo vanished between two steps, or the gallery refused its face
+        return await reject(take, claim, refused_by(gone), SearchResult())
 
 
 async def enrol(take: Take, claim: Claim, judgement: Judgement, face: Face, searched: SearchResult) -> Claim:

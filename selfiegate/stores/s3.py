@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -60,18 +61,11 @@ class S3Photos:
     def erase(self, photo: PhotoRef, asked_at: int) -> None:
         """Remove the versions of a photo's key up to the second of `asked_at`, and its delete markers."""
         with translated(f"s3:DeleteObjectVersion on {photo.uri}"):
-            pages = client("s3", self._settings).get_paginator("list_object_versions")
             try:
-                for page in pages.paginate(Bucket=photo.bucket, Prefix=photo.key):
-                    for found in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-                        if found["Key"] == photo.key and found["LastModified"].timestamp() <= asked_at / 1e6:
-                            self._delete(photo, found["VersionId"])
+                _erase(client("s3", self._settings), photo.bucket, photo.key, asked_at / 1e6)
             except ClientError as error:
                 if code_of(error) != "NoSuchBucket":
                     raise
-
-    def _delete(self, photo: PhotoRef, version: str) -> None:
-        client("s3", self._settings).delete_object(Bucket=photo.bucket, Key=photo.key, VersionId=version)
 
     def put(self, bucket: str, key: str, data: bytes, metadata: Mapping[str, str]) -> PhotoRef:
         """Upload a photo and return its reference."""
@@ -89,6 +83,17 @@ class S3Photos:
                 if code_of(error) in _GONE:
                     return None
                 raise
+
+
+def _erase(s3: Any, bucket: str, key: str, until: float = math.inf) -> None:
+    """Remove the versions and delete markers of a key that were there at a time, in seconds since 1970."""
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key):
+        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        for version in found:
+            if version["Key"] == key and version["LastModified"].timestamp() <= until:
+                s3.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+        if any(version["Key"] != key for version in found):
+            return  # S3 sorts by key, so this one comes before all that begin with it
 
 
 def _decoded(text: str) -> str:
@@ -124,14 +129,14 @@ class S3Thumbnails:
         """Remove all thumbnails whose keys begin with this folder."""
         with translated(f"s3:DeleteObject on {self._bucket}"):
             for key in self._keys(f"{folder}/"):
-                client("s3", self._settings).delete_object(Bucket=self._bucket, Key=key)
+                self._delete(key)
 
     def erase(self, uri: str) -> None:
         """Remove a thumbnail by its address, where that is in this bucket."""
         key = uri.removeprefix(f"s3://{self._bucket}/")
         if key != uri:
             with translated(f"s3:DeleteObject on {self._bucket}"):
-                client("s3", self._settings).delete_object(Bucket=self._bucket, Key=key)
+                self._delete(key)
 
     def read(self, key: str) -> bytes | None:
         """Return a thumbnail."""
@@ -162,6 +167,13 @@ class S3Thumbnails:
         if not found["IsTruncated"]:
             return Page(folders, "")
         return Page(folders, f"{folders[-1]}0" if keys[-1].count("/") > 1 else keys[-1])
+
+    def _delete(self, key: str) -> None:
+        """Remove a thumbnail; where the bucket keeps versions, S3 answers that it only marked it as deleted."""
+        s3 = client("s3", self._settings)
+        if s3.delete_object(Bucket=self._bucket, Key=key).get("DeleteMarker"):
+            with translated(f"s3:DeleteObjectVersion on {self._bucket}, which keeps versions"):
+                _erase(s3, self._bucket, key)
 
     def _keys(self, prefix: str) -> list[str]:
         pages = client("s3", self._settings).get_paginator("list_objects_v2")

@@ -229,8 +229,16 @@ class Collections:
 
     def _new(self, image_id: str, external_image_id: str | None, found: FoundFace) -> StoredFace:
         delays, number = self._switches.delays, next(self._numbers)
-        lag = {"hidden_for": delays.visible, "unknown_for": delays.known}
-        return StoredFace(number, str(uuid.uuid4()), image_id, external_image_id, found, time.monotonic(), **lag)
+        return StoredFace(
+            number,
+            str(uuid.uuid4()),
+            image_id,
+            external_image_id,
+            found,
+            time.monotonic(),
+            hidden_for=delays.visible,
+            unknown_for=delays.known,
+        )
 
 
 def similarity(probe: NDArray[np.float32], face: StoredFace) -> float:

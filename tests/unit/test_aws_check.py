@@ -189,6 +189,7 @@ def test_a_thumbnail_bucket_that_keeps_versions_is_told_and_left_alone(world: Wo
         "SearchFaces",
         "ListFaces",
         "DeleteFaces",
+        "DisassociateFaces",
     ],
 )
 def test_a_face_permission_that_is_refused_is_named(world: World, operation: str) -> None:

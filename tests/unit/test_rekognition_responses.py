@@ -76,7 +76,7 @@ def unindexed(*faces: tuple[float, list[str]]) -> dict[str, Any]:
     ],
 )
 def test_why_a_face_was_not_indexed_is_told(reason: str, code: str) -> None:
-    assert why_unindexed(unindexed((0.4, [reason]))) == code
+    assert why_unindexed(unindexed((0.4, [reason]))) == [code]
 
 
 def test_every_reason_of_aws_is_known() -> None:
@@ -86,9 +86,10 @@ def test_every_reason_of_aws_is_known() -> None:
     assert set(documented) == {*known, "LOW_FACE_QUALITY", "LOW_CONFIDENCE"}
 
 
-def test_the_judged_face_tells_why_and_what_it_can_say_best() -> None:
+def test_the_judged_face_tells_why_with_each_reason() -> None:
     """The policy judged the largest face; the order of the faces and of the reasons is not documented."""
-    found = unindexed((0.1, ["EXTREME_POSE"]), (0.5, ["LOW_FACE_QUALITY", "LOW_BRIGHTNESS"]))
+    reasons = ["LOW_FACE_QUALITY", "LOW_BRIGHTNESS", "LOW_SHARPNESS", "LOW_CONFIDENCE"]
+    found = unindexed((0.1, ["EXTREME_POSE"]), (0.5, reasons))
 
-    assert why_unindexed(found) == "too_dark"
-    assert why_unindexed({"FaceRecords": [], "UnindexedFaces": []}) == "no_face"
+    assert why_unindexed(found) == ["blurred", "too_dark"]
+    assert why_unindexed({"FaceRecords": [], "UnindexedFaces": []}) == ["no_face"]
