@@ -12,6 +12,7 @@
     ├── BackendMisconfigured   the operator's: says what is missing and the setting that mends it
     │   └── WrongSetting       a setting that is not known, or whose value is not allowed
     ├── UnreadableRow          a stored row that this version cannot read; everything else goes on
+    ├── PartlyTold             some ways of notices sent one, and others did not; holds the error to raise instead
     └── WrongInput             the caller's: names the value and what is allowed
 
 Each keeps its arguments, so that it survives pickling between processes.
@@ -91,6 +92,17 @@ class BackendMisconfigured(SelfiegateError):
 
 class WrongSetting(BackendMisconfigured):
     """A setting is not known, or its value is not allowed; the message names the setting and what is."""
+
+
+class PartlyTold(SelfiegateError):
+    """Of several ways of notices, those of `told` sent one; `error` is what kept others from it."""
+
+    def __init__(self, told: tuple[str, ...], error: Exception) -> None:
+        super().__init__(told, error)
+        self.told, self.error = told, error
+
+    def __str__(self) -> str:
+        return str(self.error)
 
 
 class UnreadableRow(SelfiegateError):

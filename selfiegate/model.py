@@ -176,6 +176,7 @@ class Claim(Stored):
     )
     verdict: Verdict | None = None
     notice: Literal["none", "sending", "sent", "off"] = Field("none", description="Of a refusal, to its user")
+    told: tuple[str, ...] = Field(default=(), description="Ways that have told the user, while others have not")
     uploads: int = Field(1, description="For how many uploads of these bytes the row was opened")
 
     @property

@@ -235,5 +235,11 @@ class ThumbnailStore(Protocol):
 class Notifier(Protocol):
     """Tells a user what is wrong with a photo."""
 
-    def notify(self, verdict: Verdict) -> None:
-        """Send a verdict's reasons to its user."""
+    way: str
+    """Names it among several, the same in every process."""
+
+    def notify(self, verdict: Verdict, told: Collection[str] = ()) -> None:
+        """Send a verdict's reasons to its user; of several ways, not by those of `told`.
+
+        Several ways raise `PartlyTold` where one fails.
+        """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -102,9 +103,9 @@ class BlockNotices:
     """Sends notices through any Prefect notification block: Slack, Teams, webhook and so on."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._name = self.way = name
 
-    def notify(self, verdict: Verdict) -> None:
+    def notify(self, verdict: Verdict, told: Collection[str] = ()) -> None:
         """Send the reasons of a verdict; one without reasons has nothing to tell."""
         if not verdict.reasons:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,  # noqa: A004  botocore's: refused, closed, timed out
+    CredentialRetrievalError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -39,18 +41,35 @@ __all__ = [
 ]
 
 _UNAVAILABLE = {
+    "ConditionalRequestConflict",
     "InternalError",
     "InternalServerError",
+    "KMSThrottling",
+    "KMSThrottlingException",
+    "KmsThrottled",
     "LimitExceededException",
+    "OperationAborted",
+    "PriorRequestNotComplete",
     "ProvisionedThroughputExceededException",
+    "ReplicatedWriteConflictException",
     "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestTimeTooSkewed",
     "RequestTimeout",
+    "RequestTimeoutException",
     "ServiceUnavailable",
     "SlowDown",
+    "Throttled",
     "Throttling",
     "ThrottlingException",
     "TransactionConflictException",
+    "TransactionInProgressException",
 }
+"""A load, a lock or a clock that may be another in a moment."""
+
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_SKEWED = re.compile("signature (expired|not yet current)", re.IGNORECASE)
+"""Other services than S3 tell a wrong clock so, with the code of a wrong signature."""
 
 _lock = threading.Lock()
 
@@ -131,12 +150,17 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        message = f"{what}: {code_of(error)}: {error.response.get('Error', {}).get('Message', '')}"
-        if code_of(error) in _UNAVAILABLE or _status(error) in (429, *range(500, 600)):
+        said = error.response.get("Error", {}).get("Message") or ""
+        message = f"{what}: {code_of(error)}: {said}"
+        if code_of(error) in _EXPIRED:
+            _client.cache_clear()  # the next client looks for credentials anew: somebody may have renewed them
+            raise BackendUnavailable(f"{message}; renew the credentials that this process gets") from error
+        if code_of(error) in _UNAVAILABLE or _SKEWED.search(said) or _status(error) in (429, *range(500, 600)):
             raise BackendUnavailable(message) from error
         raise BackendMisconfigured(f"{message}; `selfiegate aws check` names what is missing") from error
     except (
         ConnectionError,
+        CredentialRetrievalError,
         FlexibleChecksumError,
         HTTPClientError,
         IncompleteReadError,

@@ -42,6 +42,9 @@ _ATTRIBUTES = ["DEFAULT", "SUNGLASSES", "EYEGLASSES", "EYES_OPEN", "FACE_OCCLUDE
 _MAX_MATCHES = 4096
 """All that Rekognition gives: a rival that is cut off would not be seen. It costs nothing."""
 
+_NO_FACE = "no faces in the image"
+"""So SearchFacesByImage says it, with the code of all its wrong parameters."""
+
 _PAGE = 4096
 """Faces of a page of a list, AWS's upper bound."""
 
@@ -250,8 +253,8 @@ class RekognitionBackend:
         """Call an operation on a photo's image; a photo that is gone, or shows no face to it, is an outcome."""
         try:
             return self._show(photo, partial(self._ask, operation, **arguments))
-        except Refused as refused:
-            raise PhotoRejected(ReasonCode.NO_FACE) from refused
-        except BackendMisconfigured:
+        except BackendMisconfigured as error:
+            if isinstance(error, Refused) and _NO_FACE in str(error):
+                raise PhotoRejected(ReasonCode.NO_FACE) from error
             self._photos.read(photo)  # raises `PhotoRejected` where this version is gone
             raise

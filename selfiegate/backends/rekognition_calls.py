@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from selfiegate.aws.clients import AwsSettings, client, code_of, throttle, translated
-from selfiegate.errors import BackendUnavailable, PhotoRejected
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
 from selfiegate.model import ReasonCode
 
 _REASONS = {
@@ -17,7 +17,6 @@ _REASONS = {
 }
 
 _REFUSALS = (
-    "ConflictException",
     "InvalidPaginationTokenException",
     "InvalidParameterException",
     "InvalidS3ObjectException",
@@ -25,8 +24,8 @@ _REFUSALS = (
 )
 
 
-class Refused(BackendUnavailable):
-    """AWS refused a call for a reason that the caller may know what to do with."""
+class Refused(BackendMisconfigured):
+    """AWS refused a call for a reason that the caller may know what to do with; the same call is refused again."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -46,6 +45,8 @@ def call(settings: AwsSettings, operation: str, **arguments: Any) -> Any:
                 raise PhotoRejected(_REASONS[code_of(error)]) from error
             if code_of(error) in _REFUSALS:
                 raise Refused(code_of(error), f"{action}: {error}") from error
+            if code_of(error) == "ConflictException":  # another call changes the same
+                raise BackendUnavailable(f"{action}: {error}") from error
             raise
 
 

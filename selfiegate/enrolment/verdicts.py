@@ -8,7 +8,7 @@ from typing import Literal
 from selfiegate.enrolment.likeness import threshold_of
 from selfiegate.enrolment.protocol import still_ours
 from selfiegate.enrolment.search import SearchResult
-from selfiegate.errors import BackendUnavailable, ClaimLost
+from selfiegate.errors import BackendUnavailable, ClaimLost, PartlyTold
 from selfiegate.model import Check, Claim, Reason, Verdict
 from selfiegate.runtime import Runtime
 
@@ -76,7 +76,8 @@ def notify_user(rt: Runtime, claim: Claim) -> None:
     """Tell the user what is wrong; a notice that fails may be tried again.
 
     The ledger is the outbox: whoever takes the notice sends it. A notice is sent twice only where a process is
-    killed, or sleeps for longer than its lease, between sending it and writing that down.
+    killed, or sleeps for longer than its lease, between sending it and writing that down. Of several ways, those that
+    failed are tried again, and no other.
     """
     if claim.verdict is None:
         return
@@ -86,9 +87,14 @@ def notify_user(rt: Runtime, claim: Claim) -> None:
         if row and row.notice == "sending":
             raise BackendUnavailable(f"another run is telling {claim.user_id} of {claim.photo.name}, or died at it")
         return
+    row = rt.ledger.get(claim.photo, claim.user_id)
+    told = row.told if row else ()
     try:
-        rt.notifier.notify(claim.verdict)
+        rt.notifier.notify(claim.verdict, told)
+    except PartlyTold as partly:
+        rt.ledger.end_notice(claim, token, sent=False, told=partly.told)
+        raise partly.error from None
     except Exception:
-        rt.ledger.end_notice(claim, token, sent=False)
+        rt.ledger.end_notice(claim, token, sent=False, told=told)
         raise
     rt.ledger.end_notice(claim, token, sent=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from selfiegate.model import Verdict
 
@@ -12,7 +13,9 @@ _log = logging.getLogger(__name__)
 class LogNotices:
     """Writes each notice to Python's log, on the logger `selfiegate.notices.log`."""
 
-    def notify(self, verdict: Verdict) -> None:
+    way = "log"
+
+    def notify(self, verdict: Verdict, told: Collection[str] = ()) -> None:
         """Log the reasons of a verdict."""
         reasons = " ".join(reason.message for reason in verdict.reasons)
         _log.info("notice to %s about %s: %s", verdict.user_id, verdict.photo.name, reasons)

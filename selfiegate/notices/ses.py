@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from html import escape
 from typing import Any
 
@@ -43,13 +43,15 @@ class SesNotices:
     or what there is does not look like exactly one address, nothing is sent, and the log says so without it.
     """
 
+    way = "ses"
+
     def __init__(self, settings: AwsSettings, address_of: AddressOf | None = None) -> None:
         if not settings.sender:
             raise BackendMisconfigured("notices by e-mail need a verified sender: set SELFIEGATE_AWS__SENDER")
         self._settings, self._sender = settings, settings.sender
         self._address_of = address_of or from_template(settings.email_template or "")
 
-    def notify(self, verdict: Verdict) -> None:
+    def notify(self, verdict: Verdict, told: Collection[str] = ()) -> None:
         """Mail the reasons of a verdict to its user; one without reasons has nothing to tell."""
         if not verdict.reasons:
             return

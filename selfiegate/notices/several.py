@@ -3,51 +3,39 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from selfiegate.errors import BackendUnavailable
+from selfiegate.errors import BackendUnavailable, PartlyTold
 from selfiegate.model import Verdict
 from selfiegate.ports import Notifier
 
 _log = logging.getLogger(__name__)
 
-_REMEMBERED = 1024
-
 
 class SeveralNotices:
-    """Sends each notice in every way; one that fails keeps none of the others from sending.
+    """Sends each notice in every way; one that fails keeps none of the others from sending."""
 
-    Afterwards it raises the first error that trying again may mend, or else the first, so that the step is
-    tried again. Then only those send that failed before; this process remembers its last 1,024 photos, another
-    one may send twice.
-    """
+    way = "several"
 
     def __init__(self, notifiers: Sequence[Notifier]) -> None:
         self._notifiers = tuple(notifiers)
-        self._sent: OrderedDict[tuple[str, str], set[int]] = OrderedDict()
-        self._lock = threading.Lock()
 
-    def notify(self, verdict: Verdict) -> None:
-        """Send a verdict's reasons in each way that has not sent them yet."""
-        sent, errors = self._sent_for(verdict), list[Exception]()
-        for number, notifier in enumerate(self._notifiers):
-            if number in sent:
+    def notify(self, verdict: Verdict, told: Collection[str] = ()) -> None:
+        """Send a verdict's reasons in each way but those of `told`.
+
+        Raises `PartlyTold` with the first error that trying again may mend, or else the first.
+        """
+        done, errors = list(told), list[Exception]()
+        for notifier in self._notifiers:
+            if notifier.way in told:
                 continue
             try:
                 notifier.notify(verdict)
-                sent.add(number)
+                done.append(notifier.way)
             except Exception as error:
-                _log.warning("notice by %s about photo %s failed: %s", type(notifier).__name__, verdict.photo.id, error)
+                _log.warning("notice by %s about photo %s failed: %s", notifier.way, verdict.photo.id, error)
                 errors.append(error)
         if errors:
-            raise next((error for error in errors if isinstance(error, BackendUnavailable)), errors[0])
-
-    def _sent_for(self, verdict: Verdict) -> set[int]:
-        with self._lock:
-            sent = self._sent.setdefault((verdict.photo.id, verdict.user_id), set())
-            self._sent.move_to_end((verdict.photo.id, verdict.user_id))
-            if len(self._sent) > _REMEMBERED:
-                self._sent.popitem(last=False)
-            return sent
+            may_pass = (error for error in errors if isinstance(error, BackendUnavailable))
+            worst = next(may_pass, errors[0])
+            raise PartlyTold(tuple(done), worst) from worst

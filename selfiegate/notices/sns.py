@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from selfiegate.aws.clients import AwsSettings, client, translated
 from selfiegate.errors import BackendMisconfigured
@@ -25,12 +26,14 @@ class SnsNotices:
     It says which photo of which user and why: no scores, no face ids, no word of the other user.
     """
 
+    way = "sns"
+
     def __init__(self, settings: AwsSettings) -> None:
         if not settings.topic_arn:
             raise BackendMisconfigured("notices through SNS need a topic: set SELFIEGATE_AWS__TOPIC_ARN")
         self._settings, self._topic = settings, settings.topic_arn
 
-    def notify(self, verdict: Verdict) -> None:
+    def notify(self, verdict: Verdict, told: Collection[str] = ()) -> None:
         """Publish the reasons of a verdict; one without reasons has nothing to tell."""
         if not verdict.reasons:
             return

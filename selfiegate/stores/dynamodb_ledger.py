@@ -158,14 +158,15 @@ class DynamoLedger:
         )
         return token if begun or (self._table.get(key_of(claim)) or {}).get("notice_by") == token else None
 
-    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] = ()) -> None:
         """Record that the user was told, or that another may try."""
-        change = "SET notice = :notice" + (end_of(claim.status) if sent else "")
+        change = "SET notice = :notice, told = :told" + (end_of(claim.status) if sent else "")
         self._table.update(
             key_of(claim),
             change,
             "notice = :sending AND notice_by = :token",
             notice="sent" if sent else "none",
+            told=list(told),
             sending="sending",
             token=token,
             **({"review": REVIEW} if ":review" in change else {}),
@@ -201,7 +202,7 @@ class DynamoLedger:
     def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
         opened = opened_anew(claim, upload_order, notify)
-        changes: dict[str, Any] = {**opened, "contests": [], INDEX: mark_of(claim.photo.id)}
+        changes: dict[str, Any] = {**opened, "contests": [], "told": [], INDEX: mark_of(claim.photo.id)}
         sets = ", ".join(f"{'#status' if name == 'status' else name} = :{name}" for name in changes)
         return self._change(
             claim,

@@ -36,7 +36,7 @@ def text_of(contest: Contest) -> str:
 
 def item_of(claim: Claim) -> dict[str, Any]:
     """Return a new row."""
-    values = claim.model_dump(exclude={"photo", "verdict", "contests"})
+    values = claim.model_dump(exclude={"photo", "verdict", "contests", "told"})
     more = {"photo": claim.photo.model_dump(), "contests": [], INDEX: mark_of(claim.photo.id)}
     return {**values, **key_of(claim), **more}
 

@@ -120,11 +120,11 @@ class MemoryLedger:
             self._tokens[claim.user_id, claim.photo.id] = token
         return token if begun else None
 
-    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] = ()) -> None:
         """Record that the user was told, or that another may try."""
         held = self._tokens.get((claim.user_id, claim.photo.id)) == token
-        notice = "sent" if sent else "none"
-        self._change(claim, lambda row: held and row.notice == "sending", lambda _: {"notice": notice})
+        changes: dict[str, object] = {"notice": "sent" if sent else "none", "told": tuple(told)}
+        self._change(claim, lambda row: held and row.notice == "sending", lambda _: changes)
 
     def unfinished(
         self,
@@ -153,7 +153,7 @@ class MemoryLedger:
 
     def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
-        cleared = {"verdict": None, "contests": ()}
+        cleared = {"verdict": None, "contests": (), "told": ()}
         return self._change(
             claim,
             lambda row: _ours(row, claim) and (row.status == "accepted" or bool(upload_order and row.verdict)),

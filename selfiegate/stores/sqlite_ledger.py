@@ -135,10 +135,10 @@ class SqliteLedger:
             AND (notice = 'none' OR (notice = 'sending' AND lease_until < ?))"""
         return token if self._changed(sql, token, in_us(lease_s), *_row(claim), now) else None
 
-    def end_notice(self, claim: Claim, token: str, sent: bool) -> None:
+    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] = ()) -> None:
         """Record that the user was told, or that another may try."""
-        sql = f"UPDATE claims SET notice = ? {_ROW} AND notice = 'sending' AND notice_by = ?"
-        self._db.execute(sql, "sent" if sent else "none", *_row(claim), token)
+        sql = f"UPDATE claims SET notice = ?, told = ? {_ROW} AND notice = 'sending' AND notice_by = ?"
+        self._db.execute(sql, "sent" if sent else "none", json.dumps(told), *_row(claim), token)
 
     def unfinished(
         self,
@@ -183,7 +183,7 @@ class SqliteLedger:
         """Turn a decided row back into a pending one that nobody holds."""
         changes = opened_anew(claim, upload_order, notify)
         sql = f"""UPDATE claims SET {", ".join(f"{name} = ?" for name in changes)},
-            verdict = NULL, contests = '[]', attempt = attempt + 1 {_OURS}
+            verdict = NULL, contests = '[]', told = '[]', attempt = attempt + 1 {_OURS}
             AND {"verdict IS NOT NULL" if upload_order else "status = 'accepted'"}"""
         return self._changed(sql, *changes.values(), *_ours(claim))
 
@@ -232,7 +232,7 @@ def _json(contests: Sequence[Contest]) -> str:
 def _claim(row: sqlite3.Row) -> Claim:
     with reading("ledger row", row["user_id"], row["photo_id"]):
         values = {name: row[name] for name in Claim.model_fields}
-        values["contests"] = json.loads(values["contests"])
+        values["contests"], values["told"] = json.loads(values["contests"]), json.loads(values["told"])
         values["photo"] = json.loads(values["photo"])
         values["verdict"] = values["verdict"] and json.loads(values["verdict"])
         return Claim.from_store(values)

@@ -53,6 +53,10 @@ CREATE INDEX undecided_claims ON claims (user_id, photo_id)
 CREATE TABLE audit_bookmark (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT NOT NULL);
 """
 
+_TOLD = """
+ALTER TABLE claims ADD COLUMN told TEXT NOT NULL DEFAULT '[]';
+"""
+
 _ADDED = {
     "notice": "TEXT NOT NULL DEFAULT 'none'",
     "notice_by": "TEXT",
@@ -77,4 +81,4 @@ def _adopt(connection: sqlite3.Connection) -> None:
         connection.execute(_RANK_FROM_CLAIM)
 
 
-RECORDS = Schema([Migration(sql, oldest_program=1) for sql in (_FIRST, _GALLERY, _UPLOADS, _SWEEPS)], _adopt)
+RECORDS = Schema([Migration(sql, oldest_program=1) for sql in (_FIRST, _GALLERY, _UPLOADS, _SWEEPS, _TOLD)], _adopt)

@@ -164,6 +164,19 @@ class LedgerContract:
         assert ledger.begin_notice(claim, 60) is None
         assert present(ledger.get(PHOTO, "ann")).notice == "sent"
 
+    def test_the_ways_that_told_are_noted_until_a_later_upload(self, ledger: Ledger, claim: Claim) -> None:
+        row = ledger.decide(claim, verdict("rejected", None))
+        ledger.end_notice(claim, present(ledger.begin_notice(claim, 60)), sent=False, told=("sns",))
+        told = present(ledger.get(PHOTO, "ann")).told
+        stale = present(ledger.begin_notice(claim, -1))
+        present(ledger.begin_notice(claim, 60))
+        ledger.end_notice(claim, stale, sent=False, told=("sns", "ses"))
+        held = present(ledger.get(PHOTO, "ann"))
+        ledger.reopen(held, "0000000000000009.0A", notify=True)
+
+        assert (row.told, told, held.told) == ((), ("sns",), ("sns",))
+        assert present(ledger.get(PHOTO, "ann")).told == ()
+
     def test_a_notice_whose_sender_died_is_taken_by_another(self, ledger: Ledger, claim: Claim) -> None:
         ledger.decide(claim, verdict("rejected", None))
         late = ledger.begin_notice(claim, -1)

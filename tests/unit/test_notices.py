@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from traceback import format_exception
 from typing import Any
@@ -18,13 +19,16 @@ from moto.ses.models import ses_backends
 
 from selfiegate.advice import reason
 from selfiegate.aws.clients import AwsSettings
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable
-from selfiegate.model import Check, PhotoRef, ReasonCode, Verdict
+from selfiegate.enrolment.verdicts import notify_user
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PartlyTold
+from selfiegate.model import Check, Claim, PhotoRef, ReasonCode, Verdict
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.notices.ses import SesNotices, content, looks_like_one_address
 from selfiegate.notices.several import SeveralNotices
 from selfiegate.notices.sns import SnsNotices
-from tests.runtimes import Failing
+from selfiegate.runtime import MemoryRuntime
+from tests.present import present
+from tests.runtimes import Failing, replacing
 
 REGION = "eu-central-1"
 SECRETS = ["face-of-user_b", "somebody-else", "0.987", "0.4321", "policy-digest", "model-name", "sharpness"]
@@ -319,52 +323,62 @@ def test_an_address_that_ses_refuses_is_not_repeated(settings: AwsSettings, sand
     assert "user_b@" not in "".join(format_exception(error.value))
 
 
-def failing(times: float = 1, error: Exception | None = None) -> Any:
-    return Failing(MemoryNotices(), "notify", times, after=False, error=error)
+def failing(times: float = 1, error: Exception | None = None, way: str = "flaky") -> Any:
+    return Failing(MemoryNotices(way), "notify", times, after=False, error=error)
 
 
 def test_one_way_that_fails_keeps_no_other_from_sending() -> None:
-    before, after = MemoryNotices(), MemoryNotices()
+    before, after = MemoryNotices("before"), MemoryNotices("after")
     several = SeveralNotices([before, failing(), after])
 
-    with pytest.raises(BackendUnavailable, match="does not answer"):
+    with pytest.raises(PartlyTold, match="does not answer") as partly:
         several.notify(refused())
     assert before.sent == after.sent == [refused()]
+    assert partly.value.told == ("before", "after")
 
 
-def test_only_what_failed_is_sent_again() -> None:
-    fine, flaky = MemoryNotices(), failing()
-    several = SeveralNotices([fine, flaky])
-    with pytest.raises(BackendUnavailable):
-        several.notify(refused())
-    several.notify(refused())
-    several.notify(refused())
+def test_ways_that_have_told_are_left_out() -> None:
+    done, left = MemoryNotices("done"), MemoryNotices("left")
+    SeveralNotices([done, left]).notify(refused(), told=("done", "gone"))
+
+    assert (done.sent, left.sent) == ([], [refused()])
+
+
+@pytest.fixture
+def claim(rt: MemoryRuntime) -> Claim:
+    """A photo that is refused, and its user not told yet."""
+    held = rt.ledger.claim(refused().photo, "user_b", "run", lease_s=60)
+    return rt.ledger.decide(held, refused())
+
+
+def test_a_way_that_refuses_for_good_does_not_repeat_another_one(
+    settings: AwsSettings, queue: str, rt: MemoryRuntime, claim: Claim
+) -> None:
+    stranger = settings.model_copy(update={"sender": "selfies@unverified.example"})
+    for _ in range(3):  # processes
+        ways = SeveralNotices([SnsNotices(settings), SesNotices(stranger)])
+        with pytest.raises(BackendMisconfigured, match="ses:SendEmail"):
+            notify_user(replacing(rt, "notifier", ways), claim)
+    sqs = connect("sqs", settings.endpoint_url)
+    waiting = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["ApproximateNumberOfMessages"])
+
+    assert waiting["Attributes"] == {"ApproximateNumberOfMessages": "1"}
+
+
+def test_what_failed_is_sent_once_it_is_mended(rt: MemoryRuntime, claim: Claim) -> None:
+    fine, flaky = MemoryNotices("fine"), failing(times=2)
+    for works in (False, False, True):
+        several = replacing(rt, "notifier", SeveralNotices([fine, flaky]))
+        with nullcontext() if works else pytest.raises(BackendUnavailable):
+            notify_user(several, claim)
 
     assert fine.sent == flaky.sent == [refused()]
-
-
-def test_other_photos_and_other_users_are_told_all_the_same() -> None:
-    notices = MemoryNotices()
-    several = SeveralNotices([notices])
-    verdicts = [refused(), refused(user_id="user_c"), refused(key="another.jpg")]
-    for verdict in verdicts:
-        several.notify(verdict)
-
-    assert notices.sent == verdicts
+    assert present(rt.ledger.get(claim.photo, "user_b")).notice == "sent"
 
 
 def test_an_error_that_may_pass_goes_before_one_that_will_not() -> None:
     several = SeveralNotices([failing(error=BackendMisconfigured("no topic")), failing()])
 
-    with pytest.raises(BackendUnavailable):
+    with pytest.raises(PartlyTold) as partly:
         several.notify(refused())
-
-
-def test_the_memory_of_what_was_sent_is_bounded() -> None:
-    notices = MemoryNotices()
-    several = SeveralNotices([notices])
-    for number in range(3000):
-        several.notify(refused(key=f"{number}.jpg"))
-
-    assert len(several._sent) == 1024
-    assert len(notices.sent) == 3000
+    assert isinstance(partly.value.error, BackendUnavailable)
