@@ -45,7 +45,7 @@ class Rules(Group):
         0.8, ge=0, le=1, description="Probability that eyes, nose or mouth are; 1 lets masks and veils through"
     )
     min_quality: float = Field(
-        79.0, ge=0, le=100, description="Whether the face would match its own clear photo; InsightFace alone tells it"
+        76.0, ge=0, le=100, description="Whether the face would match its own clear photo; InsightFace alone tells it"
     )
     bystander_share: float = Field(
         0.0, ge=0, lt=1, description="Faces smaller than this share of the main face's height are ignored"

@@ -7,6 +7,7 @@ pixel is hidden; labels follow from the second (`labels`), so that a hand on a c
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,6 +21,9 @@ Layer = tuple[Image, Image]
 PARTS = ("eyes", "nose", "mouth")
 HIDDEN, SHOWN = 0.6, 0.25
 """A part is covered where this share of it is hidden; shown below the other; between them nobody asks."""
+
+_TRIES, _LITTLE = 5, (0.04, 0.35)
+"""How often a drawing is tried, and the share of a face that one at its edge hides."""
 
 _NOSE, _MOUTH = 0.57, 1.155
 """How far below the eyes nose tip and mouth lie in ArcFace's template."""
@@ -46,9 +50,21 @@ def _share(pose: Pose, hidden: Image, spot: tuple[float, float], size: tuple[flo
     return float((hidden * region).sum() / max(float(region.sum()), 1e-6))
 
 
-def mask(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
-    """A face mask: from the bridge of the nose or lower, down to the chin; some hang under the nose or the chin."""
+class Mask(NamedTuple):
+    """Where a mask lies: what it hides, its outline in pixels, and in eye distances its top, sides, width and chin."""
+
+    hidden: Image
+    outline: Points
+    top: float
+    side: float
+    wide: float
+    chin: float
+
+
+def mask_of(image: Image, pose: Pose, rng: Rng, high: float | None = None) -> Mask:
+    """Choose a mask's shape: from the bridge of the nose or lower, down to the chin."""
     top = rng.choice([rng.uniform(0.12, 0.5), rng.uniform(0.78, 1.0), rng.uniform(1.45, 1.75)], p=[0.84, 0.09, 0.07])
+    top = top if high is None else high
     side = top + rng.uniform(0.0, 0.35)
     wide, jaw, chin = rng.uniform(0.95, 1.3), rng.uniform(0.7, 1.05), rng.uniform(1.75, 2.3)
     shift = 0.35 * pose.turn
@@ -60,15 +76,28 @@ def mask(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
         ]
     )  # fmt: skip
     shape = pose.place(_smooth(outline + rng.normal(0, 0.03, outline.shape)))
-    hidden = cover(image.shape, shape)
-    colours = shaded(image, cloth(image, scene, rng), hidden, pose, rng)
+    return Mask(cover(image.shape, shape), shape, top, side, wide, chin)
+
+
+def mask(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
+    """A face mask; some hang under the nose or the chin."""
+    worn = mask_of(image, pose, rng)
+    colours = shaded(image, cloth(image, scene, rng), worn.hidden, pose, rng)
     if rng.random() < 0.5:
-        colours = pleats(colours, pose, top, chin, rng)
+        colours = pleats(colours, pose, worn.top, worn.chin, rng)
+    return hang(colours, worn, pose, rng)
+
+
+def hang(colours: Image, worn: Mask, pose: Pose, rng: Rng) -> Layer:
+    """Add the loops that reach to the ears; a few masks are thin."""
+    hidden, tone = worn.hidden, rng.uniform(150, 255) if rng.random() < 0.7 else rng.uniform(20, 230, 3)
     if rng.random() < 0.6:
         for side_of in (-1, 1):
-            loop = np.array([[side_of * wide, side + 0.1], [side_of * (wide + 0.5), rng.uniform(-0.1, 0.4)]])
-            line = stroke(image.shape, pose.place(loop), rng.uniform(1, 3), closed=False)
-            colours, hidden = colours * (1 - line) + line * rng.uniform(150, 255), np.maximum(hidden, line)
+            loop = np.array(
+                [[side_of * worn.wide, worn.side + 0.1], [side_of * (worn.wide + 0.5), rng.uniform(-0.1, 0.4)]]
+            )
+            line = stroke(colours.shape, pose.place(loop), rng.uniform(1, 3), closed=False)
+            colours, hidden = colours * (1 - line) + line * tone, np.maximum(hidden, line)
     return colours, hidden * (1.0 if rng.random() < 0.95 else rng.uniform(0.85, 1.0))
 
 
@@ -168,8 +197,18 @@ def hair(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
     return np.clip(colours, 0, 255), cv2.GaussianBlur(hidden, (0, 0), 0.7)[..., None]
 
 
+def edge(image: Image, pose: Pose, scene: Image, rng: Rng) -> Layer:
+    """A hand or a thing at a face's edge: it hides a part of the face that is small, not nothing."""
+    face = cover(image.shape, pose.place(_ring(0.95, 1.35) + np.array([0.0, 0.55])))
+    for _ in range(_TRIES):
+        layer = (hand if rng.random() < 0.5 else thing)(image, pose, scene, rng)
+        if _LITTLE[0] < float((layer[1] * face).sum() / face.sum()) < _LITTLE[1]:
+            break
+    return layer
+
+
 DRAWN: dict[str, Callable[[Image, Pose, Image, Rng], Layer]] = {
-    "mask": mask, "scarf": scarf, "hand": hand, "thing": thing, "hair": hair
+    "mask": mask, "scarf": scarf, "hand": hand, "thing": thing, "hair": hair, "edge": edge
 }  # fmt: skip
 
 

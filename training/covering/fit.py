@@ -17,14 +17,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.covering.network import Labels, Network, train
+from training.covering.network import LEARNING_RATE, RESUMED_RATE, Labels, Network, resume, train
 
 SEED = 20261126
 COVERING = [(16, 2), (32, 2), (32, 1), (56, 2), (56, 1), (96, 2), (96, 1)]
 EYES = [(24, 1), (32, 2), (48, 2), (64, 1), (64, 2)]
 """Channels and stride of each stage."""
 
-EPOCHS = {"eyes": 24, "covering": 7}
+EPOCHS, RESUMED_EPOCHS = {"eyes": 24, "covering": 7}, 4
+_MEASURED = 768
+"""Crops that a resumed network's normalisation is measured on."""
 
 
 def covering() -> Network:
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the weights; the pool's where left out")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", choices=EPOCHS)
+    parser.add_argument("--resume", type=Path, help="folder of shipped networks, whose training goes on")
     options = parser.parse_args()
     out = options.out or options.pool
     torch.manual_seed(SEED)
@@ -55,7 +58,10 @@ def main() -> None:
         parts = torch.from_numpy(pool["parts"]).to(options.device)
         quality = torch.from_numpy(pool["quality"]).to(options.device)
         print(f"{name}: {len(crops)} crops", flush=True)
-        trained = train(network, crops, Labels(parts, quality), EPOCHS[name], SEED)
+        if options.resume:
+            resume(network, options.resume / f"{name}.onnx", crops[:: max(1, len(crops) // _MEASURED)].cpu())
+        epochs, rate = (RESUMED_EPOCHS, RESUMED_RATE) if options.resume else (EPOCHS[name], LEARNING_RATE)
+        trained = train(network, crops, Labels(parts, quality), epochs, SEED, rate)
         torch.save(trained.state_dict(), out / f"{name}.pt")
 
 

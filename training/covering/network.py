@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BATCH = 256
-LEARNING_RATE = 3e-3
+LEARNING_RATE, RESUMED_RATE = 3e-3, 1.2e-3
+"""The highest, of training from scratch and of training that goes on."""
 
 
 class Labels(NamedTuple):
@@ -39,14 +41,18 @@ class Network(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Look at the crop as it is, whose darkness counts, and at contrast alone."""
-        mean = crops.mean(dim=(1, 2, 3), keepdim=True)
-        centred = crops - mean
-        spread = (centred * centred).mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        seen = self.features(torch.cat([(crops - 127.5) / 64, centred / (spread + 4.0)], dim=1))
+        seen = self.features(self.normalised(crops))
         third = seen.shape[2] // 3
         rows = [seen[:, :, :third], seen[:, :, third : 2 * third + 1], seen[:, :, 2 * third + 1 :]]
         logits: Tensor = self.head(torch.cat([row.mean(dim=(2, 3)) for row in rows], dim=1))
         return logits
+
+    def normalised(self, crops: Tensor) -> Tensor:
+        """Return six channels: the crop, and its contrast."""
+        mean = crops.mean(dim=(1, 2, 3), keepdim=True)
+        centred = crops - mean
+        spread = (centred * centred).mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        return torch.cat([(crops - 127.5) / 64, centred / (spread + 4.0)], dim=1)
 
 
 def loss_of(logits: Tensor, labels: Labels) -> Tensor:
@@ -62,13 +68,15 @@ def loss_of(logits: Tensor, labels: Labels) -> Tensor:
     return loss
 
 
-def train(network: Network, crops: Tensor, labels: Labels, epochs: int, seed: int) -> Network:
+def train(
+    network: Network, crops: Tensor, labels: Labels, epochs: int, seed: int, rate: float = LEARNING_RATE
+) -> Network:
     """Train on uint8 crops (n, 3, h, w) where they lie: a CPU's one thread gives the same network again."""
     device = crops.device
     network = network.to(device, memory_format=torch.channels_last)
     steps = epochs * (len(crops) // BATCH)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.03)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.03)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     for step, chosen in enumerate(_batches(len(crops), epochs, seed)):
         chosen = chosen.to(device)
         batch = _varied(crops[chosen].float()).contiguous(memory_format=torch.channels_last)
@@ -82,6 +90,33 @@ def train(network: Network, crops: Tensor, labels: Labels, epochs: int, seed: in
         if step % 100 == 0:
             print(f"  step {step}/{steps}: loss {loss.item():.3f}", flush=True)
     return network.cpu().eval()
+
+
+@torch.no_grad()
+def resume(network: Network, shipped: Path, crops: Tensor) -> None:
+    """Take over the weights of an exported network, so that training goes on from it.
+
+    An export folds normalisation into the convolutions. So each one's is measured anew, on these crops.
+    """
+    import onnx
+
+    weights = [torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in onnx.load(shipped).graph.initializer]
+    head = weights[1:5]  # the first moves the limits, and is set anew when this one is exported
+    for parameter, weight in zip(network.head.parameters(), head, strict=True):
+        parameter.copy_(weight)
+    seen = network.eval().normalised(crops.float())
+    folded = iter(zip(weights[5::2], weights[6::2], strict=True))
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d):
+            weight, bias = next(folded)
+            layer.weight.copy_(weight)
+        elif isinstance(layer, nn.BatchNorm2d):
+            mean, spread = seen.mean(dim=(0, 2, 3)), seen.var(dim=(0, 2, 3))
+            layer.running_mean, layer.running_var = mean, spread
+            layer.weight.copy_((spread + layer.eps).sqrt())
+            layer.bias.copy_(bias + mean)
+        seen = layer(seen)
+    network.train()
 
 
 def _batches(count: int, epochs: int, seed: int) -> Iterator[Tensor]:

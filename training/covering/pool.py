@@ -27,23 +27,30 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from selfiegate.backends.insightface.geometry import align
-from training.covering.covers import DRAWN, labels, put
+from training.covering.caps import DEEP, cap
+from training.covering.covers import DRAWN as COVERS
+from training.covering.covers import labels, put
 from training.covering.eyes import draw_eyes
 from training.covering.faces import HELD_OUT, Base, encoded, load_bases
-from training.covering.spoil import jittered, spoiled
+from training.covering.printed import printed
+from training.covering.spoil import compressed, jittered, spoiled
 from training.eyewear import draw, obstruct
 from training.eyewear.draw import Image, Pose, Rng, pose_of
 
 SEED = 20261126
 BLOCK = 250
 COUNTS = {
-    "bare": 4500, "spoiled": 8000, "mask": 6000, "scarf": 1500, "hand": 3000, "thing": 3000, "hair": 2000,
-    "glasses": 1500, "obstructed": 1500, "worn": 5000,
+    "bare": 2250, "spoiled": 3000, "mask": 750, "scarf": 500, "hand": 1250, "thing": 1000, "hair": 750,
+    "glasses": 750, "obstructed": 750, "worn": 1500, "jpeg": 3000, "printed": 2500, "cap": 1250, "edge": 1250,
 }  # fmt: skip
 """Crops of each kind. `worn` are photos of real masks and hands; all others are drawn on bare faces."""
 
 EYES = {"close-up": 14000, "open": 8000, "shut": 5000}
 """Close-ups of one eye, and faces, whose two eyes are cut out, as they are or with their lids drawn shut."""
+
+DRAWN = {**COVERS, "printed": printed}
+
+POOLS = {"covering": COUNTS, "eyes": EYES}
 
 WORN = {"mask": (-1, 1, 1), "mouth_only": (-1, -1, 1), "hand": (-1, -1, 1), "not_covered": (-1, 0, 0)}
 """What the lists' words say of eyes, nose and mouth."""
@@ -65,13 +72,17 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--pool", type=Path, default=Path("build/covering"))
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--only", choices=["covering", "eyes"])
     options = parser.parse_args()
     bases = load_bases(options.pool / "bases.npz")
-    blocks = [(kind, number) for kind, count in {**COUNTS, **EYES}.items() for number in range(count // BLOCK)]
+    pools = {name: kinds for name, kinds in POOLS.items() if options.only in (None, name)}
+    blocks = [
+        (kind, number) for kinds in pools.values() for kind, count in kinds.items() for number in range(count // BLOCK)
+    ]
     start = (options.shared / "insightface/models/buffalo_sc_dequant", bases)
     with ProcessPoolExecutor(options.processes, initializer=_start, initargs=start) as pool:
         rows = [row for block in pool.map(_block, blocks) for row in block]
-    for name, kinds in (("covering", COUNTS), ("eyes", EYES)):
+    for name, kinds in pools.items():
         chosen = [row for row in rows if row.kind in kinds]
         save(options.pool / f"{name}.npz", chosen)
         print(f"{name}: {len(chosen)} crops", flush=True)
@@ -149,8 +160,16 @@ def _draw(kind: str, base: Base, rng: Rng) -> tuple[NDArray[np.uint8], tuple[int
     elif kind == "obstructed":
         image = (obstruct.eye_shadows if rng.random() < 0.5 else obstruct.brim_shadow)(image, pose, rng)
         parts = (-1, 0, 0)
+    elif kind == "cap":
+        image, layer, dark = cap(image, pose, scene, rng)
+        eyes, *others = labels(pose, layer[1])
+        parts, image = (max(eyes, 0) if dark < DEEP else -1, *others), put(image, layer, rng)
     elif kind == "worn":
         parts = WORN[base.kind]
+    if kind == "jpeg":
+        lit = spoiled(image, rng, hard=False) if rng.random() < 0.35 else image
+        seen, points = compressed(lit, jittered(base.landmarks, rng), rng)
+        return align(np.clip(seen, 0, 255).astype(np.uint8), points), parts
     hard = kind in ("spoiled", "glasses") or rng.random() < 0.25
     seen = spoiled(image, rng, hard) if kind != "bare" or rng.random() < 0.7 else image
     points = jittered(base.landmarks, rng)

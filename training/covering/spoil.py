@@ -111,6 +111,32 @@ FAULTS: dict[str, Callable[[Image, float, Rng], Image]] = {
 """Each takes a canvas, a strength from 0 (nothing) to 1 (nobody is known), and chance."""
 
 
+def compressed(canvas: Image, landmarks: Points, rng: Rng) -> tuple[Image, Points]:
+    """Return a poor JPEG of a face at the scale of some upload, not scaled back, and the landmarks there.
+
+    Its blocks lie anywhere on the face. Most are saved once more, well, as an upload of a poor file is.
+    """
+    scale, angle = float(np.exp(rng.uniform(np.log(0.5), np.log(2.0)))), rng.normal(0, 0.12)
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle, side = np.array([CANVAS / 2, CANVAS / 2]), round(CANVAS * scale)
+    shift = side / 2 - turn @ middle + rng.uniform(-4, 4, 2)
+    image = cv2.warpAffine(canvas, np.column_stack([turn, shift]), (side, side), borderMode=cv2.BORDER_REPLICATE)
+    for _ in range(1 if rng.random() < 0.85 else 2):
+        image = _jpeg(image, round(float(np.exp(rng.uniform(np.log(3), np.log(26))))), thin=rng.random() < 0.75)
+    if rng.random() < 0.25:
+        image = _sized(image, rng) if rng.random() < 0.5 else cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.2))
+    if rng.random() < 0.8:
+        image = _jpeg(image, int(rng.integers(75, 97)))
+    return image, landmarks @ turn.T + shift
+
+
+def _sized(image: Image, rng: Rng) -> Image:
+    """Scale there and back, as the services do that a picture goes through."""
+    side = round(len(image) * rng.uniform(0.5, 0.95))
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (len(image), len(image)), interpolation=cv2.INTER_LINEAR)
+
+
 def jittered(landmarks: Points, rng: Rng) -> Points:
     """Move landmarks as a detector's errors do: each by 2.5 %, all by 2 % of the eye distance, and turn them a bit."""
     middle = landmarks.mean(axis=0)
@@ -120,7 +146,10 @@ def jittered(landmarks: Points, rng: Rng) -> Points:
     return np.asarray((landmarks - middle) @ turn.T + middle + shift * EYES)
 
 
-def _jpeg(image: Image, quality: int) -> NDArray[np.float32]:
+def _jpeg(image: Image, quality: int, thin: bool = True) -> NDArray[np.float32]:
+    """Save and read a JPEG; `thin` has colours at half resolution."""
     seen = np.clip(image, 0, 255).astype(np.uint8)
-    _, code = cv2.imencode(".jpg", seen[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, max(quality, 2)])
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if thin else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    options = [cv2.IMWRITE_JPEG_QUALITY, max(quality, 2), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    _, code = cv2.imencode(".jpg", seen[..., ::-1], options)
     return np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1], np.float32)
