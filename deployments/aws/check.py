@@ -9,6 +9,7 @@ from rich.table import Table
 
 from deployments.aws.permissions import permissions
 from deployments.aws.probes import Missing, Permission, Where
+from deployments.aws.regions import SETTING, compare, unknown
 from selfiegate.aws.clients import client
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.cli.console import out, shown
@@ -20,9 +21,11 @@ Status = Literal["ok", "missing", "not proven"]
 _DENIED = {"403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException"}
 # ValidationException: a table or an index of this name has other keys.
 _ABSENT = {
+    "AWS.SimpleQueueService.NonExistentQueue",
     "NoSuchBucket",
     "NotFound",
     "NotFoundException",
+    "QueueDoesNotExist",
     "ResourceNotFound",
     "ResourceNotFoundException",
     "ValidationException",
@@ -31,13 +34,14 @@ _MARKS = {"ok": "[green]✓[/]", "missing": "[red]✗[/]", "not proven": "[yello
 
 
 class Finding(Value):
-    """What is known of one permission; `todo` is empty only where nothing is to be done."""
+    """What is known of one permission; `todo` is empty only where nothing is to be done, `note` is worth knowing."""
 
     status: Status
     service: str
     action: str
     resource: str
     todo: str = ""
+    note: str = ""
 
 
 def examine(settings: AwsSettings, photo_bucket: str | None) -> bool:
@@ -47,8 +51,8 @@ def examine(settings: AwsSettings, photo_bucket: str | None) -> bool:
     for _ in range(3):
         table.add_column(overflow="fold")  # a shortened ARN would be of no use
     for finding in findings:
-        place = f"{shown(finding.resource)}\n{shown(finding.todo)}" if finding.todo else shown(finding.resource)
-        table.add_row(f"{_MARKS[finding.status]} {finding.status}", finding.action, place)
+        lines = filter(None, (finding.resource, finding.todo, finding.note))
+        table.add_row(f"{_MARKS[finding.status]} {finding.status}", finding.action, "\n".join(map(shown, lines)))
     out.print(table)
     return all(finding.status != "missing" for finding in findings)
 
@@ -56,8 +60,11 @@ def examine(settings: AwsSettings, photo_bucket: str | None) -> bool:
 def check(settings: AwsSettings, photo_bucket: str | None) -> list[Finding]:
     """Try each permission with this process's credentials; changes nothing that stays.
 
-    Costs a few calls of Rekognition. What the bridge may do is not among them.
+    Costs a few calls of Rekognition. Of what the bridge may do, it tries what settings name queues for.
     """
+    region = str(client("sts", settings).meta.region_name)
+    if fault := unknown(settings, region):
+        return [_region(region, fault)]
     credentials, where = _credentials(settings)
     if where is None:
         return [credentials]
@@ -65,7 +72,12 @@ def check(settings: AwsSettings, photo_bucket: str | None) -> list[Finding]:
     for permission in permissions(settings, photo_bucket, where):
         before = found[permission.after] if permission.after else None
         found[permission] = _examined(permission, settings, before)
-    return [credentials, *found.values()]
+    return [credentials, _region(region, *compare(settings, photo_bucket, region)), *found.values()]
+
+
+def _region(region: str, todo: str, note: str = "") -> Finding:
+    status: Status = "missing" if todo else "ok"
+    return Finding(status=status, service="aws", action=SETTING, resource=region, todo=todo, note=note)
 
 
 def _credentials(settings: AwsSettings) -> tuple[Finding, Where | None]:
@@ -87,14 +99,14 @@ def _examined(permission: Permission, settings: AwsSettings, before: Finding | N
     if before and before.status != "ok":
         return _finding(permission, "not proven", f"cannot be told before {before.action} is ok")
     try:
-        permission.probe(client(permission.service, settings))
+        note = permission.probe(client(permission.service, settings))
     except Missing as missing:
         return _finding(permission, "missing", str(missing))
     except SelfiegateError:
         raise
     except Exception as error:  # botocore's, which only the adapters import: told apart by their codes
         return _told(permission, error)
-    return _finding(permission, "ok")
+    return _finding(permission, "ok", note=note if isinstance(note, str) else "")
 
 
 def _told(permission: Permission, error: Exception) -> Finding:
@@ -104,6 +116,8 @@ def _told(permission: Permission, error: Exception) -> Finding:
         return _finding(permission, "ok")
     if code in _DENIED and permission.is_operators:
         return _finding(permission, "not proven", "refused to this role; the operator's (OperatorRole) may look")
+    if code in _DENIED and permission.is_bridges:
+        return _finding(permission, "not proven", "refused to this role; the bridge's (BridgeRole) may do so")
     if code in _DENIED:
         return _finding(permission, "missing", f"allow {_refused(message) or permission.action} on this resource")
     if code in _ABSENT and permission.absent:
@@ -126,6 +140,6 @@ def _refused(message: str) -> str:
     return named[1] if named else ""
 
 
-def _finding(permission: Permission, status: Status, todo: str = "") -> Finding:
+def _finding(permission: Permission, status: Status, todo: str = "", note: str = "") -> Finding:
     resource, action = permission.resource, permission.action
-    return Finding(status=status, service=permission.service, action=action, resource=resource, todo=todo)
+    return Finding(status=status, service=permission.service, action=action, resource=resource, todo=todo, note=note)

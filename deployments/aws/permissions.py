@@ -11,7 +11,8 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from deployments.aws.probes import Missing, Permission, Where, call, camel, list_one, nothing, unproven
+from deployments.aws.probes import Missing, Permission, Where, call, camel, key_of, list_one, nothing, unproven
+from deployments.aws.queue_permissions import queue_permissions
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import scripted_photo
 
@@ -28,7 +29,16 @@ def permissions(settings: AwsSettings, photo_bucket: str | None, where: Where) -
         *_ledger(settings.ledger_table, where),
         *_topic(settings.topic_arn),
         *_mail(settings.sender, where),
+        *queue_permissions(settings, where),
     ]
+
+
+_NEWEST_MODEL = 7.0
+"""The newest version of the face model that AWS's documents named when this was written."""
+_OLDER = (
+    f"; {_NEWEST_MODEL} is there. A collection keeps its version: to move, name a new collection in "
+    "SELFIEGATE_AWS__COLLECTION and run `selfiegate gallery rebuild`"
+)
 
 
 def _faces(collection: str, where: Where) -> list[Permission]:
@@ -39,7 +49,12 @@ def _faces(collection: str, where: Where) -> list[Permission]:
         probe = call(operation, CollectionId=collection, **arguments)
         return Permission(f"rekognition:{camel(operation)}", arn, probe, absent, frozenset(proves))
 
-    describe = on_collection("describe_collection")
+    def model(rekognition: Any) -> str:
+        found = rekognition.describe_collection(CollectionId=collection)
+        told = f"{found['FaceCount']} faces of model version {found['FaceModelVersion']}"
+        return told + (_OLDER if float(found["FaceModelVersion"]) < _NEWEST_MODEL else "")
+
+    describe = Permission("rekognition:DescribeCollection", arn, model, absent)
     create = call("create_collection", CollectionId=collection)
     exists, gone = frozenset({"ResourceAlreadyExistsException"}), "ResourceNotFoundException"
     disassociate = on_collection("disassociate_faces", gone, UserId=nothing(), FaceIds=[str(uuid.uuid4())])
@@ -62,12 +77,20 @@ def _photos(photos: str | None, where: Where) -> list[Permission]:
     absent = f"there is no bucket {bucket}: {_STACK}, or name another with --photo-bucket"
     listing = Permission("s3:ListBucket", where.bucket(bucket), list_one(bucket), absent)
     objects, gone = where.bucket(f"{bucket}/{prefix}*"), frozenset({"NoSuchKey", "NoSuchVersion"})
+    readable = gone | {"InvalidObjectState", "InvalidRange"}  # it is archived, or empty
+
+    def read(s3: Any) -> str:  # a photo, where there is one: only then is its key used
+        found = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1).get("Contents", ())
+        answer = s3.get_object(**{**name, "Key": found[0]["Key"]} if found else name, Range="bytes=0-0")
+        answer["Body"].close()
+        return key_of(answer)
+
     version = call("get_object", **name, VersionId="null")
     versions = call("list_object_versions", Bucket=bucket, MaxKeys=1)
     erase = call("delete_object", **name, VersionId="null")  # leaves no delete marker, as it names a version
     found = [
         listing,
-        Permission("s3:GetObject", objects, call("get_object", **name), absent, gone, after=listing),
+        Permission("s3:GetObject", objects, read, absent, readable, after=listing),
         Permission("s3:GetObjectVersion", objects, version, absent, gone, after=listing),
         Permission("s3:ListBucketVersions", where.bucket(bucket), versions, absent),
         Permission("s3:DeleteObjectVersion", objects, erase, absent, after=listing, is_operators=True),
@@ -83,9 +106,10 @@ def _thumbnails(bucket: str | None, where: Where) -> list[Permission]:
     absent = f"there is no bucket {bucket}: {_STACK}, or set SELFIEGATE_AWS__THUMBNAIL_BUCKET"
     here, objects = where.bucket(name["Bucket"]), where.bucket(f"{name['Bucket']}/*")
 
-    def upload(s3: Any) -> None:  # begun and given up: needs PutObject, stores nothing, notifies nobody
+    def upload(s3: Any) -> str:  # begun and given up: needs PutObject, stores nothing, notifies nobody
         begun = s3.create_multipart_upload(**name)
         s3.abort_multipart_upload(**name, UploadId=begun["UploadId"])
+        return key_of(begun)
 
     def unversioned(s3: Any) -> None:
         if s3.get_bucket_versioning(Bucket=name["Bucket"]).get("Status"):

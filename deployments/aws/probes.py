@@ -37,7 +37,7 @@ class Permission:
     `probe` calls it on the service's client; None where only doing it for real would prove it, `unproven`
     says why. `proves` are error codes that AWS answers to those alone who may. `absent` is what to do where
     the resource does not exist. A probe that is harmless or conclusive only if another permission is there
-    comes `after` that.
+    comes `after` that. What a probe returns as text is worth knowing.
     """
 
     action: str
@@ -48,6 +48,7 @@ class Permission:
     after: Permission | None = None
     unproven: str = ""
     is_operators: bool = False
+    is_bridges: bool = False
 
     @property
     def service(self) -> str:
@@ -57,6 +58,11 @@ class Permission:
 
 def call(operation: str, **arguments: object) -> Probe:
     return lambda client: getattr(client, operation)(**arguments)
+
+
+def key_of(answer: dict[str, Any]) -> str:
+    """Name the key of KMS under which S3 keeps what it answers of."""
+    return f"encrypted under {answer['SSEKMSKeyId']}" if "SSEKMSKeyId" in answer else ""
 
 
 def list_one(bucket: str) -> Probe:

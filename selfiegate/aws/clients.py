@@ -33,6 +33,7 @@ __all__ = [
     "access_of_environment",
     "client",
     "code_of",
+    "regions_of",
     "take_access_from",
     "throttle",
     "throttle_with",
@@ -132,6 +133,13 @@ def _client(service: str, settings: AwsSettings) -> Any:
         endpoint = settings.endpoint_of(service) or arguments.get("endpoint_url") or settings.endpoint_url
         merged = config.merge(arguments.get("config", Config()))
         return session.client(service, **{**arguments, "endpoint_url": endpoint, "config": merged})
+
+
+def regions_of(service: str) -> frozenset[str]:
+    """Return the regions, of all partitions, that this version of boto3 knows a service in."""
+    session = boto3.Session()
+    found = (session.get_available_regions(service, partition) for partition in session.get_available_partitions())
+    return frozenset(region for regions in found for region in regions)
 
 
 def code_of(error: ClientError) -> str:

@@ -1,4 +1,4 @@
-"""A proxy before moto's server that throttles calls, loses the reply to work that was done, or never ends a reply."""
+"""A proxy before moto's server: throttles calls, refuses keys, loses the reply to work done, or never ends a reply."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ THROTTLED = {
     "s3": (503, b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"),
 }
 """Status and body by service."""
+KEY_REFUSED = (
+    b"<Error><Code>AccessDenied</Code><Message>User: arn:aws:iam::123456789012:user/x is not authorized to perform: "
+    b"kms:Decrypt on resource: arn:aws:kms:eu-west-1:123456789012:key/1 because no identity-based policy allows the "
+    b"kms:Decrypt action</Message></Error>"
+)
+"""S3's answer to who may read an object and not use its key."""
 DELAY_S = 8.0
 """Until a delayed call is forwarded: less than a client's patience with a reply."""
 
 
 class Proxy:
-    """Forwards to `upstream`; `fail` names the operation that goes wrong next: throttle, delay, lose_reply, trickle."""
+    """Forwards to `upstream`; `fail` names what goes wrong next: throttle, refuse_key, delay, lose_reply, trickle."""
 
     def __init__(self, upstream: str) -> None:
         self.calls: Counter[str] = Counter()
@@ -40,6 +46,9 @@ class Proxy:
                 if fault == "throttle":
                     status, text = THROTTLED[operation(handler).split(":")[0]]
                     reply(handler, status, {}, text)
+                    return
+                if fault == "refuse_key":
+                    reply(handler, 403, {}, KEY_REFUSED)
                     return
                 if fault == "delay":
                     time.sleep(DELAY_S)

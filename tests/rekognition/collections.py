@@ -68,6 +68,7 @@ class Collection:
 
     sequence: int
     collection_id: str
+    model: str
     created: float = field(default_factory=time.time)
     faces: dict[str, StoredFace] = field(default_factory=dict)
     deleted: list[StoredFace] = field(default_factory=list)
@@ -98,7 +99,7 @@ class Collections:
             if collection_id in self._all:
                 message = f"The collection id: {collection_id} already exists"
                 raise AwsError("ResourceAlreadyExistsException", message)
-            self._all[collection_id] = Collection(next(self._numbers), collection_id)
+            self._all[collection_id] = Collection(next(self._numbers), collection_id, self._switches.model)
 
     def delete(self, collection_id: str) -> None:
         """Remove a collection with its faces."""
@@ -116,11 +117,11 @@ class Collections:
         with self._lock:
             return list(self._all.values())
 
-    def describe(self, collection_id: str) -> tuple[int, float]:
-        """Return the number of faces, and when the collection was created (seconds since 1970)."""
+    def describe(self, collection_id: str) -> tuple[int, float, str]:
+        """Return the number of faces, when the collection was created (seconds since 1970), and its face model."""
         with self._lock:
             collection = self._get(collection_id)
-            return len(collection.faces), collection.created
+            return len(collection.faces), collection.created, collection.model
 
     @property
     def most_listed(self) -> int:

@@ -9,9 +9,8 @@ from tests.rekognition.collections import Collections, FoundFace, StoredFace, pa
 from tests.rekognition.details import bounding_box, face_detail, quality_reasons
 from tests.rekognition.images import Images, Look
 from tests.rekognition.protocol import HOME, AwsError
-from tests.rekognition.switches import MOST_LISTED, Journal
+from tests.rekognition.switches import MODEL, MOST_LISTED, Journal
 
-MODEL = "7.0"
 ACCOUNT = "123456789012"
 _NO_FACE = "There are no faces in the image. Should be at least 1."
 
@@ -55,8 +54,8 @@ class Operations:
         return {"StatusCode": 200}
 
     def _describe_collection(self, asked: Json) -> Json:
-        faces, created = self._collections.describe(asked["CollectionId"])
-        described = {"FaceCount": faces, "FaceModelVersion": MODEL, "CreationTimestamp": created, "UserCount": 0}
+        faces, created, model = self._collections.describe(asked["CollectionId"])
+        described = {"FaceCount": faces, "FaceModelVersion": model, "CreationTimestamp": created, "UserCount": 0}
         return {**described, "CollectionARN": f"arn:{self._arn}{asked['CollectionId']}"}
 
     def _list_collections(self, asked: Json) -> Json:

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from tests.rekognition.protocol import OPERATIONS, SERVICE
 
+MODEL = "7.0"
+"""Version of the face model that collections are created with."""
+
 MOST_LISTED = 4096
 """Faces of a page of ListFaces: AWS's upper bound."""
 
@@ -45,7 +48,7 @@ class Switches:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
-        self.delays, self.most_listed = Delays(), MOST_LISTED
+        self.delays, self.most_listed, self.model = Delays(), MOST_LISTED, MODEL
 
     def fail(self, operation: str = "*", code: str = "ThrottlingException", times: int | None = None) -> None:
         """Answer with an error that the service model knows, and do no work."""
@@ -66,6 +69,10 @@ class Switches:
         with self._lock:
             self.delays = replace(self.delays, **seconds)
 
+    def make_with(self, model: str) -> None:
+        """Give collections that are created from now on a face model of this version."""
+        self.model = model
+
     def list_most(self, faces: int) -> None:
         """Return no more faces on a page of ListFaces, whatever is asked for."""
         self.most_listed = faces
@@ -73,11 +80,11 @@ class Switches:
     def clear(self) -> None:
         """Switch everything off."""
         with self._lock:
-            self._rules, self.delays, self.most_listed = [], Delays(), MOST_LISTED
+            self._rules, self.delays, self.most_listed, self.model = [], Delays(), MOST_LISTED, MODEL
 
     def apply(self, settings: dict[str, dict[str, Any]]) -> None:
         """Call methods by name with keyword arguments: `{"fail": {"operation": "IndexFaces", "times": 2}}`."""
-        known = (self.fail, self.slow, self.lose_reply, self.delay, self.list_most, self.clear)
+        known = (self.fail, self.slow, self.lose_reply, self.delay, self.make_with, self.list_most, self.clear)
         methods = {method.__name__: method for method in known}
         for name, arguments in settings.items():
             if name not in methods:

@@ -12,6 +12,7 @@ import pytest
 from deployments.aws.check import Finding, check, examine
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.scripted import ScriptedAnalyser
+from tests.aws.proxy import Proxy
 from tests.aws.stack import SENDER, Stack, acting_with, deploy, worker_settings
 from tests.rekognition import RekognitionServer
 
@@ -293,3 +294,138 @@ def fresh(world: World) -> dict[str, str]:
     collection = f"gallery-{next(_numbers)}"
     world.faces.create_collection(CollectionId=collection)
     return {"collection": collection}
+
+
+REGION_ROW = "SELFIEGATE_AWS__REGION"
+
+
+def test_a_wrong_region_is_named_with_the_right_one(world: World) -> None:
+    found = world.check(region="us-west-2")[REGION_ROW, "us-west-2"]
+
+    assert found.status == "missing"
+    assert "the collection selfiegate is in eu-west-1" in found.todo
+    assert "SELFIEGATE_AWS__REGION=eu-west-1" in found.todo
+
+
+def test_a_region_that_nobody_knows_is_named_before_aws_is_asked() -> None:
+    (found,) = check(AwsSettings(region="eu-west-11"), None)
+
+    assert (found.action, found.status) == (REGION_ROW, "missing")
+    assert "no Rekognition in eu-west-11" in found.todo
+    assert "eu-west-1" in found.todo.replace("eu-west-11", "")
+
+
+def test_a_bucket_of_another_region_is_told_and_nothing_is_missing(world: World) -> None:
+    s3 = boto3.client("s3", endpoint_url=world.stack.url, region_name="us-west-2")
+    s3.create_bucket(Bucket="far-photos", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    found = check(world.settings, "far-photos")
+    (region,) = [one for one in found if one.action == REGION_ROW]
+
+    assert [one for one in found if one.status == "missing"] == []
+    assert "the bucket far-photos is in us-west-2" in region.note
+    assert "sent as bytes" in region.note
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"topic_arn": "arn:aws:sns:us-west-2:123456789012:notices"},
+        {"queue_url": "https://sqs.us-west-2.amazonaws.com/123456789012/photos"},
+        {"dead_queue_url": "https://sqs.us-west-2.amazonaws.com/123456789012/dead"},
+    ],
+)
+def test_a_topic_or_queue_of_another_region_is_named(world: World, changes: dict[str, str]) -> None:
+    found = world.check(**changes)[REGION_ROW, "eu-west-1"]
+    (name,) = changes
+
+    assert found.status == "missing"
+    assert f"SELFIEGATE_AWS__{name.upper()} is in us-west-2" in found.todo
+
+
+def test_the_collections_model_is_told_and_an_older_one_with_what_moves_it(world: World) -> None:
+    present = world.check()
+    world.rekognition.switches.make_with("5.0")
+    older = world.check(**fresh(world))
+    (new,), (old,) = (
+        [one.note for one in found.values() if one.action == "rekognition:DescribeCollection"]
+        for found in (present, older)
+    )
+
+    assert new == "0 faces of model version 7.0"
+    assert old.startswith("0 faces of model version 5.0; ")
+    assert "selfiegate gallery rebuild" in old
+
+
+def queues(world: World) -> dict[str, str | None]:
+    return {
+        "queue_url": world.stack.outputs["PhotoQueueUrl"],
+        "dead_queue_url": world.stack.outputs["DeadPhotoQueueUrl"],
+    }
+
+
+def test_the_bridges_queues_are_looked_at_where_they_are_set(world: World) -> None:
+    found = [one for one in world.check(**queues(world)).values() if one.service == "sqs"]
+    granted = {pair for pair in world.stack.granted("BridgePolicy") if pair[0].startswith("sqs:")}
+
+    assert {(one.action, one.resource) for one in found} == granted
+    assert {one.action for one in found if one.status == "not proven"} == {"sqs:ReceiveMessage", "sqs:SendMessage"}
+    assert {one.status for one in found} == {"ok", "not proven"}
+
+
+def test_a_queue_that_is_not_there_is_named(world: World) -> None:
+    found = world.check(queue_url=f"{world.stack.url}/123456789012/nowhere")
+    told = [one.todo for one in found.values() if one.status == "missing"]
+
+    assert told
+    assert all("there is no queue" in todo and "SELFIEGATE_AWS__QUEUE_URL" in todo for todo in told)
+
+
+def test_a_queue_whose_key_events_cannot_use_is_named(world: World) -> None:
+    sqs = world.stack.client("sqs")
+    url = sqs.create_queue(QueueName="keyed", Attributes={"KmsMasterKeyId": "alias/aws/sqs"})["QueueUrl"]
+    found = world.check(**{**queues(world), "queue_url": url})
+    (told,) = [one.todo for one in found.values() if one.status == "missing"]
+
+    assert "alias/aws/sqs" in told
+    assert "SqsManagedSseEnabled" in told
+
+
+def test_a_queue_without_a_place_for_dead_events_is_named(world: World) -> None:
+    url = world.stack.client("sqs").create_queue(QueueName="bare")["QueueUrl"]
+    (told,) = [one.todo for one in world.check(queue_url=url).values() if one.status == "missing"]
+
+    assert "SELFIEGATE_AWS__DEAD_QUEUE_URL" in told
+
+
+def test_a_worker_is_told_what_only_the_bridge_may(world: World) -> None:
+    with acting_with(world.stack, {action for action, _ in world.stack.granted(*POLICIES)}):
+        found = world.check(**fresh(world), **queues(world))
+    told = {one.action for one in found.values() if "BridgeRole" in one.todo}
+
+    assert rows(found, "missing") == set()
+    assert told == {"sqs:GetQueueAttributes", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
+
+
+@pytest.fixture
+def keyed(world: World) -> Iterator[str]:
+    """The photo bucket's key, with a photo under it."""
+    s3, key = world.stack.client("s3"), world.stack.client("kms").create_key()["KeyMetadata"]["Arn"]
+    s3.put_object(Bucket=world.photos, Key="ann/1.jpg", Body=b"selfie", ServerSideEncryption="aws:kms", SSEKMSKeyId=key)
+    yield key
+    for version in s3.list_object_versions(Bucket=world.photos)["Versions"]:
+        s3.delete_object(Bucket=world.photos, Key=version["Key"], VersionId=version["VersionId"])
+
+
+def test_the_key_that_photos_are_encrypted_under_is_told(world: World, keyed: str) -> None:
+    found = world.check()["s3:GetObject", f"arn:aws:s3:::{world.photos}/*"]
+
+    assert (found.status, keyed in found.note) == ("ok", True)
+
+
+def test_a_key_that_may_not_be_used_is_named(world: World, keyed: str) -> None:
+    proxy = Proxy(world.stack.url)
+    proxy.fail("s3:GetObject", "refuse_key", 1)
+    found = world.check(s3_endpoint_url=proxy.url)["s3:GetObject", f"arn:aws:s3:::{world.photos}/*"]
+    proxy.close()
+
+    assert (found.status, "allow kms:Decrypt" in found.todo) == ("missing", True)
