@@ -54,7 +54,7 @@ class GalleryStats(Value):
     """How much a gallery holds, and of which model."""
 
     faces: int
-    users: int
+    users: int | None = Field(description="None where only a list of all faces would tell")
     model: str
 
 
@@ -84,7 +84,10 @@ class FaceBackend(Protocol):
         """
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
-        """Put the photo's main face into the gallery and return its face id; the same photo gives the same id."""
+        """Put the photo's main face into the gallery and return its face id; the same photo gives the same id.
+
+        Raises `FaceRefused` where the gallery does not take the face, and holds none of this photo for this user.
+        """
 
     def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces, from `thresholds.floor(unclear)` up."""
@@ -129,7 +132,7 @@ class FaceBackend(Protocol):
         """Return the numbers that are kept of a face; None where there are none, or the backend gives none out."""
 
     def stats(self) -> GalleryStats:
-        """Count what is enrolled."""
+        """Count what is enrolled, without a look at each face."""
 
 
 @runtime_checkable

@@ -96,7 +96,10 @@ class Ledger(Protocol):
         """Return all rows of a user, oldest first; a claim made before this call is among them."""
 
     def note_face(self, claim: Claim, face_id: str | None) -> bool:
-        """Record the face enrolled for an undecided row, None before it is enrolled; False unless it is still ours."""
+        """Record the face enrolled for an undecided row; False unless it is still ours.
+
+        None before it is enrolled, empty where that was refused.
+        """
 
     def contest(self, claim: Claim, contest: Contest) -> bool:
         """Add a contest to a pending row, once each; False where it is no longer pending."""

@@ -119,7 +119,7 @@ class RekognitionBackend:
         face = found["FaceRecords"][0]["Face"]
         if any(area(other["FaceDetail"]) > area(face) for other in found.get("UnindexedFaces", ())):
             self.remove(face["FaceId"])  # it takes the best face, the policy has judged the largest
-            raise PhotoRejected(ReasonCode.MULTIPLE_FACES)
+            raise FaceRefused(ReasonCode.MULTIPLE_FACES)
         self._settling.note(face["FaceId"])
         return str(face["FaceId"])
 
@@ -218,9 +218,9 @@ class RekognitionBackend:
         return None
 
     def stats(self) -> GalleryStats:
-        """Count what is enrolled, by listing it."""
-        users = [face.user_id for face in self.faces()]
-        return GalleryStats(faces=len(users), users=len(set(users)), model=self.model)
+        """Return how many faces Rekognition says that it holds; of how many users, only a list would tell."""
+        found = self._ask("describe_collection")
+        return GalleryStats(faces=found["FaceCount"], users=None, model=self.model)
 
     def _show(self, photo: PhotoRef, ask: Callable[..., Any]) -> Any:
         """Ask about a photo's image; by its bytes where Rekognition cannot read what we can."""

@@ -21,6 +21,7 @@ from selfiegate.ports import Creatable, EnrolledFace
 from selfiegate.runtime import Runtime, assembled, open_records
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
+from selfiegate.user_ids import user_id_of
 
 if TYPE_CHECKING:
     from selfiegate.backends.rekognition_bond import CollectionBond
@@ -123,6 +124,11 @@ def _enrol(rt: Runtime, profile: Profile) -> Outcome:
     erasure = rt.erasures.get(profile.user_id)
     if erasure and erasure.finished_at is None:
         return "skipped"  # whoever carries the erasure on removes the profile
+    try:
+        user_id_of(profile.user_id, rt.settings.backend)
+    except WrongInput as error:
+        _log.warning("%s; the profile is of another backend, or of an older system", error)
+        return "missing"
     try:
         matches = rt.faces.search(profile.photo, profile.user_id)
         face_id = rt.faces.enrol(profile.photo, profile.user_id)

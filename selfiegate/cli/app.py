@@ -75,7 +75,7 @@ def stats(as_json: console.AsJson = False) -> None:
     if as_json:
         print(found.model_dump_json())
     else:
-        console.out.print(f"{found.faces} faces of {found.users} users, model {found.model}")
+        console.out.print(f"{console.counted(found)}, model {found.model}")
 
 
 @gallery.command()

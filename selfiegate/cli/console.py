@@ -17,6 +17,7 @@ from selfiegate.backfill.outcomes import Status
 from selfiegate.cli import checkout
 from selfiegate.errors import BackendMisconfigured, SelfiegateError, WrongInput, WrongSetting
 from selfiegate.extras import named_when_missing
+from selfiegate.ports import GalleryStats
 from selfiegate.settings import Settings, load_settings
 from selfiegate.untrusted_text import plain
 
@@ -95,3 +96,8 @@ def fail(message: str, code: int) -> None:
     """Print an error and end the process."""
     err.print(f"[bold red]error:[/] {shown(message)}", soft_wrap=True)
     sys.exit(code)
+
+
+def counted(stats: GalleryStats) -> str:
+    """Say how many faces are enrolled, and of how many users where that is known."""
+    return f"{stats.faces} faces" if stats.users is None else f"{stats.faces} faces of {stats.users} users"

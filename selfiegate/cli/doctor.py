@@ -9,7 +9,7 @@ from rich.table import Table
 
 from selfiegate.backends.insightface.pack import DEFAULT, TINY, falls_back
 from selfiegate.cli import checkout
-from selfiegate.cli.console import out, shown
+from selfiegate.cli.console import counted, out, shown
 from selfiegate.matching import NOBODY_DECIDES
 from selfiegate.runtime import runtime
 from selfiegate.settings import load_settings
@@ -79,4 +79,4 @@ def _stores() -> str:
     faces, waiting = rt.faces.stats(), len(rt.ledger.unfinished(before=2**62, limit=_MANY))
     rt.profiles.get("doctor")
     more = " or more" if waiting == _MANY else ""
-    return f"{faces.faces} faces of {faces.users} users; {waiting}{more} photos not finished"
+    return f"{counted(faces)}; {waiting}{more} photos not finished"

@@ -36,7 +36,7 @@ from selfiegate.enrolment.likeness import code_of, is_doubtful, is_unclear
 from selfiegate.enrolment.rivals import contest, contesters, holders, outranks
 from selfiegate.enrolment.search import SearchResult
 from selfiegate.enrolment.uploads import claim_upload
-from selfiegate.errors import PhotoInProgress, StillContested, WrongInput
+from selfiegate.errors import FaceRefused, PhotoInProgress, StillContested, WrongInput
 from selfiegate.face import Face
 from selfiegate.model import Claim, Match, PhotoRef
 from selfiegate.policy import Judgement, judge
@@ -89,18 +89,26 @@ def enrol_face(rt: Runtime, claim: Claim) -> str:
 
     The row is noted before and after: what died between the two can be withdrawn without a look through the gallery.
     """
-    announce_face(rt, claim)
-    face_id = rt.faces.enrol(claim.photo, claim.user_id)
+    first = announce_face(rt, claim)
+    try:
+        face_id = rt.faces.enrol(claim.photo, claim.user_id)
+    except FaceRefused:
+        if first:
+            rt.ledger.note_face(claim, "")  # so that a withdrawal has nothing to ask for
+        raise
     if not rt.ledger.note_face(claim, face_id):
         still_ours(rt, claim, face_id)  # raises, and knows why
         raise taken_over(claim)
     return face_id
 
 
-def announce_face(rt: Runtime, claim: Claim) -> None:
-    """Note that a face of this claim may be in the gallery from now on."""
-    if still_ours(rt, claim).face_id == "" and not rt.ledger.note_face(claim, None):
+def announce_face(rt: Runtime, claim: Claim) -> bool:
+    """Note that a face of this claim may be in the gallery from now on; False where that is noted, or more."""
+    if still_ours(rt, claim).face_id != "":
+        return False
+    if not rt.ledger.note_face(claim, None):
         raise taken_over(claim)
+    return True
 
 
 def make_thumbnails(rt: Runtime, claim: Claim, face: Face) -> dict[str, str]:

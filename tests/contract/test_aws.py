@@ -24,7 +24,8 @@ from selfiegate.backends.rekognition_responses import external_id, user_id_from
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.clock import now_us
 from selfiegate.decoding.decode import Limits
-from selfiegate.enrolment.protocol import claim_photo, enrol_face, withdraw
+from selfiegate.enrolment.protocol import announce_face, claim_photo, enrol_face, withdraw
+from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected, UserForgotten, WrongInput
 from selfiegate.ingestion.messages import Upload as Uploaded
 from selfiegate.ingestion.photo_requests import photo_request
@@ -32,6 +33,7 @@ from selfiegate.model import Claim, PhotoRef
 from selfiegate.policy import Rules, judge
 from selfiegate.ports import FaceBackend, PhotoStore, Thresholds, ThumbnailStore
 from selfiegate.privacy.erasures import request_erasure
+from selfiegate.privacy.export import export_user
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.privacy.sweeps import sweep
 from selfiegate.records import Ledger, Profiles, Records
@@ -429,7 +431,7 @@ class TestRekognition(FaceBackendContract, AlikeFacesContract):
 
         assert (listed, erasure.sweeps, erasure.removed) == ([0, 1, 2, 3], 2, {"face": 2})
         assert faces.faces_of("ann") == []
-        assert faces.stats().users == 3
+        assert faces.stats().faces == 3
 
     def test_a_page_that_rekognition_no_longer_knows_is_the_first(
         self, faces: FaceBackend, aws: AwsSettings, ann: PhotoRef, scripted_rekognition: Any
@@ -480,6 +482,16 @@ class TestRekognition(FaceBackendContract, AlikeFacesContract):
         with pytest.raises(Exception, match="blurred"):
             strict.enrol(photo, "user_a")
 
+    def test_faces_are_counted_without_listing_them(
+        self, faces: FaceBackend, ann: PhotoRef, scripted_rekognition: Any
+    ) -> None:
+        faces.enrol(ann, "user_a")
+        scripted_rekognition.journal.clear()
+        found = faces.stats()
+
+        assert (found.faces, found.users) == (1, None)
+        assert set(scripted_rekognition.calls) == {"DescribeCollection"}
+
     def test_the_collection_is_created_once(self, aws: AwsSettings) -> None:
         other = RekognitionBackend(aws.model_copy(update={"collection": "new"}), S3Photos(aws, Limits()), Limits())
 
@@ -525,6 +537,35 @@ class TestClaimsOnRekognition:
         withdraw(rt, claim)
 
         assert scripted_rekognition.calls == {}
+
+    @pytest.mark.parametrize("died", [False, True])
+    def test_a_face_that_is_not_indexed_is_looked_for_only_where_an_earlier_run_may_have_indexed_it(
+        self, rt: MemoryRuntime, aws: AwsSettings, scripted_rekognition: Any, died: bool
+    ) -> None:
+        strict = aws.model_copy(update={"quality_filter": "HIGH"})
+        rt = replace(rt, faces=RekognitionBackend(strict, rt.photos, Limits()))
+        photo = rt.photos.find(put(aws, "soft.png", scripted_photo("ann", sharpness=35.0)))
+        if died:
+            announce_face(rt, claim_photo(rt, photo, "user_a", "run-1"))
+        scripted_rekognition.journal.clear()
+        decided = asyncio.run(process_photo(rt, inline(rt, attempts=1), photo, "user_a", "run-1"))
+        calls = {name: count for name, count in scripted_rekognition.calls.items() if name != "DescribeCollection"}
+
+        assert [reason.code for reason in present(decided.verdict).reasons] == ["blurred"]
+        assert calls == {"DetectFaces": 1, "SearchFacesByImage": 1, "IndexFaces": 3 if died else 1}
+
+    def test_an_export_lists_only_the_faces_that_the_records_name(
+        self, rt: Runtime, aws: AwsSettings, scripted_rekognition: Any
+    ) -> None:
+        for n in range(5):
+            photo = rt.photos.find(put(aws, f"{n}.png", scripted_photo(f"person {n}")))
+            asyncio.run(process_photo(rt, inline(rt, attempts=1), photo, f"user {n}", "run-1"))
+        scripted_rekognition.switches.list_most(1)
+        scripted_rekognition.journal.clear()
+        exported = export_user(rt, "user 3")
+
+        assert [face["face_id"] for face in exported["faces"]] == [present(rt.profiles.get("user 3")).face_id]
+        assert scripted_rekognition.calls["ListFaces"] == 1
 
     def test_a_face_whose_run_died_before_it_was_noted_is_withdrawn(
         self, rt: Runtime, ann: PhotoRef, scripted_rekognition: Any

@@ -111,6 +111,20 @@ def test_photos_that_are_gone_are_the_operators_to_decide(gate: Gate) -> None:
     assert gate.outcome(rt, "eve1", "eve") == "accepted"
 
 
+def test_a_user_id_that_rekognition_cannot_store_is_the_operators_to_decide(tmp_path: Path, aws: AwsSettings) -> None:
+    gate = Gate(tmp_path, aws, "sqlite")
+    rt = gate.process()
+    assert gate.outcome(rt, "ann", "ann") == "accepted"
+    anns = present(rt.profiles.get("ann"))  # of an embedded gallery, or of an older system
+    rt.profiles.put(anns.model_copy(update={"user_id": "x" * 255, "photo": gate.photo(rt, "eve")}), replacing=None)
+    made_anew(gate)
+    with pytest.raises(WrongInput, match=r"1 profiles cannot be used any more.*--drop-missing 1"):
+        rebuild_collection(gate.settings(), 0)
+
+    assert rebuild_collection(gate.settings(), 1).dropped == ("x" * 255,)
+    assert [face.user_id for face in gate.process().faces.faces()] == ["ann"]
+
+
 def test_profiles_that_cannot_be_read_are_the_operators_to_decide_too(tmp_path: Path, aws: AwsSettings) -> None:
     gate = Gate(tmp_path, aws, "sqlite")
     rt = gate.process()
