@@ -119,10 +119,10 @@ class Ledger(Protocol):
         None where that was done, or is being done by another. Who takes it has so long; after that another may.
         """
 
-    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] = ()) -> None:
+    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] | None = None) -> None:
         """Record that the user was told, or that another may try; nothing where another took it meanwhile.
 
-        `told` are the ways that have told the user all the same: the next attempt leaves them out.
+        `told` are the ways that have told the user all the same: the next attempt leaves them out. None: as before.
         """
 
     def unfinished(

@@ -87,14 +87,13 @@ def notify_user(rt: Runtime, claim: Claim) -> None:
         if row and row.notice == "sending":
             raise BackendUnavailable(f"another run is telling {claim.user_id} of {claim.photo.name}, or died at it")
         return
-    row = rt.ledger.get(claim.photo, claim.user_id)
-    told = row.told if row else ()
     try:
-        rt.notifier.notify(claim.verdict, told)
+        row = rt.ledger.get(claim.photo, claim.user_id)
+        rt.notifier.notify(claim.verdict, row.told if row else ())
     except PartlyTold as partly:
         rt.ledger.end_notice(claim, token, sent=False, told=partly.told)
         raise partly.error from None
     except Exception:
-        rt.ledger.end_notice(claim, token, sent=False, told=told)
+        rt.ledger.end_notice(claim, token, sent=False)
         raise
     rt.ledger.end_notice(claim, token, sent=True)

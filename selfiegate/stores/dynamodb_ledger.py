@@ -158,17 +158,18 @@ class DynamoLedger:
         )
         return token if begun or (self._table.get(key_of(claim)) or {}).get("notice_by") == token else None
 
-    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] = ()) -> None:
+    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] | None = None) -> None:
         """Record that the user was told, or that another may try."""
-        change = "SET notice = :notice, told = :told" + (end_of(claim.status) if sent else "")
+        more: dict[str, object] = {} if told is None else {"told": list(told)}
+        change = "SET notice = :notice" + (", told = :told" if more else "") + (end_of(claim.status) if sent else "")
         self._table.update(
             key_of(claim),
             change,
             "notice = :sending AND notice_by = :token",
             notice="sent" if sent else "none",
-            told=list(told),
             sending="sending",
             token=token,
+            **more,
             **({"review": REVIEW} if ":review" in change else {}),
         )
 

@@ -120,10 +120,12 @@ class MemoryLedger:
             self._tokens[claim.user_id, claim.photo.id] = token
         return token if begun else None
 
-    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] = ()) -> None:
+    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] | None = None) -> None:
         """Record that the user was told, or that another may try."""
         held = self._tokens.get((claim.user_id, claim.photo.id)) == token
-        changes: dict[str, object] = {"notice": "sent" if sent else "none", "told": tuple(told)}
+        changes: dict[str, object] = {"notice": "sent" if sent else "none"}
+        if told is not None:
+            changes["told"] = tuple(told)
         self._change(claim, lambda row: held and row.notice == "sending", lambda _: changes)
 
     def unfinished(

@@ -135,10 +135,12 @@ class SqliteLedger:
             AND (notice = 'none' OR (notice = 'sending' AND lease_until < ?))"""
         return token if self._changed(sql, token, in_us(lease_s), *_row(claim), now) else None
 
-    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] = ()) -> None:
+    def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] | None = None) -> None:
         """Record that the user was told, or that another may try."""
-        sql = f"UPDATE claims SET notice = ?, told = ? {_ROW} AND notice = 'sending' AND notice_by = ?"
-        self._db.execute(sql, "sent" if sent else "none", json.dumps(told), *_row(claim), token)
+        sql = f"UPDATE claims SET notice = ?, told = coalesce(?, told) {_ROW} AND notice = 'sending' AND notice_by = ?"
+        self._db.execute(
+            sql, "sent" if sent else "none", None if told is None else json.dumps(told), *_row(claim), token
+        )
 
     def unfinished(
         self,

@@ -169,8 +169,10 @@ class LedgerContract:
         ledger.end_notice(claim, present(ledger.begin_notice(claim, 60)), sent=False, told=("sns",))
         told = present(ledger.get(PHOTO, "ann")).told
         stale = present(ledger.begin_notice(claim, -1))
-        present(ledger.begin_notice(claim, 60))
+        taken = present(ledger.begin_notice(claim, 60))
+        ledger.end_notice(claim, taken, sent=False)
         ledger.end_notice(claim, stale, sent=False, told=("sns", "ses"))
+        ledger.end_notice(claim, present(ledger.begin_notice(claim, 60)), sent=False)
         held = present(ledger.get(PHOTO, "ann"))
         ledger.reopen(held, "0000000000000009.0A", notify=True)
 
