@@ -202,12 +202,10 @@ def _make_stack(endpoint: str) -> dict[str, str]:
         )
     return {
         **dict(line.split("=", 1) for line in outputs["WorkerEnvironment"].splitlines()),
+        "SELFIEGATE_KEY_TEMPLATE": load_settings().key_template,
         # Nothing here speaks Rekognition; and faces on this machine have their records beside them.
         "SELFIEGATE_BACKEND": "insightface",
         "SELFIEGATE_RECORDS": "sqlite",
-        "SELFIEGATE_AWS__PHOTO_BUCKET": bucket,
-        "SELFIEGATE_AWS__QUEUE_URL": outputs["PhotoQueueUrl"],
-        "SELFIEGATE_AWS__DEAD_QUEUE_URL": outputs["DeadPhotoQueueUrl"],
     }
 
 

@@ -1,6 +1,7 @@
 """deployments/aws/template.yaml, read, and deployed to moto's server.
 
-moto's CloudFormation knows neither collections nor a table's TTL; both are made by hand.
+moto's CloudFormation knows neither collections nor a table's TTL; both are made by hand. It knows no API destination
+either; the webhook's ARN is written in.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from selfiegate.settings import Settings, load_settings
 
 REGION = "eu-west-1"
 SENDER = "gate@riders.example"
+WEBHOOK = f"arn:aws:events:{REGION}:123456789012:api-destination/webhook"
 TEMPLATE = Path(__file__).parents[2] / "deployments" / "aws" / "template.yaml"
 
 
@@ -80,7 +82,7 @@ def deploy(url: str, **parameters: str) -> Stack:
         warnings.simplefilter("ignore")  # moto names the kinds of resources that it does not know
         cloudformation.create_stack(
             StackName="selfiegate",
-            TemplateBody=TEMPLATE.read_text(),
+            TemplateBody=TEMPLATE.read_text().replace("!GetAtt Webhook.Arn", WEBHOOK),
             Capabilities=["CAPABILITY_IAM"],
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         )
