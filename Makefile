@@ -33,7 +33,7 @@ check: .venv/filled  ## what CI runs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cfn-lint deployments/aws/template.yaml
+	$(BIN)/cfn-lint deployments/aws/template.yaml deployments/aws/compute.yaml
 	$(BIN)/pytest -q -n $(WORKERS)
 
 chaos: .venv/filled  ## for half an hour: schedules nobody thought of, processes killed, stores that fail

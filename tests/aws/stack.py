@@ -25,6 +25,7 @@ REGION = "eu-west-1"
 SENDER = "gate@riders.example"
 WEBHOOK = f"arn:aws:events:{REGION}:123456789012:api-destination/webhook"
 TEMPLATE = Path(__file__).parents[2] / "deployments" / "aws" / "template.yaml"
+COMPUTE = TEMPLATE.with_name("compute.yaml")
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,9 +46,9 @@ def _tagged(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _tagged)
 
 
-def template() -> dict[str, Any]:
-    """Return the template as plain values."""
-    found: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506  a safe loader
+def template(path: Path = TEMPLATE) -> dict[str, Any]:
+    """Return a template as plain values."""
+    found: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506  a safe loader
     return found
 
 

@@ -26,16 +26,24 @@ from tests.present import present
 pytestmark = pytest.mark.system
 
 ROLE = "arn:aws:iam::123456789012:role/ops"
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1"
 CHANGES: dict[str, dict[str, str]] = {
     "PhotoPrefix": {"PhotoPrefix": "selfies/"},
     "KeyTemplate": {"KeyTemplate": "*/{user_id}.png"},
     "UserFrom": {"UserFrom": "metadata"},
     "MetadataName": {"UserFrom": "metadata", "MetadataName": "rider"},
     "OldPhotoDays": {"OldPhotoDays": "7"},
+    "PhotoDays": {"PhotoDays": "90"},
+    "AccessLogBucket": {"AccessLogBucket": "access-logs"},
     "ExistingPhotoBucket": {"ExistingPhotoBucket": "riders-photos"},
     "ExistingThumbnailBucket": {"ExistingThumbnailBucket": "riders-thumbnails"},
     "ExistingCollection": {"ExistingCollection": "rider-photos"},
     "ExistingProfilesTable": {"ExistingProfilesTable": "RiderPhotoDDBTable"},
+    "ExistingKeys": {"ExistingKeys": f"{KEY},{KEY}2"},
+    "CustomerKey": {"CustomerKey": "yes"},
+    "AlarmTopic": {"AlarmTopic": "arn:aws:sns:eu-west-1:123456789012:alarms"},
+    "OldestEventSeconds": {"OldestEventSeconds": "3600"},
+    "NoticeMail": {"NoticeMail": "operator@riders.example"},
     "VisibilityTimeout": {"VisibilityTimeout": "120"},
     "MaxReceiveCount": {"MaxReceiveCount": "30"},
     "PrefectWebhookUrl": {"PrefectWebhookUrl": "https://api.prefect.cloud/hooks/x"},

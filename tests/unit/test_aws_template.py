@@ -13,10 +13,11 @@ import pytest
 
 from deployments.aws.permissions import permissions
 from deployments.aws.probes import Where
-from tests.aws.stack import REGION, SENDER, TEMPLATE, Stack, deploy, environment_of, template, worker_settings
+from tests.aws.stack import COMPUTE, REGION, SENDER, TEMPLATE, Stack, deploy, environment_of, template, worker_settings
 
 RESOURCES: dict[str, Any] = template()["Resources"]
-KEPT = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Rekognition::Collection"}
+KEPT = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Rekognition::Collection", "AWS::KMS::Key"}
+STORES = (["S3", "Bucket"], ["DynamoDB", "Table"], ["SQS", "Queue"], ["SNS", "Topic"])
 PROCESSES = ("WorkerPolicy", "WorkerMailPolicy", "OperatorPolicy")
 
 
@@ -38,7 +39,14 @@ def actions(statement: dict[str, Any]) -> list[str]:
 
 
 def test_cfn_lint_finds_nothing() -> None:
-    command: list[str | Path] = [Path(sys.executable).with_name("cfn-lint"), "--include-checks", "I", "--", TEMPLATE]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("cfn-lint"),
+        "--include-checks",
+        "I",
+        "--",
+        TEMPLATE,
+        COMPUTE,
+    ]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert found.stdout == ""
@@ -62,11 +70,78 @@ def test_what_knows_no_resource_is_bound_to_the_region() -> None:
     assert unbound == []
 
 
-def test_buckets_refuse_plain_http() -> None:
-    denied = statements("Deny")
+def test_buckets_queues_and_topic_refuse_plain_http() -> None:
+    denied, kinds = statements("Deny"), [resource["Type"].split("::", 1)[1] for resource in RESOURCES.values()]
 
-    assert len(denied) == 2
+    assert len(denied) == sum(kinds.count(kind) for kind in ("S3::Bucket", "SQS::Queue", "SNS::Topic"))
     assert all(one["Condition"] == {"Bool": {"aws:SecureTransport": "false"}} for one in denied)
+
+
+def test_a_service_takes_a_role_for_this_account_alone() -> None:
+    roles = [one["Properties"]["AssumeRolePolicyDocument"] for one in RESOURCES.values() if "Role" in one["Type"]]
+    services = [one for role in roles for one in role["Statement"] if "Service" in str(one["Principal"])]
+
+    assert len(services) == 3
+    assert all("aws:SourceAccount" in str(one["Condition"]) for one in services)
+
+
+def test_each_alarm_tells_the_topic_of_the_parameter_and_none_is_raised_by_silence() -> None:
+    alarms = {name: one["Properties"] for name, one in RESOURCES.items() if one["Type"] == "AWS::CloudWatch::Alarm"}
+    told = {"If": ["HasAlarmTopic", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
+
+    assert {name.removesuffix("Alarm") for name in alarms} == {
+        "DeadPhotos",
+        "DeadWebhook",
+        "QueueAge",
+        "NoClaims",
+        "RecordsThrottled",
+        "FacesThrottled",
+    }
+    assert all(one["AlarmActions"] == one["OKActions"] == told for one in alarms.values())
+    assert all(one["TreatMissingData"] == "notBreaching" for one in alarms.values())
+
+
+def test_a_customers_key_encrypts_all_that_is_kept_or_sent(moto: str) -> None:
+    stored = {name: str(one["Properties"]) for name, one in RESOURCES.items() if one["Type"].split("::")[1:] in STORES}
+    roles = [{"Ref": name} for name in ("WorkerRole", "BridgeRole", "OperatorRole")]
+    keys = "arn:aws:kms:eu-west-1:123456789012:key/a", "arn:aws:kms:eu-west-1:123456789012:key/b"
+    both = deploy(moto, CustomerKey="yes", ExistingKeys=",".join(keys))
+    granted = both.granted("KeyPolicy")
+
+    assert len(stored) == 8
+    assert all("HasCustomerKey" in one and "Key.Arn" in one for one in stored.values())
+    assert RESOURCES["KeyPolicy"]["Properties"]["Roles"] == roles
+    assert {action for action, _ in granted} == {"kms:Decrypt", "kms:GenerateDataKey"}
+    assert {key for _, key in granted} == {both.outputs["KeyArn"], *keys}
+    assert granted == both.granted("UploaderKeyPolicy")
+
+
+def test_a_table_is_not_deleted_by_mistake() -> None:
+    tables = [one["Properties"] for one in RESOURCES.values() if one["Type"] == "AWS::DynamoDB::Table"]
+
+    assert [one["DeletionProtectionEnabled"] for one in tables] == [True, True]
+
+
+def test_an_exception_to_a_check_gives_its_reason() -> None:
+    skipped = [one for name in (TEMPLATE, COMPUTE) for one in exceptions(template(name))]
+
+    assert skipped
+    assert all(len(one["comment"]) > 10 for one in skipped)
+
+
+def exceptions(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Return checkov's exceptions, which stand in the resources' metadata."""
+    return [
+        skip
+        for resource in found["Resources"].values()
+        for skip in resource.get("Metadata", {}).get("checkov", {}).get("skip", [])
+    ]
+
+
+def test_an_uploader_puts_photos_and_does_nothing_else(stack: Stack) -> None:
+    bucket = stack.outputs["PhotoBucketName"]
+
+    assert stack.granted("UploaderPolicy") == {("s3:PutObject", f"arn:aws:s3:::{bucket}/*")}
 
 
 def test_only_a_queues_own_rule_may_send_to_it() -> None:
