@@ -53,7 +53,8 @@ def deployed(moto: str) -> Iterator[World]:
             "SELFIEGATE_AWS__ENDPOINT_URL": moto,
             "SELFIEGATE_AWS__REKOGNITION_ENDPOINT_URL": server.url,
         }
-        yield World(stack, server, worker_settings(stack, **endpoints).aws)
+        settings = worker_settings(stack, **endpoints).aws
+        yield World(stack, server, settings.model_copy(update={"queue_url": None, "dead_queue_url": None}))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.aws.stack import COMPUTE, REGION, SENDER, TEMPLATE, Stack, deploy, en
 RESOURCES: dict[str, Any] = template()["Resources"]
 KEPT = {"AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::Rekognition::Collection", "AWS::KMS::Key"}
 STORES = (["S3", "Bucket"], ["DynamoDB", "Table"], ["SQS", "Queue"], ["SNS", "Topic"])
-PROCESSES = ("WorkerPolicy", "WorkerMailPolicy", "OperatorPolicy")
+PROCESSES = ("WorkerPolicy", "WorkerMailPolicy", "OperatorPolicy", "BridgePolicy")
 
 
 @pytest.fixture(scope="module")
