@@ -8,7 +8,8 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -63,8 +64,16 @@ class StoredFace:
 
 
 @dataclass
+class User:
+    """A user of a collection."""
+
+    sequence: int
+    user_id: str
+
+
+@dataclass
 class Collection:
-    """The faces by FaceId, and the deleted ones that searches may still find."""
+    """The faces by FaceId, the deleted ones that searches may still find, and the users by UserId."""
 
     sequence: int
     collection_id: str
@@ -72,7 +81,7 @@ class Collection:
     created: float = field(default_factory=time.time)
     faces: dict[str, StoredFace] = field(default_factory=dict)
     deleted: list[StoredFace] = field(default_factory=list)
-    users: set[str] = field(default_factory=set)
+    users: dict[str, User] = field(default_factory=dict)
 
 
 class Listed(Protocol):
@@ -117,11 +126,21 @@ class Collections:
         with self._lock:
             return list(self._all.values())
 
-    def describe(self, collection_id: str) -> tuple[int, float, str]:
-        """Return the number of faces, when the collection was created (seconds since 1970), and its face model."""
+    def describe(self, collection_id: str) -> tuple[int, int, float, str]:
+        """Return the numbers of faces and users, when it was created (seconds since 1970), and its face model."""
         with self._lock:
             collection = self._get(collection_id)
-            return len(collection.faces), collection.created, collection.model
+            return len(collection.faces), len(collection.users), collection.created, collection.model
+
+    @contextmanager
+    def locked(self, collection_id: str) -> Iterator[Collection]:
+        """Yield a collection that nobody else reads or changes meanwhile."""
+        with self._lock:
+            yield self._get(collection_id)
+
+    def next_number(self) -> int:
+        """Return a number for a thing that is listed by it."""
+        return next(self._numbers)
 
     @property
     def most_listed(self) -> int:
@@ -166,42 +185,6 @@ class Collections:
         if face is None or face.indexed_at + face.unknown_for > time.monotonic():
             raise AwsError("InvalidParameterException", "faceId was not found in the collection.")
         return face.found.embedding
-
-    def create_user(self, collection_id: str, user_id: str) -> None:
-        """Add a user without faces."""
-        with self._lock:
-            users = self._get(collection_id).users
-            if user_id in users:
-                raise AwsError("ConflictException", f"The user id: {user_id} already exists")
-            users.add(user_id)
-
-    def associate(self, collection_id: str, user_id: str, face_ids: Iterable[str]) -> tuple[Sequence[str], Answers]:
-        """Associate faces with a user; return those that are so from now on, and why others are not."""
-        return self._reassociate(collection_id, user_id, face_ids, wanted=user_id)
-
-    def disassociate(self, collection_id: str, user_id: str, face_ids: Iterable[str]) -> tuple[Sequence[str], Answers]:
-        """Undo that; return the faces that were the user's until now, and why others were not."""
-        return self._reassociate(collection_id, user_id, face_ids, wanted=None)
-
-    def _reassociate(
-        self, collection_id: str, user_id: str, face_ids: Iterable[str], wanted: str | None
-    ) -> tuple[Sequence[str], Answers]:
-        with self._lock:
-            collection = self._get(collection_id)
-            if user_id not in collection.users:
-                raise AwsError("ResourceNotFoundException", f"The user id: {user_id} does not exist")
-            changed, failed = list[str](), list[dict[str, object]]()
-            for face_id in face_ids:
-                face = collection.faces.get(face_id)
-                if face is None:
-                    failed.append({"FaceId": face_id, "UserId": user_id, "Reasons": ["FACE_NOT_FOUND"]})
-                elif face.user_id not in (None, user_id):
-                    why = ["ASSOCIATED_TO_A_DIFFERENT_USER"]
-                    failed.append({"FaceId": face_id, "UserId": face.user_id, "Reasons": why})
-                elif face.user_id != wanted:
-                    face.user_id = wanted
-                    changed.append(face_id)
-            return changed, failed
 
     def remove(self, collection_id: str, face_ids: Iterable[str]) -> tuple[Sequence[str], Answers]:
         """Remove faces that no user is associated with; return their ids, and why others were not removed."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tests.rekognition.collections import Collections, FoundFace, StoredFace, page
 from tests.rekognition.details import bounding_box, face_detail, quality_reasons
 from tests.rekognition.images import Images, Look
-from tests.rekognition.protocol import HOME, AwsError
+from tests.rekognition.protocol import HOME, USER_CALLS, AwsError
 from tests.rekognition.switches import MODEL, MOST_LISTED, Journal
+from tests.rekognition.users import Users
 
 ACCOUNT = "123456789012"
+_MOST_USERS = 500
 _NO_FACE = "There are no faces in the image. Should be at least 1."
 
 Json = dict[str, Any]
@@ -25,6 +28,7 @@ class Operations:
     ) -> None:
         self._arn = f"aws:rekognition:{region}:{account}:collection/"
         self._collections, self._images, self._journal, self._region = collections, images, journal, region
+        self._users = Users(collections)
         self._methods: dict[str, Callable[[Json], Json]] = {
             "CreateCollection": self._create_collection,
             "DeleteCollection": self._delete_collection,
@@ -36,9 +40,8 @@ class Operations:
             "SearchFaces": self._search_faces,
             "ListFaces": self._list_faces,
             "DeleteFaces": self._delete_faces,
-            "CreateUser": self._create_user,
-            "AssociateFaces": self._associate_faces,
-            "DisassociateFaces": self._disassociate_faces,
+            "ListUsers": self._list_users,
+            **{name: partial(self._users.once, name) for name in USER_CALLS},
         }
 
     def __call__(self, operation: str, asked: Json) -> Json:
@@ -54,8 +57,8 @@ class Operations:
         return {"StatusCode": 200}
 
     def _describe_collection(self, asked: Json) -> Json:
-        faces, created, model = self._collections.describe(asked["CollectionId"])
-        described = {"FaceCount": faces, "FaceModelVersion": model, "CreationTimestamp": created, "UserCount": 0}
+        faces, users, created, model = self._collections.describe(asked["CollectionId"])
+        described = {"FaceCount": faces, "FaceModelVersion": model, "CreationTimestamp": created, "UserCount": users}
         return {**described, "CollectionARN": f"arn:{self._arn}{asked['CollectionId']}"}
 
     def _list_collections(self, asked: Json) -> Json:
@@ -88,7 +91,7 @@ class Operations:
         look = self._images.look(asked["Image"], self._region)
         attributes = asked.get("DetectionAttributes", [])
         details = [face_detail(face, look.size, attributes) for face in look.faces]
-        chosen = _usable(look, asked.get("QualityFilter", "AUTO"))[: asked.get("MaxFaces")]
+        chosen = largest(look, _usable(look, asked.get("QualityFilter", "AUTO")), asked.get("MaxFaces"))
         found = [_found(look, number) for number in chosen]
         external_id = asked.get("ExternalImageId")
         stored = self._collections.index(asked["CollectionId"], look.image_id, external_id, found)
@@ -113,7 +116,7 @@ class Operations:
     def _list_faces(self, asked: Json) -> Json:
         faces = self._collections.faces(asked["CollectionId"])
         if "UserId" in asked:
-            raise AwsError("ResourceNotFoundException", "The user id does not exist: this endpoint keeps no users")
+            faces = self._users.faces(asked["CollectionId"], asked["UserId"])
         if "FaceIds" in asked:
             faces = [face for face in faces if face.face_id in asked["FaceIds"]]
         most = min(asked.get("MaxResults") or MOST_LISTED, self._collections.most_listed)
@@ -125,19 +128,14 @@ class Operations:
         # the model's list has at least one member
         return {"DeletedFaces": removed or None, "UnsuccessfulFaceDeletions": failed}
 
-    def _create_user(self, asked: Json) -> Json:
-        self._collections.create_user(asked["CollectionId"], asked["UserId"])
-        return {}
-
-    def _associate_faces(self, asked: Json) -> Json:
-        done, failed = self._collections.associate(asked["CollectionId"], asked["UserId"], asked["FaceIds"])
-        associated = [{"FaceId": face_id} for face_id in done]
-        return {"AssociatedFaces": associated, "UnsuccessfulFaceAssociations": failed, "UserStatus": "ACTIVE"}
-
-    def _disassociate_faces(self, asked: Json) -> Json:
-        done, failed = self._collections.disassociate(asked["CollectionId"], asked["UserId"], asked["FaceIds"])
-        freed = [{"FaceId": face_id} for face_id in done]
-        return {"DisassociatedFaces": freed, "UnsuccessfulFaceDisassociations": failed, "UserStatus": "ACTIVE"}
+    def _list_users(self, asked: Json) -> Json:
+        users = self._users.list(asked["CollectionId"])
+        shown, token = page(users, asked.get("NextToken"), asked.get("MaxResults") or _MOST_USERS)
+        statuses = [self._users.status(asked["CollectionId"], user) for user in shown]
+        return {
+            "Users": [{"UserId": u.user_id, "UserStatus": status} for u, status in zip(shown, statuses, strict=True)],
+            "NextToken": token,
+        }
 
     def _matches(self, asked: Json, probe: Any, but: str | None = None) -> list[Json]:
         threshold, limit = asked.get("FaceMatchThreshold", 80.0), asked.get("MaxFaces", 4096)
@@ -148,6 +146,16 @@ class Operations:
 def _usable(look: Look, quality_filter: str) -> Sequence[int]:
     """Return the numbers of the faces that meet the quality bar, largest first."""
     return [n for n, face in enumerate(look.faces) if not quality_reasons(face, look.size, quality_filter)]
+
+
+def largest(look: Look, usable: Sequence[int], limit: int | None) -> Sequence[int]:
+    """Return at most so many of these faces, largest first: poor ones are left out before small ones.
+
+    AWS documents this order, "the lowest quality first", and does not say how low that is.
+    """
+    poor = [number for number in usable if quality_reasons(look.faces[number], look.size, "LOW")]
+    ranked = sorted(usable, key=lambda number: (number in poor, number))
+    return sorted(ranked[:limit])
 
 
 def _reasons(look: Look, number: int, asked: Json) -> list[str]:

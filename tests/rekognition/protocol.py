@@ -17,6 +17,7 @@ _session = botocore.session.Session()
 SERVICE = _session.get_service_model("rekognition")
 _SHAPES = _session.get_service_data("rekognition")["shapes"]
 
+USER_CALLS = ("CreateUser", "DeleteUser", "AssociateFaces", "DisassociateFaces")
 OPERATIONS = (
     "CreateCollection",
     "DeleteCollection",
@@ -28,18 +29,20 @@ OPERATIONS = (
     "SearchFaces",
     "ListFaces",
     "DeleteFaces",
-    "CreateUser",
-    "AssociateFaces",
-    "DisassociateFaces",
+    "ListUsers",
+    *USER_CALLS,
 )
 
 HOME = "us-east-1"
 """The region of unsigned requests, and S3's name for buckets without a location."""
 
+_LONG = (str, bytes, list, dict)
+
 _MESSAGES = {
     "AccessDeniedException": "User: arn:aws:sts::123456789012:assumed-role/tests is not authorized to perform: "
     "rekognition:{operation}",
     "ImageTooLargeException": "Image size is too large.",
+    "IdempotentParameterMismatchException": "A ClientRequestToken was used before with other parameters",
     "InternalServerError": "Internal server error",
     "InvalidImageFormatException": "Request has invalid image format",
     "InvalidPaginationTokenException": "Invalid Pagination Token",
@@ -115,9 +118,10 @@ def _broken(shape: Shape, value: Any, path: str) -> Iterator[str]:
     pattern = limits.get("pattern", ".*")
     if "\\p{" not in pattern and isinstance(value, str) and not re.fullmatch(pattern, value, re.DOTALL):
         yield f"{start}satisfy regular expression pattern: {pattern}"  # tags alone have Java's \\p classes
-    size = value if isinstance(value, (int, float)) else len(value) if isinstance(value, (str, list, dict)) else 0
-    if size > limits.get("max", float("inf")):  # bytes have their own error, ImageTooLargeException
-        yield f"{start}have length or value less than or equal to {limits['max']}"
+    size = value if isinstance(value, (int, float)) else len(value) if isinstance(value, _LONG) else 0
+    if size > limits.get("max", float("inf")):
+        kind = "value" if isinstance(value, (int, float)) else "length"
+        yield f"{start}have {kind} less than or equal to {limits['max']}"
 
 
 def _parts(shape: Shape, value: Any, path: str) -> Iterator[tuple[Shape, Any, str]]:

@@ -17,6 +17,7 @@ from selfiegate.backends.embedding import Analyser
 from tests.rekognition.collections import Collections
 from tests.rekognition.images import Images
 from tests.rekognition.operations import ACCOUNT, Operations
+from tests.rekognition.policy import require_allowed
 from tests.rekognition.protocol import HOME, AwsError, broken_constraints, operation_of, read_request, region_of
 from tests.rekognition.switches import Journal, Switches
 
@@ -97,7 +98,9 @@ class RekognitionServer(ThreadingHTTPServer):
         time.sleep(self.switches.take("slow", name) or 0)
         if code := self.switches.take("fail", name):
             raise AwsError(code)
-        result = self._operations_of(region)(name, read_request(operation, body))
+        asked = read_request(operation, body)
+        require_allowed(self.switches.statements, name, asked, region, self._account)
+        result = self._operations_of(region)(name, asked)
         if broken := broken_constraints(operation.output_shape, result):
             raise ValueError(f"the answer breaks the service model: {'; '.join(broken)}")
         return result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from tests.rekognition.policy import Statement, checked
 from tests.rekognition.protocol import OPERATIONS, SERVICE
 
 MODEL = "7.0"
@@ -49,6 +51,7 @@ class Switches:
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self.delays, self.most_listed, self.model = Delays(), MOST_LISTED, MODEL
+        self.statements: Sequence[Statement] | None = None
 
     def fail(self, operation: str = "*", code: str = "ThrottlingException", times: int | None = None) -> None:
         """Answer with an error that the service model knows, and do no work."""
@@ -77,14 +80,20 @@ class Switches:
         """Return no more faces on a page of ListFaces, whatever is asked for."""
         self.most_listed = faces
 
+    def policy(self, statements: Sequence[Statement]) -> None:
+        """Allow what the statements of an IAM policy allow, and nothing else."""
+        self.statements = checked(statements)
+
     def clear(self) -> None:
         """Switch everything off."""
         with self._lock:
             self._rules, self.delays, self.most_listed, self.model = [], Delays(), MOST_LISTED, MODEL
+            self.statements = None
 
     def apply(self, settings: dict[str, dict[str, Any]]) -> None:
         """Call methods by name with keyword arguments: `{"fail": {"operation": "IndexFaces", "times": 2}}`."""
-        known = (self.fail, self.slow, self.lose_reply, self.delay, self.make_with, self.list_most, self.clear)
+        faults = (self.fail, self.slow, self.lose_reply, self.delay)
+        known = (*faults, self.make_with, self.list_most, self.policy, self.clear)
         methods = {method.__name__: method for method in known}
         for name, arguments in settings.items():
             if name not in methods:

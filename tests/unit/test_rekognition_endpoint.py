@@ -30,6 +30,8 @@ from selfiegate.face import Box, Face
 from tests.present import present
 from tests.rekognition import OPERATIONS, RekognitionServer
 from tests.rekognition.details import quality_reasons
+from tests.rekognition.images import Look
+from tests.rekognition.operations import largest
 
 KEYS = {"region_name": "us-east-1", "aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 ONCE = Config(parameter_validation=False, retries={"total_max_attempts": 1})
@@ -140,6 +142,11 @@ def test_an_unknown_collection_is_an_error_of_every_operation_on_it(server: Reko
         (client.search_faces, {"FaceId": NOBODY_ID}),
         (client.list_faces, {}),
         (client.delete_faces, {"FaceIds": [NOBODY_ID]}),
+        (client.list_users, {}),
+        (client.create_user, {"UserId": "ann"}),
+        (client.delete_user, {"UserId": "ann"}),
+        (client.associate_faces, {"UserId": "ann", "FaceIds": [NOBODY_ID]}),
+        (client.disassociate_faces, {"UserId": "ann", "FaceIds": [NOBODY_ID]}),
     ]
 
     assert {error_of(call, **there, **more) for call, more in calls} == {("ResourceNotFoundException", 400)}
@@ -257,7 +264,7 @@ def in_region(server: RekognitionServer, name: str) -> Any:
         (b"\xff\xd8\xff rest is missing", "InvalidImageFormatException"),
         (encoded(Image.new("RGB", (200, 79)), "PNG"), "InvalidParameterException"),
         (encoded(Image.new("RGB", (79, 200)), "JPEG"), "InvalidParameterException"),
-        (b"\xff\xd8\xff" + bytes(5 * 1024 * 1024), "ImageTooLargeException"),
+        (b"\xff\xd8\xff" + bytes(5 * 1024 * 1024), "ValidationException"),
     ],
     ids=["webp", "damaged", "low", "narrow", "more than 5 MB"],
 )
@@ -328,6 +335,17 @@ def test_the_largest_faces_are_indexed_and_the_others_told(server: RekognitionSe
 
     assert len(answer["FaceRecords"]) == 1
     assert [face["Reasons"] for face in answer["UnindexedFaces"]] == [["EXCEEDS_MAX_FACES"]] * 2
+
+
+def test_of_too_many_faces_poor_ones_are_left_out_before_small_ones() -> None:
+    widths, sharpness = (0.4, 0.3, 0.2), (2, 90, 90)
+    faces = [
+        Face(box=Box(left=0, top=0, width=width, height=0.5), confidence=0.9, sharpness=sharp)
+        for width, sharp in zip(widths, sharpness, strict=True)
+    ]
+    look = Look("image", (640, 480), faces, [], ScriptedAnalyser())
+
+    assert [list(largest(look, range(3), limit)) for limit in (None, 3, 2, 1)] == [[0, 1, 2], [0, 1, 2], [1, 2], [1]]
 
 
 def test_a_poor_face_is_indexed_only_without_a_quality_filter(server: RekognitionServer, client: Any) -> None:
@@ -502,6 +520,148 @@ def test_a_face_of_a_user_is_deleted_only_once_it_is_disassociated(server: Rekog
     assert error_of(client.associate_faces, **there, UserId="user-3", FaceIds=[face_id])[0] == (
         "ResourceNotFoundException"
     )
+
+
+# Users
+
+
+def users(client: Any) -> dict[str, str]:
+    listed = client.list_users(CollectionId="faces")["Users"]
+    return {user["UserId"]: user["UserStatus"] for user in listed}
+
+
+def associate(client: Any, user_id: str, *face_ids: str, **options: Any) -> dict[str, Any]:
+    return dict(client.associate_faces(CollectionId="faces", UserId=user_id, FaceIds=list(face_ids), **options))
+
+
+def test_a_user_is_created_listed_and_deleted(server: RekognitionServer, client: Any) -> None:
+    for user_id in ("ann", "bob"):
+        client.create_user(CollectionId="faces", UserId=user_id)
+    associate(client, "bob", *index(client, "bob"))
+
+    assert users(client) == {"ann": "CREATED", "bob": "ACTIVE"}
+    assert client.describe_collection(CollectionId="faces")["UserCount"] == 2
+    assert error_of(client.create_user, CollectionId="faces", UserId="ann") == ("ConflictException", 400)
+    client.delete_user(CollectionId="faces", UserId="bob")
+    assert users(client) == {"ann": "CREATED"}
+    assert error_of(client.delete_user, CollectionId="faces", UserId="bob") == ("ResourceNotFoundException", 400)
+    assert client.describe_collection(CollectionId="faces")["FaceCount"] == 1
+
+
+def test_users_are_listed_by_pages(server: RekognitionServer, client: Any) -> None:
+    for number in range(5):
+        client.create_user(CollectionId="faces", UserId=f"user:{number}")
+    pages = client.get_paginator("list_users").paginate(CollectionId="faces", PaginationConfig={"PageSize": 2})
+
+    assert [[user["UserId"][-1] for user in page["Users"]] for page in pages] == [["0", "1"], ["2", "3"], ["4"]]
+
+
+def test_the_faces_of_a_user_are_listed(server: RekognitionServer, client: Any) -> None:
+    (ann,), (again,), (bob,) = index(client, "ann"), index(client, "ann~"), index(client, "bob")
+    for user_id in ("ann", "bob"):
+        client.create_user(CollectionId="faces", UserId=user_id)
+    answer = associate(client, "ann", ann, again)
+    associate(client, "bob", bob)
+    listed = client.list_faces(CollectionId="faces", UserId="ann")["Faces"]
+
+    assert answer["AssociatedFaces"] == [{"FaceId": ann}, {"FaceId": again}]
+    assert (answer["UnsuccessfulFaceAssociations"], answer["UserStatus"]) == ([], "UPDATING")
+    assert [(face["FaceId"], face["UserId"]) for face in listed] == [(ann, "ann"), (again, "ann")]
+    assert len(client.list_faces(CollectionId="faces")["Faces"]) == 3
+    unknown = error_of(client.list_faces, CollectionId="faces", UserId="nobody")
+    assert unknown == ("ResourceNotFoundException", 400)
+
+
+def test_a_face_that_cannot_be_a_users_is_told(server: RekognitionServer, client: Any) -> None:
+    (ann,), (bob,), (cem,) = index(client, "ann"), index(client, "bob"), index(client, "cem")
+    for user_id in ("ann", "bob"):
+        client.create_user(CollectionId="faces", UserId=user_id)
+    associate(client, "ann", ann)
+    associate(client, "bob", bob)
+    told = associate(client, "ann", ann, bob, cem, NOBODY_ID)
+    why = {face["FaceId"]: face for face in told["UnsuccessfulFaceAssociations"]}
+
+    assert told["AssociatedFaces"] == [], "a face that is the user's already is passed over"
+    assert why.keys() == {bob, cem, NOBODY_ID}
+    assert (why[bob]["Reasons"], why[bob]["UserId"]) == (["ASSOCIATED_TO_A_DIFFERENT_USER"], "bob")
+    assert why[cem]["Reasons"] == ["LOW_MATCH_CONFIDENCE"]
+    assert why[cem]["Confidence"] < 75
+    assert why[NOBODY_ID]["Reasons"] == ["FACE_NOT_FOUND"]
+    assert associate(client, "ann", cem, UserMatchThreshold=0)["AssociatedFaces"] == [{"FaceId": cem}]
+
+
+def test_a_face_is_taken_from_its_user_alone(server: RekognitionServer, client: Any) -> None:
+    (ann,), (bob,), (cem,) = index(client, "ann"), index(client, "bob"), index(client, "cem")
+    for user_id in ("ann", "bob"):
+        client.create_user(CollectionId="faces", UserId=user_id)
+    associate(client, "ann", ann)
+    associate(client, "bob", bob)
+    asked = {"CollectionId": "faces", "UserId": "ann", "FaceIds": [ann, bob, cem, NOBODY_ID]}
+    told = client.disassociate_faces(**asked)
+    why = {face["FaceId"]: face["Reasons"] for face in told["UnsuccessfulFaceDisassociations"]}
+
+    assert told["DisassociatedFaces"] == [{"FaceId": ann}]
+    assert why == {bob: ["ASSOCIATED_TO_A_DIFFERENT_USER"], NOBODY_ID: ["FACE_NOT_FOUND"]}
+    assert client.list_faces(CollectionId="faces", UserId="ann")["Faces"] == []
+
+
+def test_a_face_of_a_user_cannot_be_deleted(server: RekognitionServer, client: Any) -> None:
+    (ann,), (bob,) = index(client, "ann"), index(client, "bob")
+    client.create_user(CollectionId="faces", UserId="ann")
+    associate(client, "ann", ann)
+    answer = client.delete_faces(CollectionId="faces", FaceIds=[ann, bob])
+
+    assert answer["DeletedFaces"] == [bob]
+    assert answer["UnsuccessfulFaceDeletions"] == [
+        {"FaceId": ann, "UserId": "ann", "Reasons": ["ASSOCIATED_TO_AN_EXISTING_USER"]}
+    ]
+    assert found_by_image(client, "ann") == [ann]
+    client.delete_user(CollectionId="faces", UserId="ann")
+    assert client.delete_faces(CollectionId="faces", FaceIds=[ann])["DeletedFaces"] == [ann]
+
+
+def test_a_user_has_a_hundred_faces_at_most(server: RekognitionServer, client: Any) -> None:
+    client.create_user(CollectionId="faces", UserId="ann")
+    face_ids = [index(client, "ann", user=f"ann{number}")[0] for number in range(101)]
+    associate(client, "ann", *face_ids[:100])
+
+    with pytest.raises(ClientError, match="ServiceQuotaExceededException"):
+        associate(client, "ann", face_ids[100])
+
+
+def test_a_client_token_makes_a_call_once(server: RekognitionServer, client: Any) -> None:
+    once = {"CollectionId": "faces", "UserId": "ann", "ClientRequestToken": "token-1"}
+    client.create_user(**once)
+    client.create_user(**once)
+
+    assert users(client) == {"ann": "CREATED"}
+    other = {**once, "UserId": "bob"}
+    assert error_of(client.create_user, **other) == ("IdempotentParameterMismatchException", 400)
+
+
+# Permissions
+
+
+def test_a_policy_denies_what_it_does_not_allow(server: RekognitionServer, client: Any) -> None:
+    collection = "arn:aws:rekognition:us-east-1:123456789012:collection/faces"
+    allowed = {"Effect": "Allow", "Action": ["rekognition:List*", "rekognition:DeleteFaces"], "Resource": collection}
+    denied = {"Effect": "Deny", "Action": "rekognition:DeleteFaces", "Resource": "*"}
+    server.switches.policy([allowed, denied])
+
+    assert client.list_faces(CollectionId="faces")["Faces"] == []
+    with pytest.raises(ClientError, match=r"perform: rekognition:DeleteFaces on resource: .* explicit deny"):
+        client.delete_faces(CollectionId="faces", FaceIds=[NOBODY_ID])
+    with pytest.raises(ClientError, match="no identity-based policy allows the rekognition:DescribeCollection action"):
+        client.describe_collection(CollectionId="faces")
+    assert error_of(client.list_collections)[0] == "AccessDeniedException", "it knows no resource but *"
+
+
+def test_a_policy_is_reached_over_http(server: RekognitionServer, client: Any) -> None:
+    control(server, {"policy": {"statements": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}})
+    assert client.list_collections()["CollectionIds"] == ["faces"]
+
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        control(server, {"policy": {"statements": [{"Effect": "Allow", "NotAction": "*"}]}})
 
 
 # Requests that break the service model
