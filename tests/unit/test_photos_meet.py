@@ -1,0 +1,145 @@
+"""Two runs of photos meet after every number of calls of both: no promise breaks, whatever becomes of one of them.
+
+See `test_protocol.py` for the schedules that hypothesis looks for, and what both are made of.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests.protocol.erasing import upload_again
+from tests.protocol.promises import assert_kept_for_now, assert_kept_in_the_end
+from tests.protocol.scheduled import Run
+from tests.protocol.scheduler import World
+
+LONG = os.environ.get("CHAOS") == "1"
+
+Fate = Callable[[World, Run], None]
+
+
+def lives(world: World, run: Run) -> None:
+    """Go on later."""
+
+
+def dies(world: World, run: Run) -> None:
+    """Be killed before the next store call."""
+    run.kill()
+
+
+def fails(world: World, run: Run) -> None:
+    """Get no answer to the next store call, which did nothing."""
+    run.step("fail")
+
+
+def loses_a_reply(world: World, run: Run) -> None:
+    """Get no answer to the next store call, which did its work."""
+    run.step("lose")
+
+
+def sleeps(world: World, run: Run) -> None:
+    """Sleep through its lease, while another run takes over and ends; then wake."""
+    world.expire(run)
+    world.start(run.user_id, run.name, process=1).end()
+
+
+def starts_again(world: World, run: Run) -> None:
+    """Be started again by Prefect, while the earlier attempt lives on."""
+    world.start(run.user_id, run.name, owner=run.owner).end()
+
+
+FATES = (lives, dies, fails, loses_a_reply, sleeps, starts_again)
+
+
+WHOLE = [pytest.param(fate, 1 if fate is lives else 5, marks=pytest.mark.slow) for fate in FATES]
+
+
+@pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
+@pytest.mark.parametrize("lagging", [False, True])
+@pytest.mark.parametrize(("flow", "unclear"), [(False, False), (True, False), (False, True)])
+def test_two_may_meet_anywhere(lagging: bool, flow: bool, unclear: bool, fate: Fate, stride: int) -> None:
+    """Show that two users with one face never both keep it, and no other promise breaks, wherever their runs meet.
+
+    The first run makes `first` store calls, then the other `second` calls. Then the first meets its fate and goes on to
+    its end, and after it the other. The faces match, or are poor and like each other (`unclear`). All pairs of numbers
+    are tried where `stride` is 1, for both orders of the claims.
+    """
+    stride = 1 if LONG else stride
+    for older_is_first in (True, False):
+        for first in itertools.count(0 if older_is_first else 1):
+            for second in itertools.count(first % stride, stride):
+                with World(lagging, one_sided=first % 2 == 1, unclear=unclear) as world:
+                    under_way = meet(world, older_is_first, (first, second), flow, fate)
+                if not under_way[1]:
+                    break
+            if not under_way[0]:
+                break
+
+
+@pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
+@pytest.mark.parametrize("lagging", [False, True])
+def test_a_photo_uploaded_again_may_meet_the_one_that_replaces_it_anywhere(
+    lagging: bool, fate: Fate, stride: int
+) -> None:
+    """Show that of A, B and A again the last stays, and no promise breaks, wherever the runs of B and A again meet."""
+    stride = 1 if LONG else stride
+    for replaced_first in (True, False):
+        for first in itertools.count(0):
+            for second in itertools.count(first % stride, stride):
+                with World(lagging, dated=True) as world:
+                    world.start("user_a", "ann-0").end()
+                    pair = world.start("user_a", "ann-1", 1), upload_again(world, "user_a", "ann-0")
+                    ordered = pair if replaced_first else pair[::-1]
+                    under_way = meet_once(world, *ordered, (first, second), fate)
+                if not under_way[1]:
+                    break
+            if not under_way[0]:
+                break
+
+
+@pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
+@pytest.mark.parametrize("lagging", [False, True])
+def test_two_photos_of_one_user_may_meet_anywhere(lagging: bool, fate: Fate, stride: int) -> None:
+    """Show that neither of two photos of one person makes the other a stranger's, wherever their runs meet."""
+    stride = 1 if LONG else stride
+    for older_first in (True, False):
+        for first in itertools.count(0):
+            for second in itertools.count(first % stride, stride):
+                with World(lagging, dated=True) as world:
+                    pair = world.start("user_a", "ann-0"), world.start("user_a", "ann-1", 1)
+                    under_way = meet_once(world, *(pair if older_first else pair[::-1]), (first, second), fate)
+                if not under_way[1]:
+                    break
+            if not under_way[0]:
+                break
+
+
+def meet(world: World, older_is_first: bool, calls: tuple[int, int], flow: bool, fate: Fate) -> tuple[bool, bool]:
+    """Let two meet after so many calls, and hold the promises; returns which had not ended by then."""
+    pair = world.start("user_a", "ann-0", flow=flow), world.start("user_b", "ann-0", 1, flow=flow)
+    for run in pair:
+        run.step()  # the claim, which says who is the older
+    one, other = pair if older_is_first else pair[::-1]
+    return meet_once(world, one, other, calls, fate)
+
+
+def meet_once(world: World, one: Run, other: Run, calls: tuple[int, int], fate: Fate) -> tuple[bool, bool]:
+    """Let two that have begun meet after so many calls, and hold the promises; returns which had not ended by then."""
+    for run, count in ((one, calls[0]), (other, calls[1])):
+        for _ in range(count):
+            run.step()
+    under_way = not one.over, not other.over
+    try:
+        fate(world, one)
+        for run in (one, other):
+            while not run.over:
+                run.step()
+                assert_kept_for_now(world)
+        assert_kept_in_the_end(world)
+    except AssertionError as error:
+        error.add_note("\n".join(world.journal))
+        raise
+    return under_way
