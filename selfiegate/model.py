@@ -178,10 +178,6 @@ class Claim(Stored):
     notice: Literal["none", "sending", "sent", "off"] = Field("none", description="Of a refusal, to its user")
     told: tuple[str, ...] = Field(default=(), description="Ways that have told the user, while others have not")
     uploads: int = Field(1, description="For how many uploads of these bytes the row was opened")
-    recheck_at: int = Field(
-        0, description="When an accepted face is looked up once more, microseconds since 1970; 0: not any more"
-    )
-    rechecks: int = Field(0, description="How often that was put off")
 
     @property
     def upload_rank(self) -> str:

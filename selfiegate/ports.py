@@ -92,9 +92,6 @@ class FaceBackend(Protocol):
     def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces, from `thresholds.floor(unclear)` up."""
 
-    def late_rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
-        """Do the same for a clear face long after it was enrolled, more thoroughly where the backend can."""
-
     def batch(self) -> AbstractContextManager[object]:
         """Let the faces that this thread enrols become durable and visible together, at the end of the block."""
 

@@ -1,4 +1,4 @@
-"""The order of `reconcile`: photos that died, late looks, erasures, rejected rows, then the stores' audit.
+"""The order in which `reconcile` finishes what died: photos, erasures, rejected rows, then the stores' audit.
 
 Each part stands alone: where a part fails, the others still run, and the failure is a line of the report.
 
@@ -31,7 +31,6 @@ from selfiegate.audit import (
 from selfiegate.clock import seconds_until
 from selfiegate.model import Claim
 from selfiegate.privacy.erasures import expire, unattended
-from selfiegate.rechecks import contest_late, look_again
 from selfiegate.records import Erasure
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
@@ -55,9 +54,6 @@ _TOO_MANY = "too many to repair: see what happened to the stores"
 """Said in the table as well: Prefect keeps that, but not our log."""
 FAILED_PART = "failed part"
 """What a line has found that tells of a part of `reconcile` itself."""
-
-DOUBLE = "face of two users"
-"""What a line has found that tells of a duplicate which a search had missed."""
 
 _WAITING = "photos that wait for a person"
 
@@ -119,7 +115,6 @@ async def reconcile(
     # By their claims, which are somebody else's as soon as their photos run again.
     closed = await apart("runs of dead processes", restarts.close_dead_runs(), lines, 0)
     lines += await apart("unfinished photos", run_unfinished(take, restarts, limit, at_once), lines, [])
-    lines += await apart("second looks at accepted faces", contest_doubles(take, restarts, limit), lines, [])
     await apart("erasures", carry_on_erasures(take, restarts, lines), lines, None)
     lines += await apart("unreadable rows", list_unreadable(take), lines, [])
     expired = await apart("expired photos", take(expire), lines, 0)
@@ -174,21 +169,9 @@ async def run_unfinished(take: Take, restarts: Restarts, limit: int, at_once: in
     return lines + [await run_again(row, restarts, turns) for row in rows if row.attempt >= _SUSPECT]
 
 
-async def contest_doubles(take: Take, restarts: Restarts, limit: int) -> list[Line]:
-    """Look accepted faces up once more, and run the photos again that lose theirs, one after the other."""
-    lines = list[Line]()
-    for double in await take(look_again, limit):
-        loser, done = await take(contest_late, double)
-        if loser:
-            lines.append(await run_again(loser, restarts, asyncio.Semaphore(1), DOUBLE))
-        elif done:
-            lines.append(Line(DOUBLE, double.match.user_id, double.row.photo.uri, done))
-    return lines
-
-
-async def run_again(row: Claim, restarts: Restarts, turns: asyncio.Semaphore, why: str = "") -> Line:
+async def run_again(row: Claim, restarts: Restarts, turns: asyncio.Semaphore) -> Line:
     """Run one photo again."""
-    found = why or ("unfinished photo" if row.verdict is None else "untold user")
+    found = "unfinished photo" if row.verdict is None else "untold user"
     async with turns:
         _log.info("%s of %s is run again: %s", row.photo.name, row.user_id, found)
         return Line(found, row.user_id, row.photo.uri, f"run again: {await ended(restarts.photo(row))}")

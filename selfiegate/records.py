@@ -110,11 +110,8 @@ class Ledger(Protocol):
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
 
-    def decide(self, claim: Claim, verdict: Verdict, recheck_at: int = 0) -> Claim:
-        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours.
-
-        At `recheck_at` an accepted face is to be looked up once more (microseconds since 1970); 0: never.
-        """
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours."""
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user of a refusal, and return a token for `end_notice`.
@@ -150,22 +147,14 @@ class Ledger(Protocol):
         Rows that cannot be read are among them.
         """
 
-    def to_recheck(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return at most so many accepted rows whose `recheck_at` is before this time, the first ones first."""
-
-    def rechecked(self, claim: Claim, again_at: int = 0) -> bool:
-        """Put an accepted row's next look off to this time, 0 for none; False where it changed since it was read."""
-
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row, decided or not, stand for a later upload of its photo; False unless it is still ours."""
 
-    def reopen(
-        self, claim: Claim, upload_order: str = "", notify: bool = False, contest: Contest | None = None
-    ) -> bool:
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds; False where it has changed since it was read.
 
         With `upload_order` for a later upload of its photo: it is claimed as of now. Else only an accepted row, which
-        keeps its seniority. With a contest the row holds that, and still names its face.
+        keeps its seniority.
         """
 
     def remove(self, claim: Claim | UnreadableRow) -> bool:
@@ -241,16 +230,11 @@ def taken_over(claim: Claim) -> ClaimLost:
     return ClaimLost(f"another run took over {claim.photo.name} of {claim.user_id}")
 
 
-def opened_anew(claim: Claim, upload_order: str, notify: bool, keeps_face: bool) -> dict[str, str | int | None]:
+def opened_anew(claim: Claim, upload_order: str, notify: bool) -> dict[str, str | int | None]:
     """Return what `Ledger.reopen` changes in a row, beside its attempt, verdict and contests."""
     face_id = "" if claim.status in ("rejected", "needs_review") else None  # a refused photo has none
-    changes: dict[str, str | int | None] = {
-        "status": "pending",
-        "lease_until": 0,
-        "notice": "none" if notify else "off",
-        "face_id": claim.face_id if keeps_face else face_id,
-        "recheck_at": 0,
-    }
+    notice = "none" if notify else "off"
+    changes: dict[str, str | int | None] = {"status": "pending", "lease_until": 0, "notice": notice, "face_id": face_id}
     if upload_order:
         now = max(now_us(), claim.claimed_at + 1)
         changes |= {"upload_order": upload_order, "claimed_at": now, "uploads": claim.uploads + 1}

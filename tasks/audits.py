@@ -15,7 +15,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Crashed, Scheduled
 from pydantic import ValidationError
 
-from selfiegate import audit, rechecks
+from selfiegate import audit
 from selfiegate.clock import seconds_until
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.runtime import runtime
@@ -31,8 +31,6 @@ _MOST_PAGES = 1000
 
 
 find_unfinished = task_of(unfinished, "find unfinished photos")
-look_again = task_of(rechecks.look_again, "look accepted faces up once more")
-contest_late = task_of(rechecks.contest_late, "contest {double.match.user_id}'s face late")
 find_unreadable = task_of(unreadable_rows, "find rows that cannot be read")
 begin_audit = task_of(audit.begin, "begin where the last audit stopped")
 look_through = task_of(audit.advance, "look through the {ours}")

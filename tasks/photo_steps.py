@@ -17,7 +17,5 @@ save_profile = task_of(profiles.save_profile, "save profile for {claim.photo.nam
 remove_older_photo = task_of(profiles.remove_older_photo, "remove the photo older than {claim.photo.name}")
 accept = task_of(verdicts.accept, "accept {claim.photo.name}")
 refuse = task_of(verdicts.refuse, "refuse {claim.photo.name}")
-lost_late = task_of(protocol.lost_late, "look who contested {claim.photo.name}")
-lose_profile = task_of(profiles.lose_profile, "remove the profile of {claim.photo.name}")
 withdraw = task_of(protocol.withdraw, "withdraw {claim.photo.name}")
 notify_user = task_of(verdicts.notify_user, "notify the user about {claim.photo.name}")

@@ -1,7 +1,7 @@
 """Amazon Rekognition as a `ports.FaceBackend`: the collection is the gallery.
 
-An accepted photo takes four calls (DetectFaces, SearchFacesByImage, IndexFaces, SearchFaces) and a fifth later
-(SearchFaces, see `rechecks`), one that the policy refuses takes one. Age, gender and emotions are never asked for.
+An accepted photo takes four calls (DetectFaces, SearchFacesByImage, IndexFaces, SearchFaces), one that the
+policy refuses takes one. Age, gender and emotions are never asked for.
 
 IndexFaces is idempotent for equal bytes and ExternalImageId. So every call sends the same image (see
 `rekognition_images`), and the ExternalImageId names user and photo version, so that no two claims ever share a face.
@@ -130,11 +130,18 @@ class RekognitionBackend:
         the first, if a face is found by searches within that time.
         """
         self._settling.wait(face_id)
-        return self._rivals(face_id, user_id, self.thresholds.floor(unclear))
-
-    def late_rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
-        """Do the same without a wait."""
-        return self._rivals(face_id, user_id, self.thresholds.floor())
+        try:
+            found = self._ask(
+                "search_faces",
+                FaceId=face_id,
+                FaceMatchThreshold=self.thresholds.floor(unclear),
+                MaxFaces=_MAX_MATCHES,
+            )
+        except Refused as refused:
+            if refused.code == "InvalidParameterException":  # a fresh FaceId may not be known everywhere yet
+                raise BackendUnavailable(str(refused)) from refused
+            raise
+        return [match for match in matches(found) if match.user_id != user_id]
 
     def batch(self) -> AbstractContextManager[object]:
         """Index each at once."""
@@ -231,20 +238,6 @@ class RekognitionBackend:
     def _ask(self, operation: str, **arguments: Any) -> Any:
         self._check()
         return call(self._settings, operation, CollectionId=self._settings.collection, **arguments)
-
-    def _rivals(self, face_id: str, user_id: str, floor: float) -> Sequence[Match]:
-        try:
-            found = self._ask(
-                "search_faces",
-                FaceId=face_id,
-                FaceMatchThreshold=floor,
-                MaxFaces=_MAX_MATCHES,
-            )
-        except Refused as refused:
-            if refused.code == "InvalidParameterException":  # a fresh FaceId may not be known everywhere yet
-                raise BackendUnavailable(str(refused)) from refused
-            raise
-        return [match for match in matches(found) if match.user_id != user_id]
 
     def _index(self, photo: PhotoRef, user_id: str) -> Any:
         return self._look(

@@ -100,8 +100,6 @@ class PhotoSteps:
         """Save the profile and store the verdict."""
         checks = one.judgement.checks
         if one.judgement.face is None or one.reasons:
-            if one.searched.match and one.claim.attempt > 1:
-                profiles.lose_profile(self._rt, one.claim)
             one.row = verdicts.refuse(self._rt, one.claim, one.reasons, checks, one.searched)
         else:
             if profiles.save_profile(self._rt, one.claim, one.face_id, one.thumbnails):

@@ -66,17 +66,6 @@ def remove_older_photo(rt: Runtime, claim: Claim, face_id: str) -> None:
         _remove(rt, Remains(face_id=face_id, photo=claim.photo), keep=profile)
 
 
-def lose_profile(rt: Runtime, claim: Claim) -> None:
-    """Remove the profile of a photo that lost the face that it had won, and what that profile lists as remains."""
-    still_ours(rt, claim)
-    profile = rt.profiles.get(claim.user_id)
-    if profile is None or profile.photo != claim.photo:
-        return
-    for remains in profile.remains:
-        _remove(rt, remains, keep=profile)
-    rt.profiles.remove(profile)
-
-
 def _remains(replaced: Profile) -> tuple[Remains, ...]:
     return (*replaced.remains, Remains(face_id=replaced.face_id, photo=replaced.photo))
 

@@ -162,13 +162,6 @@ def contend(rt: Runtime, ours: Claim, matches: Sequence[Match], unclear: bool) -
     return Contention(won=won, unexplained=unexplained)
 
 
-def lost_late(rt: Runtime, claim: Claim) -> SearchResult | None:
-    """Return to whom an enrolled face was lost since: a contester holds it for good, whatever searches find."""
-    ours = still_ours(rt, claim)
-    held = next((match for match, rows in contesters(rt, ours, unclear=False) if rows is None), None)
-    return lost(rt, held) if held and ours.status == "pending" else None
-
-
 def withdraw(rt: Runtime, claim: Claim) -> None:
     """Take back face and thumbnails of a claim that did not win, or whose profile could not be saved.
 

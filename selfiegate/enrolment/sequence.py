@@ -15,13 +15,12 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from selfiegate.enrolment.leases import lease_of
-from selfiegate.enrolment.profiles import lose_profile, remove_older_photo, save_profile, saved_profile
+from selfiegate.enrolment.profiles import remove_older_photo, save_profile, saved_profile
 from selfiegate.enrolment.protocol import (
     claim_photo,
     confirm_enrolment,
     enrol_face,
     judge_photo,
-    lost_late,
     make_thumbnails,
     withdraw,
 )
@@ -74,9 +73,6 @@ async def reach_verdict(take: Take, claim: Claim) -> Claim:
         return await take(accept, claim, profile.face_id, profile.thumbnails, (), SearchResult())
     if claim.uploads > 1:
         await take(wait_for_removal, claim)
-    if claim.contests and (lost := await take(lost_late, claim)):
-        await leave(take, claim)
-        return await take(refuse, claim, lost.reasons, (), lost)
     judgement = await take(judge_photo, claim.photo)
     if judgement.face is None or judgement.reasons:
         return await reject(take, claim, judgement, SearchResult())
@@ -99,7 +95,7 @@ async def enrol(take: Take, claim: Claim, judgement: Judgement, face: Face, sear
         await take(withdraw, claim)
         raise
     if lost:
-        await leave(take, claim)
+        await take(withdraw, claim)
         return await take(refuse, claim, lost.reasons, judgement.checks, lost)
     if replaced:
         await take(remove_older_photo, claim, face_id)
@@ -108,18 +104,9 @@ async def enrol(take: Take, claim: Claim, judgement: Judgement, face: Face, sear
 
 async def reject(take: Take, claim: Claim, judgement: Judgement, searched: SearchResult) -> Claim:
     """Store a refusal; an earlier attempt may have left traces."""
-    if claim.attempt > 1 and searched.match:
-        await leave(take, claim)
-    elif claim.attempt > 1:
+    if claim.attempt > 1:
         await take(withdraw, claim)
     return await take(refuse, claim, (*judgement.reasons, *searched.reasons), judgement.checks, searched)
-
-
-async def leave(take: Take, claim: Claim) -> None:
-    """Leave no trace of a photo that lost its face: nor of the profile, where the photo had won the face before."""
-    if claim.attempt > 1:
-        await take(lose_profile, claim)
-    await take(withdraw, claim)
 
 
 async def send_notice(take: Take, claim: Claim) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from selfiegate.clock import in_us
 from selfiegate.enrolment.likeness import threshold_of
 from selfiegate.enrolment.protocol import still_ours
 from selfiegate.enrolment.search import SearchResult
@@ -66,10 +65,8 @@ def _decide(
         model=rt.faces.model,
         policy=rt.settings.rules.digest,
     )
-    after_s = rt.settings.recheck_after_s if status == "accepted" else 0
-    recheck_at = in_us(after_s) if after_s else 0
     try:
-        return rt.ledger.decide(claim, verdict, recheck_at)
+        return rt.ledger.decide(claim, verdict)
     except ClaimLost:
         still_ours(rt, claim, face_id)  # raises `UserForgotten` where that is why
         raise

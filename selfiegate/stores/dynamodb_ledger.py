@@ -1,9 +1,9 @@
 """The ledger in DynamoDB. Every change is one conditional write; every read but that of the index is consistent.
 
 The table has the HASH key `user_id` and the RANGE key `photo_id`, so that a user's rows are read
-consistently (an index would lag behind). A sparse index finds rows with work left, accepted rows that are looked at
-once more, and rows that wait for a person; see `dynamodb_unfinished`. TTL on `expires_at` forgets refused ones. A
-user's erasure lies beside the user's rows; see `dynamodb_erasures`.
+consistently (an index would lag behind). A sparse index finds rows with work left and those that wait for a person;
+see `dynamodb_unfinished`. TTL on `expires_at` forgets refused ones. A user's erasure lies beside the user's rows; see
+`dynamodb_erasures`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from selfiegate.stores.dynamodb_rows import (
     text_of,
 )
 from selfiegate.stores.dynamodb_schema import RecordsTable
-from selfiegate.stores.dynamodb_unfinished import INDEX, REVIEW, due_late, end_of, ended, late_mark_of, mark_of, page
+from selfiegate.stores.dynamodb_unfinished import INDEX, REVIEW, end_of, ended, mark_of, page
 
 
 class DynamoLedger:
@@ -118,7 +118,7 @@ class DynamoLedger:
         """Turn accepting (or pending) back into pending."""
         return self._change(claim, "SET #status = :pending REMOVE face_id", UNDECIDED, **STATES)
 
-    def decide(self, claim: Claim, verdict: Verdict, recheck_at: int = 0) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once; a refused photo's row expires."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         expires_at = None if verdict.status == "accepted" else int(time.time() + self._rejected_s)
@@ -129,16 +129,12 @@ class DynamoLedger:
             "expires_at": expires_at,
             "before": before,
             "review": REVIEW,
-            "late": late_mark_of(claim.photo.id),
-            "recheck_at": recheck_at,
-            "none": 0,
         }
 
         def decided(notice: str) -> bool:
             finished = verdict.status == "accepted" or notice == "off"  # else when its user was told
-            change = "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at, "
-            change += "recheck_at = :recheck_at, rechecks = :none"
-            change += end_of(verdict.status, recheck_at) if finished else ""
+            change = "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at"
+            change += end_of(verdict.status) if finished else ""
             return self._change(claim, change, "#status = :before AND notice = :notice", notice=notice, **values)
 
         # A silent row may have turned into one whose user is told since it was read, and never the other way.
@@ -200,33 +196,18 @@ class DynamoLedger:
         rows = [item for item in items if is_row(item) and not item.get("verdict")]
         return Page([(item["user_id"], item["photo_id"]) for item in rows], after)
 
-    def to_recheck(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return accepted rows whose time has come, as of a moment ago."""
-        return list(readable(due_late(self._table, before, limit), claim_of, skip))
-
-    def rechecked(self, claim: Claim, again_at: int = 0) -> bool:
-        """Put an accepted row's next look off, 0 for none."""
-        change = "SET recheck_at = :again_at" + (", lease_until = :again_at" if again_at else f" REMOVE {INDEX}")
-        due = f"recheck_at = :recheck_at AND {INDEX} = :late"
-        late = late_mark_of(claim.photo.id)
-        values = {"again_at": again_at, "recheck_at": claim.recheck_at, "late": late, "one": 1}
-        return self._change(claim, f"{change} ADD rechecks :one", due, **values)
-
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
         return self._change(claim, "SET upload_order = :upload_order", "", upload_order=upload_order)
 
-    def reopen(
-        self, claim: Claim, upload_order: str = "", notify: bool = False, contest: Contest | None = None
-    ) -> bool:
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
-        opened = opened_anew(claim, upload_order, notify, contest is not None)
-        contests = [text_of(contest)] if contest else []
-        changes: dict[str, Any] = {**opened, "contests": contests, "told": [], INDEX: mark_of(claim.photo.id)}
+        opened = opened_anew(claim, upload_order, notify)
+        changes: dict[str, Any] = {**opened, "contests": [], "told": [], INDEX: mark_of(claim.photo.id)}
         sets = ", ".join(f"{'#status' if name == 'status' else name} = :{name}" for name in changes)
         return self._change(
             claim,
-            f"SET {sets} REMOVE verdict, expires_at, held_until ADD attempt :one",
+            f"SET {sets} REMOVE verdict, expires_at ADD attempt :one",
             "attribute_exists(verdict)" if upload_order else "#status = :accepted",
             **changes,
             accepted="accepted",

@@ -51,8 +51,6 @@ def claim_of(item: Mapping[str, Any]) -> Claim:
     """Read a row; raises `UnreadableRow`."""
     with reading("ledger row", item["user_id"], item["photo_id"]):
         known = {name: item[name] for name in Claim.model_fields if item.get(name) is not None}
-        if known.get("recheck_at"):
-            known["lease_until"] = item["held_until"]
         known["contests"] = [json.loads(text) for text in item["contests"]]
         if "verdict" in known:
             known["verdict"] = json.loads(known["verdict"])

@@ -3,16 +3,13 @@
 One partition of an index takes 1,000 writes a second, and a photo writes its row some 13 times. Ends of leases only
 grow, so DynamoDB cannot split one mark by them. So the marks are sixteen: `yes-` and the first digit of the photo's id,
 which is a hash. Rows of a version before bear `yes` alone until they are finished; they are read first.
-
-Accepted rows whose face is looked up once more bear sixteen other marks, `late-` and that digit. `lease_until` says
-when that is, and `held_until` until when the run that accepted the row had held it.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from selfiegate.aws.dynamodb_table import Table
@@ -21,8 +18,7 @@ INDEX = "unfinished"
 REVIEW = "review"
 """The mark of rows that wait for a person."""
 OLD = "yes"
-_DIGITS = "0123456789abcdef"
-MARKS = (OLD, *(f"{OLD}-{digit}" for digit in _DIGITS))
+MARKS = (OLD, *(f"{OLD}-{digit}" for digit in "0123456789abcdef"))
 _ENDED = f"{INDEX} = :mark AND lease_until < :before"
 _MOST_PAGES = 50
 """Of 1 MB: tens of thousands of rows. Those that waited longest and shortest are at the two ends."""
@@ -33,15 +29,8 @@ def mark_of(photo_id: str) -> str:
     return f"{OLD}-{photo_id[0]}"
 
 
-def late_mark_of(photo_id: str) -> str:
-    """Return the mark of an accepted row that is looked at once more."""
-    return f"late-{photo_id[0]}"
-
-
-def end_of(status: str, recheck_at: int = 0) -> str:
+def end_of(status: str) -> str:
     """Return how an update takes a row of this status out of the unfinished ones."""
-    if recheck_at:
-        return f", {INDEX} = :late, held_until = lease_until, lease_until = :recheck_at"
     return f", {INDEX} = :review" if status == "needs_review" else f" REMOVE {INDEX}"
 
 
@@ -60,13 +49,6 @@ def ended(table: Table, before: int, *, bounded: bool, newest_first: bool = Fals
             first = False
 
     return heapq.merge(*map(marked, MARKS), key=_lease_of, reverse=newest_first)
-
-
-def due_late(table: Table, before: int, limit: int) -> Sequence[dict[str, Any]]:
-    """Return at most so many items that are looked at once more and whose time has come, the first ones first."""
-    marks = map(late_mark_of, _DIGITS)
-    pages = (table.page(_ENDED, INDEX, "", limit=limit, mark=mark, before=before) for mark in marks)
-    return sorted((item for items, _ in pages for item in items), key=_lease_of)[:limit]
 
 
 def page(table: Table, after: str, limit: int, before: int) -> tuple[list[dict[str, Any]], str]:

@@ -98,14 +98,13 @@ class MemoryLedger:
             lambda _: {"status": "pending", "face_id": None},
         )
 
-    def decide(self, claim: Claim, verdict: Verdict, recheck_at: int = 0) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once."""
-        recheck = {"recheck_at": recheck_at, "rechecks": 0}
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._change(
             claim,
             lambda row: row.status == before and _ours(row, claim),
-            lambda _: {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id, **recheck},
+            lambda _: {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id},
         )
         return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 
@@ -150,37 +149,17 @@ class MemoryLedger:
             keys = sorted(key for key, row in self._rows.items() if row.status in _UNDECIDED and key > last)[:limit]
         return Page(keys, json.dumps(keys[-1]) if len(keys) == limit else "")
 
-    def to_recheck(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return accepted rows whose time has come."""
-        with self._lock:
-            due = [row for row in self._rows.values() if 0 < row.recheck_at < before]
-        return sorted(due, key=lambda row: (row.recheck_at, row.seniority))[:limit]
-
-    def rechecked(self, claim: Claim, again_at: int = 0) -> bool:
-        """Put an accepted row's next look off, 0 for none."""
-        return self._change(
-            claim,
-            lambda row: _ours(row, claim) and 0 < row.recheck_at == claim.recheck_at,
-            lambda row: {"recheck_at": again_at, "rechecks": row.rechecks + 1},
-        )
-
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
         return self._change(claim, lambda row: _ours(row, claim), lambda _: {"upload_order": upload_order})
 
-    def reopen(
-        self, claim: Claim, upload_order: str = "", notify: bool = False, contest: Contest | None = None
-    ) -> bool:
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
-        cleared = {"verdict": None, "contests": (contest,) if contest else (), "told": ()}
+        cleared = {"verdict": None, "contests": (), "told": ()}
         return self._change(
             claim,
             lambda row: _ours(row, claim) and (row.status == "accepted" or bool(upload_order and row.verdict)),
-            lambda row: {
-                **opened_anew(row, upload_order, notify, contest is not None),
-                **cleared,
-                "attempt": row.attempt + 1,
-            },
+            lambda row: {**opened_anew(row, upload_order, notify), **cleared, "attempt": row.attempt + 1},
         )
 
     def remove(self, claim: Claim | UnreadableRow) -> bool:

@@ -115,16 +115,14 @@ class SqliteLedger:
             *_ours(claim),
         )
 
-    def decide(self, claim: Claim, verdict: Verdict, recheck_at: int = 0) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._changed(
-            f"""UPDATE claims SET status = ?, verdict = ?, face_id = ?, recheck_at = ?, rechecks = 0
-            {_OURS} AND status = ?""",
+            f"UPDATE claims SET status = ?, verdict = ?, face_id = ? {_OURS} AND status = ?",
             verdict.status,
             verdict.model_dump_json(),
             verdict.face_id,
-            recheck_at,
             *_ours(claim),
             before,
         )
@@ -179,28 +177,15 @@ class SqliteLedger:
         found = [(row["user_id"], row["photo_id"]) for row in rows]
         return Page(found, json.dumps(found[-1]) if len(found) == limit else "")
 
-    def to_recheck(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return accepted rows whose time has come, by the index `to_recheck`."""
-        sql = "SELECT * FROM claims WHERE recheck_at > 0 AND recheck_at < ? ORDER BY recheck_at LIMIT ?"
-        return list(readable(self._db.read(sql, before, limit), _claim, skip))
-
-    def rechecked(self, claim: Claim, again_at: int = 0) -> bool:
-        """Put an accepted row's next look off, 0 for none."""
-        sql = f"UPDATE claims SET recheck_at = ?, rechecks = rechecks + 1 {_OURS} AND recheck_at > 0 AND recheck_at = ?"
-        return self._changed(sql, again_at, *_ours(claim), claim.recheck_at)
-
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
         return self._changed(f"UPDATE claims SET upload_order = ? {_OURS}", upload_order, *_ours(claim))
 
-    def reopen(
-        self, claim: Claim, upload_order: str = "", notify: bool = False, contest: Contest | None = None
-    ) -> bool:
+    def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
-        changes = opened_anew(claim, upload_order, notify, contest is not None)
-        changes["contests"] = _json([contest] if contest else [])
+        changes = opened_anew(claim, upload_order, notify)
         sql = f"""UPDATE claims SET {", ".join(f"{name} = ?" for name in changes)},
-            verdict = NULL, told = '[]', attempt = attempt + 1 {_OURS}
+            verdict = NULL, contests = '[]', told = '[]', attempt = attempt + 1 {_OURS}
             AND {"verdict IS NOT NULL" if upload_order else "status = 'accepted'"}"""
         return self._changed(sql, *changes.values(), *_ours(claim))
 

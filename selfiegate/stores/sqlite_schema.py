@@ -57,12 +57,6 @@ _TOLD = """
 ALTER TABLE claims ADD COLUMN told TEXT NOT NULL DEFAULT '[]';
 """
 
-_RECHECKS = """
-ALTER TABLE claims ADD COLUMN recheck_at INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE claims ADD COLUMN rechecks INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX to_recheck ON claims (recheck_at) WHERE recheck_at > 0;
-"""
-
 _ADDED = {
     "notice": "TEXT NOT NULL DEFAULT 'none'",
     "notice_by": "TEXT",
@@ -87,5 +81,4 @@ def _adopt(connection: sqlite3.Connection) -> None:
         connection.execute(_RANK_FROM_CLAIM)
 
 
-_ALL = (_FIRST, _GALLERY, _UPLOADS, _SWEEPS, _TOLD, _RECHECKS)
-RECORDS = Schema([Migration(sql, oldest_program=1) for sql in _ALL], _adopt)
+RECORDS = Schema([Migration(sql, oldest_program=1) for sql in (_FIRST, _GALLERY, _UPLOADS, _SWEEPS, _TOLD)], _adopt)

@@ -314,62 +314,6 @@ class LedgerContract:
 
         assert not ledger.reopen(claim)
 
-    def test_an_accepted_row_is_looked_at_again_when_its_time_has_come(self, ledger: Ledger) -> None:
-        for user_id, recheck_at in (("late", 300), ("never", 0), ("early", 100)):
-            claim = ledger.claim(PHOTO, user_id, "run", lease_s=60)
-            ledger.accept(claim)
-            row = ledger.decide(claim, verdict(), recheck_at)
-            assert (row.recheck_at, row.rechecks, row.lease_until) == (recheck_at, 0, claim.lease_until)
-
-        assert [row.user_id for row in ledger.to_recheck(100, 10)] == []
-        assert [row.user_id for row in ledger.to_recheck(101, 10)] == ["early"]
-        assert [row.user_id for row in ledger.to_recheck(301, 10)] == ["early", "late"]
-        assert [row.user_id for row in ledger.to_recheck(301, 1)] == ["early"]
-        assert list(ledger.unfinished(before=FAR)) == []
-        assert ledger.undecided().items == []
-
-    def test_a_look_is_put_off_or_done_once(self, ledger: Ledger, claim: Claim) -> None:
-        ledger.accept(claim)
-        row = ledger.decide(claim, verdict(), 100)
-        assert ledger.rechecked(row, 200)
-        assert not ledger.rechecked(row), "it was put off since"
-
-        row = present(ledger.get(PHOTO, "ann"))
-        assert (row.recheck_at, row.rechecks, row.lease_until) == (200, 1, claim.lease_until)
-        assert [row.user_id for row in ledger.to_recheck(201, 10)] == ["ann"]
-        assert ledger.rechecked(row)
-        row = present(ledger.get(PHOTO, "ann"))
-        assert (row.status, row.recheck_at, row.rechecks) == ("accepted", 0, 2)
-        assert list(ledger.to_recheck(FAR, 10)) == []
-        assert not ledger.rechecked(row, 300), "it is done"
-
-    def test_a_row_is_contested_as_it_is_opened_again(self, ledger: Ledger, claim: Claim) -> None:
-        ledger.note_face(claim, "face")
-        ledger.accept(claim)
-        row = ledger.decide(claim, verdict(), 100)
-
-        assert ledger.reopen(row, notify=True, contest=CONTEST)
-        assert not ledger.reopen(row, notify=True, contest=CONTEST)
-        row = present(ledger.get(PHOTO, "ann"))
-        assert (row.status, row.contests, row.face_id, row.claimed_at) == (
-            "pending",
-            (CONTEST,),
-            "face",
-            claim.claimed_at,
-        )
-        assert (row.notice, row.verdict, row.recheck_at, row.lease_until) == ("none", None, 0, 0)
-        assert list(ledger.to_recheck(FAR, 10)) == []
-        assert [row.user_id for row in ledger.unfinished(before=FAR)] == ["ann"]
-
-    def test_a_row_that_lost_its_face_late_is_not_looked_at_again(self, ledger: Ledger, claim: Claim) -> None:
-        ledger.accept(claim)
-        ledger.reopen(ledger.decide(claim, verdict(), 100), contest=CONTEST)
-        claim = ledger.claim(PHOTO, "ann", "run-2", lease_s=60)
-        row = ledger.decide(claim, verdict("rejected", None))
-
-        assert (row.status, row.recheck_at) == ("rejected", 0)
-        assert list(ledger.to_recheck(FAR, 10)) == []
-
     def test_the_order_of_upload_is_kept(self, ledger: Ledger, claim: Claim) -> None:
         other = ledger.claim(PHOTO, "bob", "run", lease_s=0, upload_order="0000000000000001.0A")
         again = ledger.claim(PHOTO, "bob", "run", lease_s=0, upload_order="0000000000000002.0B")

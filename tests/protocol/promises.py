@@ -105,7 +105,7 @@ def reconcile(world: World) -> None:
     for user_id, name in [*world.uploads, *world.uploads]:  # twice: a photo may wait for another one of its user
         row = world.ledger.get(world.uploads[user_id, name], user_id)
         # Uploads whose run died before its claim come as events again.
-        untold = row is not None and row.status in ("rejected", "needs_review") and row.notice != "sent"
+        untold = row is not None and row.status in ("rejected", "needs_review") and row.notice == "none"
         if row is None or row.verdict is None or untold or is_later(world.orders[user_id, name], row):
             if row:
                 world.ledger.renew(row, -1000)
