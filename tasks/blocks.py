@@ -12,7 +12,7 @@ import httpx
 from prefect.blocks.core import Block
 
 from selfiegate.aws.settings import AwsSettings
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongSetting
 from selfiegate.model import Verdict
 from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
@@ -74,14 +74,21 @@ def _wait_for_slot(action: str) -> None:
 
 def _access(service: str, settings: AwsSettings) -> Access:
     """Return the access that blocks give to a service; S3 may have a block, and so a region, of its own."""
-    import prefect_aws  # noqa: F401  registers the blocks' types
+    import prefect_aws  # registers the blocks' types, too
 
     from selfiegate.aws.clients import access_of_environment
 
     if service == "s3" and settings.s3_block:
         block = load(settings.s3_block, "SELFIEGATE_AWS__S3_BLOCK")
         credentials = getattr(block, "credentials", block)
-        return _access_by(credentials, credentials.region_name or settings.region)
+        access = _access_by(credentials, credentials.region_name or settings.region)
+        endpoint = access.arguments.get("endpoint_url") or settings.endpoint_of(service) or settings.endpoint_url
+        if isinstance(credentials, prefect_aws.MinIOCredentials) and not endpoint:
+            raise WrongSetting(
+                f"SELFIEGATE_AWS__S3_BLOCK is {settings.s3_block!r}, and its key would go to AWS: "
+                "name MinIO's address in the block, or in SELFIEGATE_AWS__S3_ENDPOINT_URL"
+            )
+        return access
     if settings.credentials_block:
         credentials = load(settings.credentials_block, "SELFIEGATE_AWS__CREDENTIALS_BLOCK")
         return _access_by(credentials, settings.region or credentials.region_name)

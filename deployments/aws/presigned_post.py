@@ -1,4 +1,4 @@
-"""Sign a form by which one user puts one photo straight into S3: an example for the server of an app.
+"""Sign a form by which one user puts photos straight into S3 for some minutes: an example for the server of an app.
 
     python -m deployments.aws.presigned_post USER
 
@@ -17,6 +17,7 @@ from selfiegate.aws.clients import client, translated
 from selfiegate.errors import BackendMisconfigured, SelfiegateError, WrongInput
 from selfiegate.key_template import KeyTemplate
 from selfiegate.settings import Settings, load_settings
+from selfiegate.stores.s3 import decoded
 from selfiegate.user_ids import user_id_of
 
 SECONDS = 300
@@ -48,6 +49,8 @@ def _metadata(settings: Settings, user_id: str) -> dict[str, str]:
         return {}
     if not user_id.isascii():
         raise WrongInput(f"the user id {user_id!r} cannot stand in object metadata: it is not ASCII")
+    if decoded(user_id.strip()) != user_id:  # the gate would read another user's id in it
+        raise WrongInput(f"the user id {user_id!r} cannot stand in object metadata")
     return {f"x-amz-meta-{settings.user_metadata.lower()}": user_id}
 
 

@@ -20,6 +20,7 @@ from botocore.exceptions import (
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    NoCredentialsError,
     ResponseStreamingError,
 )
 
@@ -47,9 +48,11 @@ _UNAVAILABLE = {
     "InternalServerError",
     "KMSThrottling",
     "KMSThrottlingException",
+    "KMS.ThrottlingException",
     "KmsThrottled",
     "LimitExceededException",
     "OperationAborted",
+    "OverLimit",
     "PriorRequestNotComplete",
     "ProvisionedThroughputExceededException",
     "ReplicatedWriteConflictException",
@@ -69,6 +72,7 @@ _UNAVAILABLE = {
 """A load, a lock or a clock that may be another in a moment."""
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_UNKNOWN_KEYS = {"InvalidAccessKeyId", "InvalidClientTokenId", "UnrecognizedClientException"}
 _SKEWED = re.compile("signature (expired|not yet current)", re.IGNORECASE)
 """Other services than S3 tell a wrong clock so, with the code of a wrong signature."""
 
@@ -127,6 +131,8 @@ def _client(service: str, settings: AwsSettings) -> Any:
         read_timeout=20,
         retries={"mode": "standard", "total_max_attempts": 2},
         max_pool_connections=32,
+        # boto3 signs forms by the older version in some regions, which S3 refuses for objects under a KMS key.
+        **({"signature_version": "s3v4"} if service == "s3" else {}),
     )
     with translated(f"the AWS client of {service}"):
         session, arguments = _access_of(service, settings)
@@ -165,6 +171,8 @@ def translated(what: str) -> Iterator[None]:
             raise BackendUnavailable(f"{message}; renew the credentials that this process gets") from error
         if code_of(error) in _UNAVAILABLE or _SKEWED.search(said) or _status(error) in (429, *range(500, 600)):
             raise BackendUnavailable(message) from error
+        if code_of(error) in _UNKNOWN_KEYS:
+            _client.cache_clear()  # a block's keys may have been rotated
         raise BackendMisconfigured(f"{message}; `selfiegate aws check` names what is missing") from error
     except (
         ConnectionError,
@@ -176,4 +184,6 @@ def translated(what: str) -> Iterator[None]:
     ) as error:
         raise BackendUnavailable(f"{what}: {error}") from error
     except BotoCoreError as error:  # no credentials, no region, wrong parameters
+        if isinstance(error, NoCredentialsError):
+            _client.cache_clear()  # a machine's own may come a moment later
         raise BackendMisconfigured(f"{what}: {error}; see SELFIEGATE_AWS__REGION and AWS's own credentials") from error

@@ -17,12 +17,15 @@ from PIL import Image as Pictures
 
 from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
 from selfiegate.decoding.process_pool import decode
-from selfiegate.model import PhotoRef
+from selfiegate.errors import PhotoRejected
+from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.ports import PhotoStore
 
 _INLINE, _FROM_S3 = 5 * 2**20, 15_000_000
 """Bytes that Rekognition takes in a request, and of an object in S3."""
 
+_LEAST_SIDE = 80
+"""Pixels; Rekognition answers InvalidParameterException below."""
 _REMEMBERED = 16
 """Photos whose image is kept between a run's steps: 5 MB each at most."""
 
@@ -67,7 +70,12 @@ class Images:
 
 
 def _jpeg(picture: Pictures.Image) -> bytes:
-    """Encode a picture so that a request takes it: by quarters smaller until it does, alike each time."""
+    """Encode a picture so that a request takes it: by quarters smaller until it does, alike each time.
+
+    Raises `PhotoRejected` where the photo is so narrow that Rekognition would not take the picture.
+    """
+    if min(picture.size) < _LEAST_SIDE:
+        raise PhotoRejected(ReasonCode.PHOTO_TOO_SMALL)
     data = canonical_jpeg(picture)
     while len(data) > _INLINE:
         picture = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Pictures.Resampling.BOX)

@@ -96,4 +96,4 @@ def notify_user(rt: Runtime, claim: Claim) -> None:
     except Exception:
         rt.ledger.end_notice(claim, token, sent=False)
         raise
-    rt.ledger.end_notice(claim, token, sent=True)
+    rt.ledger.end_notice(claim, token, sent=True, told=())

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from selfiegate.aws.clients import AwsSettings, client, code_of, translated
 from selfiegate.decoding.decode import Limits
-from selfiegate.errors import PhotoRejected, WrongInput
+from selfiegate.errors import PhotoRejected, SelfiegateError, WrongInput
 from selfiegate.model import ETAG, PhotoRef, ReasonCode
 from selfiegate.paging import Page
 
@@ -56,7 +56,7 @@ class S3Photos:
         head = self._call("head_object", photo.bucket, photo.key, **_pin(photo))
         if head is None:
             raise WrongInput(f"there is no photo {photo.uri!r} of version {photo.version!r}")
-        return {name.lower(): _decoded(text) for name, text in head["Metadata"].items()}
+        return {name.lower(): decoded(text) for name, text in head["Metadata"].items()}
 
     def erase(self, photo: PhotoRef, asked_at: int) -> None:
         """Remove the versions of a photo's key up to the second of `asked_at`, and its delete markers."""
@@ -96,7 +96,8 @@ def _erase(s3: Any, bucket: str, key: str, until: float = math.inf) -> None:
             return  # S3 sorts by key, so this one comes before all that begin with it
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
+    """Return what a header of S3 says: S3 gives metadata that is not ASCII encoded."""
     with suppress(LookupError, ValueError, HeaderParseError):  # it only looks encoded
         return str(make_header(decode_header(text)))
     return text
@@ -172,8 +173,12 @@ class S3Thumbnails:
         """Remove a thumbnail; where the bucket keeps versions, S3 answers that it only marked it as deleted."""
         s3 = client("s3", self._settings)
         if s3.delete_object(Bucket=self._bucket, Key=key).get("DeleteMarker"):
-            with translated(f"s3:DeleteObjectVersion on {self._bucket}, which keeps versions"):
-                _erase(s3, self._bucket, key)
+            try:
+                with translated(f"s3:DeleteObjectVersion on {self._bucket}, which keeps versions"):
+                    _erase(s3, self._bucket, key)
+            except SelfiegateError:
+                s3.put_object(Bucket=self._bucket, Key=key)  # empty: the next try lists it, and does not call it gone
+                raise
 
     def _keys(self, prefix: str) -> list[str]:
         pages = client("s3", self._settings).get_paginator("list_objects_v2")

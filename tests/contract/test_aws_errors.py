@@ -133,6 +133,22 @@ def test_credentials_that_were_renewed_are_taken(
     ask("dynamodb", refusing)
 
 
+def test_credentials_that_come_late_are_taken(
+    refusing: AwsSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    with pytest.raises(BackendMisconfigured, match="Unable to locate credentials"):
+        ask("dynamodb", refusing)
+    (tmp_path / "credentials").write_text("[default]\naws_access_key_id = test\naws_secret_access_key = test\n")
+    monkeypatch.setattr(Refusing, "code", "ExpiredTokenException")
+
+    with pytest.raises(BackendUnavailable, match="renew the credentials"):  # it was asked, and answered so
+        ask("dynamodb", refusing)
+
+
 class TestWrongParameters:
     """Of Rekognition: one code for what the caller did wrong, and for a photo without a face."""
 

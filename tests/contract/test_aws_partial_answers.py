@@ -19,6 +19,7 @@ from selfiegate.runtime import Runtime, memory_runtime
 from selfiegate.steps import inline
 from selfiegate.stores.s3 import S3Photos, S3Thumbnails
 from tests.aws.local import PHOTOS, THUMBNAILS
+from tests.aws.proxy import Proxy
 from tests.present import present
 
 
@@ -127,6 +128,22 @@ def test_a_removed_thumbnail_leaves_no_older_version(aws: AwsSettings, status: s
     s3.put_bucket_versioning(Bucket=THUMBNAILS, VersioningConfiguration={"Status": status})
     thumbnails.remove("ann/photo")
     thumbnails.erase(f"s3://{THUMBNAILS}/older.jpg")
+
+    left = s3.list_object_versions(Bucket=THUMBNAILS)
+    assert (left.get("Versions", []), left.get("DeleteMarkers", [])) == ([], [])
+
+
+def test_a_thumbnail_whose_versions_stay_is_never_called_gone(aws: AwsSettings) -> None:
+    s3, proxy = client("s3", aws), Proxy(str(aws.endpoint_url))
+    s3.put_bucket_versioning(Bucket=THUMBNAILS, VersioningConfiguration={"Status": "Enabled"})
+    thumbnails = S3Thumbnails(aws.model_copy(update={"s3_endpoint_url": proxy.url}))
+    thumbnails.put("ann/photo/250.jpg", b"small", "image/jpeg")
+    proxy.fail("s3:GetObject", "refuse_key", 2)  # its name for ListObjectVersions
+    for _ in range(2):
+        with pytest.raises(BackendMisconfigured, match="DeleteObjectVersion"):
+            thumbnails.remove("ann/photo")
+    thumbnails.remove("ann/photo")
+    proxy.close()
 
     left = s3.list_object_versions(Bucket=THUMBNAILS)
     assert (left.get("Versions", []), left.get("DeleteMarkers", [])) == ([], [])

@@ -133,3 +133,12 @@ def test_a_jpeg_that_is_itself_above_5_mb_is_made_smaller(noisy: AwsSettings) ->
     assert len(first) <= 5 * 2**20
     assert first == again
     assert faces[0].enrol(photo, "user_a") == faces[1].enrol(photo, "user_a")
+
+
+def test_a_photo_too_narrow_for_rekognition_is_refused_and_not_tried_for_ever(aws: AwsSettings) -> None:
+    out = io.BytesIO()
+    Image.new("RGBA", (400, 8000)).save(out, "PNG")
+    client("s3", aws).create_bucket(Bucket=FAR, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    client("s3", aws).put_bucket_versioning(Bucket=FAR, VersioningConfiguration={"Status": "Enabled"})
+
+    assert backend(aws).detect(upload(aws, "long.png", out.getvalue())).unusable == "photo_too_small"

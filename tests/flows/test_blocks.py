@@ -21,7 +21,7 @@ from selfiegate.advice import reason
 from selfiegate.aws import clients as aws_clients
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.decoding.decode import Limits
-from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongSetting
 from selfiegate.model import PhotoRef, ReasonCode
 from selfiegate.settings import Settings
 from selfiegate.stores.s3 import S3Photos
@@ -130,6 +130,15 @@ def test_a_bucket_block_leads_s3_alone_to_minio(empty_moto: str) -> None:
         assert s3._request_signer._credentials.access_key == "root-of-minio"
         assert dynamodb._request_signer._credentials.access_key == "test"
         assert dynamodb.meta.endpoint_url == "https://dynamodb.eu-west-1.amazonaws.com"
+
+
+def test_a_key_of_minio_never_goes_to_aws() -> None:
+    MinIOCredentials(minio_root_user="root-of-minio", minio_root_password="x").save("here", overwrite=True)  # noqa: S106
+    settings = AwsSettings(s3_block="minio-credentials/here", region="eu-west-1")
+    connect(Settings(aws=settings))
+
+    with pytest.raises(WrongSetting, match="SELFIEGATE_AWS__S3_ENDPOINT_URL"):
+        aws_clients.client("s3", settings)
 
 
 def test_the_endpoint_of_a_credentials_block_is_used_where_no_service_has_its_own(empty_moto: str) -> None:

@@ -74,6 +74,16 @@ def test_a_user_id_that_no_header_holds_is_refused(empty_moto: str) -> None:
         signed_form(set_to(empty_moto, **METADATA), "Ännchen")
 
 
+@pytest.mark.parametrize("user_id", ["=?utf-8?q?bob?=", " ann"])
+def test_a_user_id_that_is_read_as_another_from_metadata_is_refused(empty_moto: str, user_id: str) -> None:
+    with pytest.raises(WrongInput, match="cannot stand in object metadata"):
+        signed_form(set_to(empty_moto, **METADATA), user_id)
+
+
+def test_the_form_is_signed_as_buckets_with_keys_ask(empty_moto: str) -> None:
+    assert signed_form(set_to(empty_moto, **KEYS), "ann")["fields"]["x-amz-algorithm"] == "AWS4-HMAC-SHA256"
+
+
 def test_without_a_bucket_the_setting_is_named(empty_moto: str) -> None:
     with pytest.raises(BackendMisconfigured, match="SELFIEGATE_AWS__PHOTO_BUCKET"):
         signed_form(Settings(), "ann")

@@ -226,7 +226,7 @@ def test_the_bridge_reads_photos_only_where_it_takes_users_from_their_metadata(s
         "sqs:SendMessage",
         "dynamodb:GetItem",
     }
-    assert besides == {"s3:GetObject", "s3:GetObjectVersion"}
+    assert besides == {"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket"}
 
 
 def test_the_output_is_a_workers_environment(stack: Stack) -> None:
