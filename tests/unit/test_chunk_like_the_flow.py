@@ -25,7 +25,7 @@ from selfiegate.clock import now_us
 from selfiegate.enrolment.protocol import claim_photo, judge_photo, withdraw
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.enrolment.uploads import is_later
-from selfiegate.errors import BackendUnavailable, SelfiegateError, UserForgotten
+from selfiegate.errors import BackendUnavailable, PhotoInProgress, SelfiegateError, UserForgotten
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.privacy.sequence import forget_user
@@ -91,6 +91,15 @@ faults = st.builds(Fault, st.sampled_from(CALLS), st.integers(0, 12), st.boolean
 few_examples = hypothesis.settings(examples, max_examples=N // 2)
 
 
+REPLACED_AND_BACK = Drawn(
+    (
+        Upload("user_a", ("ann",), modified=1, past="died", calls=20, again=True),
+        Upload("user_a", ("ann",), past="died", calls=19),
+    ),
+    listing=(0, 1),
+)
+"""Two photos of a user won the face when their runs died, and the first one was uploaded again."""
+
 DEAD_FACE = Drawn(
     (Upload("user_a", ("ann",)), Upload("user_a", ("bob",), past="died", calls=9), Upload("user_b", ("bob",))),
     listing=(0, 1, 2),
@@ -109,6 +118,7 @@ FACE_ON_ITS_WAY_OUT = Drawn(
 @given(drawn=worlds() | worlds((*PEOPLE, ALIKE, ALIKE)))
 @example(drawn=DEAD_FACE)
 @example(drawn=FACE_ON_ITS_WAY_OUT)
+@example(drawn=REPLACED_AND_BACK)
 def test_the_same_photos_come_to_the_same_end(drawn: Drawn) -> None:
     one, other = build(drawn, in_memory()), build(drawn, in_memory())
 
@@ -116,7 +126,7 @@ def test_the_same_photos_come_to_the_same_end(drawn: Drawn) -> None:
     assert before == state(other)
     order = in_the_chunks_order(one)
     take_over_as_a_chunk_does(one)
-    by_flow, by_chunk = by_the_flow(one.rt, order), by_a_chunk(other.rt, other.entries)
+    by_flow, by_chunk = by_the_flow(one.rt, order), by_a_chunk_and_the_next(other.rt, other.entries)
     assert by_flow == by_chunk
     assert as_a_chunk_searches(state(one), state(other), before) == state(other)
 
@@ -250,6 +260,17 @@ def fault(error: SelfiegateError) -> str:
 
 def by_a_chunk(rt: Runtime, entries: Sequence[Entry]) -> dict[str, str]:
     """Process the photos as one chunk; return what became of each."""
+    return by_one_chunk(rt, entries)[0]
+
+
+def by_a_chunk_and_the_next(rt: Runtime, entries: Sequence[Entry]) -> dict[str, str]:
+    """Do the same, and once more with those that are put off: one uploaded again waits for another of its chunk."""
+    ended, again = by_one_chunk(rt, entries)
+    return ended | by_one_chunk(rt, again)[0] if 0 < len(again) < len(entries) else ended
+
+
+def by_one_chunk(rt: Runtime, entries: Sequence[Entry]) -> tuple[dict[str, str], list[Entry]]:
+    """Return what became of each, and what is put off."""
     try:
         outcomes, again = Chunk(rt, "test", POOL, POOL, notify=True, local=True).run(entries)
     except BackendUnavailable:
@@ -257,9 +278,10 @@ def by_a_chunk(rt: Runtime, entries: Sequence[Entry]) -> dict[str, str]:
     ended: dict[str, str] = {one.uri: one.status for one in outcomes}
     for one in outcomes:
         if one.status == "skipped":
-            row = one.photo and rt.ledger.get(one.photo, one.user_id)
-            ended[one.uri] = row.status if row else "forgotten"
-    return {**ended, **{entry.uri: "later" for entry, _ in again}}
+            with suppress(BackendUnavailable):  # our own look may meet a fault that the chunk did not come to
+                row = one.photo and rt.ledger.get(one.photo, one.user_id)
+                ended[one.uri] = row.status if row else "forgotten"
+    return {**ended, **{entry.uri: "later" for entry, _ in again}}, [entry for entry, _ in again]
 
 
 def state(world: SmallWorld) -> dict[str, Any]:
@@ -414,6 +436,10 @@ def assert_promises_once_all_is_done(world: SmallWorld, drawn: Drawn) -> None:
         asyncio.run(forget_user(rt, take, user_id, "an erasure", sleep=no_time))
     end_leases(world, drawn, held=True)
     photos = [(ref, upload.user_id) for ref, upload in zip(world.refs, drawn.uploads, strict=True)]
+    for ref, user_id in photos:
+        if rt.ledger.get(ref, user_id):
+            with suppress(PhotoInProgress):  # uploaded again, it waits for the photo that had replaced it
+                asyncio.run(process_photo(rt, take, ref, user_id, "the end"))
     for ref, user_id in photos:
         if rt.ledger.get(ref, user_id):
             asyncio.run(process_photo(rt, take, ref, user_id, "the end"))
