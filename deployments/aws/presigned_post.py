@@ -14,9 +14,10 @@ import uuid
 from typing import Any
 
 from selfiegate.aws.clients import client, translated
+from selfiegate.cli.console import connected
 from selfiegate.errors import BackendMisconfigured, SelfiegateError, WrongInput
 from selfiegate.key_template import KeyTemplate
-from selfiegate.settings import Settings, load_settings
+from selfiegate.settings import Settings
 from selfiegate.stores.s3 import decoded
 from selfiegate.user_ids import user_id_of
 
@@ -56,10 +57,10 @@ def _metadata(settings: Settings, user_id: str) -> dict[str, str]:
 
 def main() -> None:
     """Print a form."""
-    parser = argparse.ArgumentParser(description="Sign a form by which one user uploads one photo.")
+    parser = argparse.ArgumentParser(description="Sign a form by which one user uploads photos for some minutes.")
     parser.add_argument("user")
     try:
-        print(json.dumps(signed_form(load_settings(), parser.parse_args().user), indent=2))
+        print(json.dumps(signed_form(connected(), parser.parse_args().user), indent=2))
     except SelfiegateError as error:
         parser.error(str(error))
 

@@ -79,7 +79,7 @@ def running(folder: Path, keep: Sequence[int] = (), **more: str) -> Iterator[Loc
         _start(
             local, "aws", [_bin("moto_server"), "-H", "127.0.0.1", "-p", str(ports["aws"])], f"{_aws(ports)}/moto-api/"
         )
-        local.env.update(_make_stack(_aws(ports)))
+        local.env.update(make_stack(_aws(ports)))
         server = [_bin("prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(ports["prefect"])]
         _start(local, "prefect", server, f"http://127.0.0.1:{ports['prefect']}/api/health")
         _deploy(local)
@@ -178,7 +178,7 @@ def _start(local: Local, name: str, command: list[str], url: str) -> None:
     part.wait_until_ready()
 
 
-def _make_stack(endpoint: str) -> dict[str, str]:
+def make_stack(endpoint: str) -> dict[str, str]:
     """Deploy the template, and return what a worker and a bridge have to know of it."""
     os.environ.update(AWS_ACCESS_KEY_ID="up", AWS_SECRET_ACCESS_KEY="up")  # noqa: S106  moto asks for some
     aws = AwsSettings(endpoint_url=endpoint, region=REGION)

@@ -11,14 +11,14 @@ Searches may lag behind it; see `rivals`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from typing import Any
 
 from selfiegate.aws.clients import AwsSettings
 from selfiegate.backends.rekognition_bond import CollectionBond
-from selfiegate.backends.rekognition_calls import Refused, all_faces, call, faces_among
+from selfiegate.backends.rekognition_calls import PAGE, Refused, all_faces, call, faces_among
 from selfiegate.backends.rekognition_images import Images
 from selfiegate.backends.rekognition_removal import remove_face
 from selfiegate.backends.rekognition_responses import (
@@ -44,9 +44,6 @@ _MAX_MATCHES = 4096
 
 _NO_FACE = "no faces in the image"
 """So SearchFacesByImage says it, with the code of all its wrong parameters."""
-
-_PAGE = 4096
-"""Faces of a page of a list, AWS's upper bound."""
 
 _log = logging.getLogger(__name__)
 
@@ -92,7 +89,7 @@ class RekognitionBackend:
         """Find the faces of a photo, largest first."""
         try:
             size = self._images.of(photo)[1]
-            found = self._show(photo, partial(call, self._settings, "detect_faces", Attributes=_ATTRIBUTES))
+            found = self._images.show(photo, partial(call, self._settings, "detect_faces", Attributes=_ATTRIBUTES))
         except PhotoRejected as rejected:
             measured = self._limits.compare(rejected.measured)
             return Detection(unusable=ReasonCode(rejected.code), measured=measured)
@@ -186,7 +183,7 @@ class RekognitionBackend:
     def page(self, after: str = "", limit: int = 1000) -> Page[EnrolledFace]:
         """Return some faces of the collection; from its beginning where AWS does not know the place any more."""
         more = {"NextToken": after} if after else {}
-        most = min(limit, _PAGE)
+        most = min(limit, PAGE)
         try:
             found = self._ask("list_faces", MaxResults=most, **more)
         except Refused as refused:
@@ -197,11 +194,8 @@ class RekognitionBackend:
 
     def held(self, face_ids: Collection[str]) -> Set[str]:
         """Return those of many faces that the collection has now."""
-        ids, there = list(face_ids), set[str]()
-        for at in range(0, len(ids), _PAGE):
-            self._check()
-            there |= faces_among(self._settings, ids[at : at + _PAGE])
-        return there
+        self._check()
+        return faces_among(self._settings, list(face_ids))
 
     def faces_of(self, user_id: str) -> Sequence[str]:
         """Return the ids of a user's faces, by listing the collection."""
@@ -209,7 +203,7 @@ class RekognitionBackend:
 
     def page_of(self, user_id: str, after: str = "") -> Page[str]:
         """Return the same of one page of the list."""
-        listed = self.page(after, _PAGE)
+        listed = self.page(after, PAGE)
         mine = [face.face_id for face in listed.items if face.user_id == user_id]
         return Page(mine, listed.next)
 
@@ -221,15 +215,6 @@ class RekognitionBackend:
         """Return how many faces Rekognition says that it holds; of how many users, only a list would tell."""
         found = self._ask("describe_collection")
         return GalleryStats(faces=found["FaceCount"], users=None, model=self.model)
-
-    def _show(self, photo: PhotoRef, ask: Callable[..., Any]) -> Any:
-        """Ask about a photo's image; by its bytes where Rekognition cannot read what we can."""
-        try:
-            return ask(Image=self._images.of(photo)[0])
-        except Refused as refused:
-            if refused.code != "InvalidS3ObjectException":
-                raise
-        return ask(Image=self._images.inline(photo)[0])
 
     def _check(self) -> None:
         if self._bond:
@@ -252,7 +237,7 @@ class RekognitionBackend:
     def _look(self, operation: str, photo: PhotoRef, **arguments: Any) -> Any:
         """Call an operation on a photo's image; a photo that is gone, or shows no face to it, is an outcome."""
         try:
-            return self._show(photo, partial(self._ask, operation, **arguments))
+            return self._images.show(photo, partial(self._ask, operation, **arguments))
         except BackendMisconfigured as error:
             if isinstance(error, Refused) and _NO_FACE in str(error):
                 raise PhotoRejected(ReasonCode.NO_FACE) from error

@@ -24,6 +24,10 @@ _REFUSALS = (
 )
 
 
+PAGE = 4096
+"""Faces of a page of a list, AWS's upper bound."""
+
+
 class Refused(BackendMisconfigured):
     """AWS refused a call for a reason that the caller may know what to do with; the same call is refused again."""
 
@@ -76,10 +80,17 @@ def described(settings: AwsSettings) -> Description | None:
 
 
 def faces_among(settings: AwsSettings, face_ids: Sequence[str]) -> Set[str]:
-    """Return those of at most 4,096 faces that the collection has; AWS may tell them on several pages."""
+    """Return those of many faces that the collection has; AWS may tell them on more pages than were asked for."""
+    there = set[str]()
+    for at in range(0, len(face_ids), PAGE):
+        there |= _among(settings, list(face_ids[at : at + PAGE]))
+    return there
+
+
+def _among(settings: AwsSettings, face_ids: list[str]) -> Set[str]:
     there, more = set[str](), dict[str, str]()
+    asked = {"CollectionId": settings.collection, "FaceIds": face_ids, "MaxResults": len(face_ids)}
     for _ in range(len(face_ids) + 1):  # a page may hold a single face
-        asked = {"CollectionId": settings.collection, "FaceIds": list(face_ids), "MaxResults": max(len(face_ids), 1)}
         found = call(settings, "list_faces", **asked, **more)
         there |= {face["FaceId"] for face in found["Faces"]}
         if not found.get("NextToken"):

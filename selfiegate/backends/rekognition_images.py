@@ -9,12 +9,13 @@ two runs, the photo has two faces of one user, and the audit removes one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 from PIL import Image as Pictures
 
+from selfiegate.backends.rekognition_calls import Refused
 from selfiegate.decoding.decode import Limits, canonical_jpeg, is_plain
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import PhotoRejected
@@ -46,6 +47,15 @@ class Images:
     def of(self, photo: PhotoRef) -> Image:
         """Return what a request takes of a photo; raises `PhotoRejected` where it is gone, or no picture."""
         return self._made(photo, photo.bucket not in self._unreadable)
+
+    def show(self, photo: PhotoRef, ask: Callable[..., Any]) -> Any:
+        """Ask about a photo's image; by its bytes where Rekognition cannot read what we can."""
+        try:
+            return ask(Image=self.of(photo)[0])
+        except Refused as refused:
+            if refused.code != "InvalidS3ObjectException":
+                raise
+        return ask(Image=self.inline(photo)[0])
 
     def inline(self, photo: PhotoRef) -> Image:
         """Return the bytes of a photo that Rekognition could not read; its bucket's later photos go so at once."""

@@ -13,7 +13,7 @@ from selfiegate.enrolment import profiles, protocol, verdicts
 from selfiegate.enrolment.search import SearchResult, search_gallery
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import ClaimLost, PhotoInProgress
-from selfiegate.model import Claim, Match, PhotoRef
+from selfiegate.model import Claim, Match
 from selfiegate.runtime import MemoryRuntime, Runtime
 from tests.present import present
 
@@ -33,32 +33,16 @@ def confirmed(rt: Runtime, claim: Claim) -> Match | None:
 
 
 class Interleaved:
-    """A face backend in which something else happens before each search for rivals."""
+    """A face backend in which something else happens after each of its first calls of a method."""
 
-    def __init__(self, faces: Any, *events: Callable[[], object]) -> None:
-        self._faces, self._events = faces, list(events)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._faces, name)
-
-    def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Any:
-        found = self._faces.rivals(face_id, user_id, unclear)
-        if self._events:
-            self._events.pop(0)()
-        return found
-
-
-class Searched:
-    """A face backend in which something else happens after its first searches for a photo."""
-
-    def __init__(self, faces: Any, *events: Callable[[], object]) -> None:
-        self._faces, self._events = faces, list(events)
+    def __init__(self, faces: Any, *events: Callable[[], object], method: str = "rivals") -> None:
+        self._faces, self._events, self._method = faces, list(events), method
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._faces, name)
+        return self._interleaved if name == self._method else getattr(self._faces, name)
 
-    def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Any:
-        found = self._faces.search(photo, user_id, unclear)
+    def _interleaved(self, *args: Any, **more: Any) -> Any:
+        found = getattr(self._faces, self._method)(*args, **more)
         if self._events:
             self._events.pop(0)()
         return found
@@ -241,6 +225,6 @@ def test_a_face_that_did_not_win_gets_no_profile(rt: MemoryRuntime) -> None:
 
 def test_the_users_other_photo_that_is_enrolled_during_a_search_makes_nobody_a_stranger(rt: MemoryRuntime) -> None:
     first, second = claimed(rt, "user_a"), claimed(rt, "user_a", person="ann~")
-    enrolled = Searched(rt.faces, lambda: finish(rt, second))
+    enrolled = Interleaved(rt.faces, lambda: finish(rt, second), method="search")
 
     assert search_gallery(replace(rt, faces=enrolled), first, None).reasons == ()

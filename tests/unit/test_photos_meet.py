@@ -19,6 +19,10 @@ from tests.protocol.scheduler import World
 LONG = os.environ.get("CHAOS") == "1"
 
 Fate = Callable[[World, Run], None]
+Calls = tuple[int, int]
+"""How many calls of each run come first."""
+UnderWay = tuple[bool, bool]
+"""Which of the two had not ended by then."""
 
 
 def lives(world: World, run: Run) -> None:
@@ -67,16 +71,12 @@ def test_two_may_meet_anywhere(lagging: bool, flow: bool, unclear: bool, fate: F
     its end, and after it the other. The faces match, or are poor and like each other (`unclear`). All pairs of numbers
     are tried where `stride` is 1, for both orders of the claims.
     """
-    stride = 1 if LONG else stride
-    for older_is_first in (True, False):
-        for first in itertools.count(0 if older_is_first else 1):
-            for second in itertools.count(first % stride, stride):
-                with World(lagging, one_sided=first % 2 == 1, unclear=unclear) as world:
-                    under_way = meet(world, older_is_first, (first, second), flow, fate)
-                if not under_way[1]:
-                    break
-            if not under_way[0]:
-                break
+
+    def meeting(older_first: bool, calls: Calls) -> UnderWay:
+        with World(lagging, one_sided=calls[0] % 2 == 1, unclear=unclear) as world:
+            return meet(world, older_first, calls, flow, fate)
+
+    everywhere(meeting, stride)
 
 
 @pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
@@ -85,39 +85,46 @@ def test_a_photo_uploaded_again_may_meet_the_one_that_replaces_it_anywhere(
     lagging: bool, fate: Fate, stride: int
 ) -> None:
     """Show that of A, B and A again the last stays, and no promise breaks, wherever the runs of B and A again meet."""
-    stride = 1 if LONG else stride
-    for replaced_first in (True, False):
-        for first in itertools.count(0):
-            for second in itertools.count(first % stride, stride):
-                with World(lagging, dated=True) as world:
-                    world.start("user_a", "ann-0").end()
-                    pair = world.start("user_a", "ann-1", 1), upload_again(world, "user_a", "ann-0")
-                    ordered = pair if replaced_first else pair[::-1]
-                    under_way = meet_once(world, *ordered, (first, second), fate)
-                if not under_way[1]:
-                    break
-            if not under_way[0]:
-                break
+
+    def meeting(replaced_first: bool, calls: Calls) -> UnderWay:
+        with World(lagging, dated=True) as world:
+            world.start("user_a", "ann-0").end()
+            pair = world.start("user_a", "ann-1", 1), upload_again(world, "user_a", "ann-0")
+            return meet_once(world, *(pair if replaced_first else pair[::-1]), calls, fate)
+
+    everywhere(meeting, stride)
 
 
 @pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
 @pytest.mark.parametrize("lagging", [False, True])
 def test_two_photos_of_one_user_may_meet_anywhere(lagging: bool, fate: Fate, stride: int) -> None:
     """Show that neither of two photos of one person makes the other a stranger's, wherever their runs meet."""
+
+    def meeting(older_first: bool, calls: Calls) -> UnderWay:
+        with World(lagging, dated=True) as world:
+            pair = world.start("user_a", "ann-0"), world.start("user_a", "ann-1", 1)
+            return meet_once(world, *(pair if older_first else pair[::-1]), calls, fate)
+
+    everywhere(meeting, stride)
+
+
+def everywhere(meeting: Callable[[bool, Calls], UnderWay], stride: int) -> None:
+    """Let two runs meet after every number of calls of both, in both orders; each `stride`-th number of the second.
+
+    `meeting` tells which of the two had not ended by then.
+    """
     stride = 1 if LONG else stride
-    for older_first in (True, False):
-        for first in itertools.count(0):
+    for in_order in (True, False):
+        for first in itertools.count():
             for second in itertools.count(first % stride, stride):
-                with World(lagging, dated=True) as world:
-                    pair = world.start("user_a", "ann-0"), world.start("user_a", "ann-1", 1)
-                    under_way = meet_once(world, *(pair if older_first else pair[::-1]), (first, second), fate)
+                under_way = meeting(in_order, (first, second))
                 if not under_way[1]:
                     break
             if not under_way[0]:
                 break
 
 
-def meet(world: World, older_is_first: bool, calls: tuple[int, int], flow: bool, fate: Fate) -> tuple[bool, bool]:
+def meet(world: World, older_is_first: bool, calls: Calls, flow: bool, fate: Fate) -> UnderWay:
     """Let two meet after so many calls, and hold the promises; returns which had not ended by then."""
     pair = world.start("user_a", "ann-0", flow=flow), world.start("user_b", "ann-0", 1, flow=flow)
     for run in pair:
@@ -126,7 +133,7 @@ def meet(world: World, older_is_first: bool, calls: tuple[int, int], flow: bool,
     return meet_once(world, one, other, calls, fate)
 
 
-def meet_once(world: World, one: Run, other: Run, calls: tuple[int, int], fate: Fate) -> tuple[bool, bool]:
+def meet_once(world: World, one: Run, other: Run, calls: Calls, fate: Fate) -> UnderWay:
     """Let two that have begun meet after so many calls, and hold the promises; returns which had not ended by then."""
     for run, count in ((one, calls[0]), (other, calls[1])):
         for _ in range(count):

@@ -572,12 +572,17 @@ def test_the_faces_of_a_user_are_listed(server: RekognitionServer, client: Any) 
     assert unknown == ("ResourceNotFoundException", 400)
 
 
-def test_a_face_that_cannot_be_a_users_is_told(server: RekognitionServer, client: Any) -> None:
+def two_users(client: Any) -> tuple[str, str, str]:
+    """Index three faces and associate two of them with users of their names; return the faces."""
     (ann,), (bob,), (cem,) = index(client, "ann"), index(client, "bob"), index(client, "cem")
-    for user_id in ("ann", "bob"):
+    for user_id, face_id in (("ann", ann), ("bob", bob)):
         client.create_user(CollectionId="faces", UserId=user_id)
-    associate(client, "ann", ann)
-    associate(client, "bob", bob)
+        associate(client, user_id, face_id)
+    return ann, bob, cem
+
+
+def test_a_face_that_cannot_be_a_users_is_told(server: RekognitionServer, client: Any) -> None:
+    ann, bob, cem = two_users(client)
     told = associate(client, "ann", ann, bob, cem, NOBODY_ID)
     why = {face["FaceId"]: face for face in told["UnsuccessfulFaceAssociations"]}
 
@@ -591,11 +596,7 @@ def test_a_face_that_cannot_be_a_users_is_told(server: RekognitionServer, client
 
 
 def test_a_face_is_taken_from_its_user_alone(server: RekognitionServer, client: Any) -> None:
-    (ann,), (bob,), (cem,) = index(client, "ann"), index(client, "bob"), index(client, "cem")
-    for user_id in ("ann", "bob"):
-        client.create_user(CollectionId="faces", UserId=user_id)
-    associate(client, "ann", ann)
-    associate(client, "bob", bob)
+    ann, bob, cem = two_users(client)
     asked = {"CollectionId": "faces", "UserId": "ann", "FaceIds": [ann, bob, cem, NOBODY_ID]}
     told = client.disassociate_faces(**asked)
     why = {face["FaceId"]: face["Reasons"] for face in told["UnsuccessfulFaceDisassociations"]}

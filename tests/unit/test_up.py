@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deployments.local.folder import taken
-from deployments.local.up import Local, instructions, switch_schedules_on
+from deployments.local.up import Local, instructions, make_stack, switch_schedules_on
 from selfiegate.errors import BackendUnavailable, WrongInput
 
 
@@ -77,6 +77,13 @@ def test_the_instructions_name_endpoint_bucket_and_a_copy_that_works(tmp_path: P
         "AWS_ACCESS_KEY_ID=up AWS_SECRET_ACCESS_KEY=up AWS_DEFAULT_REGION=eu-west-1 "
         "aws --endpoint-url http://127.0.0.1:5555 s3 cp PHOTO.jpg s3://photos/USER/PHOTO.jpg"
     ) in told
+
+
+def test_a_stack_whose_makers_reply_was_lost_is_taken(empty_moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")  # it sets its own
+
+    assert make_stack(empty_moto) == make_stack(empty_moto)
 
 
 def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
