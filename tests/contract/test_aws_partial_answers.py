@@ -10,6 +10,7 @@ import pytest
 
 from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.backends.rekognition import RekognitionBackend
+from selfiegate.backends.rekognition_removal import remove_face
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, PhotoRejected
@@ -72,6 +73,21 @@ def test_a_face_that_stays_is_never_called_removed(
 
     with pytest.raises(error, match="rekognition:DisassociateFaces"):
         faces.remove(tied)
+    assert faces.holds(tied)
+
+
+def test_a_face_that_is_tied_again_meanwhile_is_never_called_removed(
+    aws: AwsSettings, faces: RekognitionBackend, tied: str
+) -> None:
+    def ask(operation: str, **arguments: Any) -> Any:
+        answer = faces._ask(operation, **arguments)
+        if operation == "disassociate_faces":  # the other program is faster than our second try
+            there = {"CollectionId": aws.collection, "UserId": "rider-7"}
+            client("rekognition", aws).associate_faces(**there, FaceIds=[tied])
+        return answer
+
+    with pytest.raises(BackendUnavailable, match=r"kept the face .*: ASSOCIATED_TO_AN_EXISTING_USER.*rider-7"):
+        remove_face(ask, tied)
     assert faces.holds(tied)
 
 

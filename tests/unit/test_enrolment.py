@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ def refused(rt: Runtime, claim: Claim) -> Claim:
     return verdicts.refuse(rt, claim, (), (), SearchResult())
 
 
-def claimed(rt: MemoryRuntime, user_id: str, person: str = "ann") -> Claim:
-    photo = rt.photos.add(f"{user_id}-{person}.png", scripted_photo(person, size=(320, 240 + len(user_id))))
+def claimed(rt: MemoryRuntime, user_id: str, person: str = "ann", number: int = 0) -> Claim:
+    photo = rt.photos.add(
+        f"{user_id}-{person}-{number}.png", scripted_photo(person, size=(320 + number, 240 + len(user_id)))
+    )
     return protocol.claim_photo(rt, photo, user_id, f"run of {user_id}")
 
 
@@ -228,3 +231,24 @@ def test_the_users_other_photo_that_is_enrolled_during_a_search_makes_nobody_a_s
     enrolled = Interleaved(rt.faces, lambda: finish(rt, second), method="search")
 
     assert search_gallery(replace(rt, faces=enrolled), first, None).reasons == ()
+
+
+def replacing(rt: MemoryRuntime, times: int) -> Runtime:
+    """Make user_a's profile another photo's after each of the first reads of it."""
+    first, *newer = [claimed(rt, "user_a", number=number) for number in range(1, times + 2)]
+    finish(rt, first)
+    events = [partial(finish, rt, claim) for claim in newer]
+    return replace(rt, profiles=Interleaved(rt.profiles, *events, method="get"))
+
+
+def test_a_profile_that_is_replaced_before_the_search_makes_nobody_a_stranger(rt: MemoryRuntime) -> None:
+    claim = claimed(rt, "user_a")
+
+    assert search_gallery(replacing(rt, 1), claim, None).reasons == ()
+
+
+def test_a_profile_that_is_replaced_again_and_again_ends_the_search(rt: MemoryRuntime) -> None:
+    claim = claimed(rt, "user_a")
+
+    with pytest.raises(PhotoInProgress, match="other photos of user_a"):
+        search_gallery(replacing(rt, 8), claim, None)
