@@ -85,9 +85,11 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "prefect")
-    server.start()
-    yield server
-    server.process.end(signal.SIGKILL)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.process.end(signal.SIGKILL)
 
 
 @pytest.mark.slow

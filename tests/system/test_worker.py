@@ -73,7 +73,8 @@ class World:
         self.parts: list[Part] = []
 
     def start(self, name: str, command: list[str], url: str, **more: str) -> Part:
-        part = Part(name, command, self.env | more, self.folder / f"{name}.log", ready=lambda: answers(url), cwd=ROOT)
+        log = self.folder / f"{name}.log"
+        part = Part(name, command, self.env | more, log, lambda: answers(url), cwd=ROOT, patience_s=PATIENCE_S)
         self.parts.append(part)
         part.start()
         part.wait_until_ready()
@@ -169,8 +170,8 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("world"))
     prefect = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--host", "127.0.0.1"]
-    made.start("server", [*prefect, "--port", str(made.port)], f"{made.api}/health")
     try:
+        made.start("server", [*prefect, "--port", str(made.port)], f"{made.api}/health")
         first = made.worker()  # makes the pool
         made.wait_for_pool()
         for entrypoint in ODD_FLOWS:
