@@ -159,6 +159,21 @@ class Contest(Stored):
     score: float
 
 
+class LateLoss(Stored):
+    """To whom an accepted row loses its face late; the row loses nothing else until its verdict is replaced."""
+
+    user_id: str = Field(description="Who has held the face for longer")
+    winner_face_id: str
+    score: float
+    face_id: str = Field(description="The face that is taken back")
+    attempt: int = Field(description="The row's attempt: a row that was opened again since has lost nothing")
+
+    @property
+    def match(self) -> Match:
+        """The winner's face, as the search found it."""
+        return Match(face_id=self.winner_face_id, user_id=self.user_id, score=self.score)
+
+
 class Claim(Stored):
     """The ledger's row for one photo of one user; see `enrolment` for what the states mean."""
 
@@ -178,11 +193,21 @@ class Claim(Stored):
     notice: Literal["none", "sending", "sent", "off"] = Field("none", description="Of a refusal, to its user")
     told: tuple[str, ...] = Field(default=(), description="Ways that have told the user, while others have not")
     uploads: int = Field(1, description="For how many uploads of these bytes the row was opened")
+    look_at: int = Field(
+        0, description="When an accepted face is looked up once more, microseconds since 1970; 0: not any more"
+    )
+    looks: int = Field(0, description="How often it was")
+    late_loss: LateLoss | None = Field(None, description="To whom an accepted row loses its face; see `loses_late`")
 
     @property
     def upload_rank(self) -> str:
         """Sorts a user's photos from the first uploaded to the last: microseconds since 1970, 16 digits, and more."""
         return self.upload_order or f"{self.claimed_at:016d}"
+
+    @property
+    def loses_late(self) -> bool:
+        """Whether its face, which it had won, is being taken back."""
+        return self.status == "accepted" and self.late_loss is not None and self.late_loss.attempt == self.attempt
 
     @property
     def seniority(self) -> tuple[int, str, str]:
@@ -207,5 +232,13 @@ class Profile(Stored):
     model: str = Field(description="The face model that enrolled it; empty where an older system did")
     upload_rank: str = Field(alias="newness", description="Of the photo's claim: a newer photo replaces an older one")
     enrolled_at: datetime
+    held_since: int | None = Field(
+        None, description="When the user's first photo was claimed, microseconds since 1970; None: see `since`"
+    )
     remains: tuple[Remains, ...] = Field(default=(), description="Of older photos, still to be removed")
     revision: int = Field(1, description="Grows with each write; a write names the one it replaces")
+
+    @property
+    def since(self) -> int:
+        """Since when the user has held a face: of a profile of an older version, since the photo was enrolled."""
+        return int(self.enrolled_at.timestamp() * 1e6) if self.held_since is None else self.held_since

@@ -19,7 +19,7 @@ from pydantic import Field
 from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
 from selfiegate.known_gallery import KnownGallery
-from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Profile, Verdict
 from selfiegate.paging import Page
 from selfiegate.rows import Skip, refuse, warn
 from selfiegate.user_ids import UserId
@@ -87,7 +87,7 @@ class Ledger(Protocol):
         """
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
-        """Let the lease end that much from now; False unless it is still ours."""
+        """Let the lease end that much from now; False unless it is still ours, or where it is accepted."""
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -110,8 +110,11 @@ class Ledger(Protocol):
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending, without a face; False unless it is still ours."""
 
-    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
-        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours."""
+    def decide(self, claim: Claim, verdict: Verdict, look_at: int = 0) -> Claim:
+        """Store the verdict: accepted from accepting, others from pending; `ClaimLost` unless it is still ours.
+
+        At `look_at` an accepted face is to be looked up once more (microseconds since 1970); 0: never.
+        """
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user of a refusal, and return a token for `end_notice`.
@@ -145,6 +148,24 @@ class Ledger(Protocol):
         """Return user and photo id of at most so many rows without a verdict, whoever holds them, page by page.
 
         Rows that cannot be read are among them.
+        """
+
+    def to_look_at(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
+        """Return at most so many accepted rows whose `look_at` is before this time, the first ones first.
+
+        As of a moment ago. Of rows that cannot be read many thousand are passed over, and no more.
+        """
+
+    def look_later(self, claim: Claim, look_at: int, late_loss: LateLoss | None = None) -> bool:
+        """Write when an accepted row is looked at next, 0 for never, and to whom it is losing its face.
+
+        False where the row is not accepted any more, or its `look_at` is another than the claim's.
+        """
+
+    def lose(self, claim: Claim, verdict: Verdict) -> bool:
+        """Replace the verdict of an accepted row that `loses_late` by a refusal; it is told, unless the row is silent.
+
+        False where the row has changed since it was read.
         """
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
@@ -234,7 +255,13 @@ def opened_anew(claim: Claim, upload_order: str, notify: bool) -> dict[str, str 
     """Return what `Ledger.reopen` changes in a row, beside its attempt, verdict and contests."""
     face_id = "" if claim.status in ("rejected", "needs_review") else None  # a refused photo has none
     notice = "none" if notify else "off"
-    changes: dict[str, str | int | None] = {"status": "pending", "lease_until": 0, "notice": notice, "face_id": face_id}
+    changes: dict[str, str | int | None] = {
+        "status": "pending",
+        "lease_until": 0,
+        "notice": notice,
+        "face_id": face_id,
+        "look_at": 0,
+    }
     if upload_order:
         now = max(now_us(), claim.claimed_at + 1)
         changes |= {"upload_order": upload_order, "claimed_at": now, "uploads": claim.uploads + 1}

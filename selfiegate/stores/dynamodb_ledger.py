@@ -1,9 +1,9 @@
 """The ledger in DynamoDB. Every change is one conditional write; every read but that of the index is consistent.
 
 The table has the HASH key `user_id` and the RANGE key `photo_id`, so that a user's rows are read
-consistently (an index would lag behind). A sparse index finds rows with work left and those that wait for a person;
-see `dynamodb_unfinished`. TTL on `expires_at` forgets refused ones. A user's erasure lies beside the user's rows; see
-`dynamodb_erasures`.
+consistently (an index would lag behind). A sparse index finds rows with work left, accepted ones that are looked at
+once more, and those that wait for a person; see `dynamodb_unfinished`. TTL on `expires_at` forgets refused ones. A
+user's erasure lies beside the user's rows; see `dynamodb_erasures`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.clock import LAST_MOMENT, in_us, now_us
 from selfiegate.errors import UnreadableRow
-from selfiegate.model import Claim, Contest, PhotoRef, Verdict
+from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Verdict
 from selfiegate.paging import Page
 from selfiegate.records import ALL, as_decided, is_due, opened_anew
 from selfiegate.rows import Skip, readable, refuse, warn
@@ -35,7 +35,7 @@ from selfiegate.stores.dynamodb_rows import (
     text_of,
 )
 from selfiegate.stores.dynamodb_schema import RecordsTable
-from selfiegate.stores.dynamodb_unfinished import INDEX, REVIEW, end_of, ended, mark_of, page
+from selfiegate.stores.dynamodb_unfinished import INDEX, REVIEW, due_late, end_of, ended, late_mark_of, mark_of, page
 
 
 class DynamoLedger:
@@ -79,7 +79,9 @@ class DynamoLedger:
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
-        return self._change(claim, "SET lease_until = :lease_until", "", lease_until=in_us(lease_s))
+        undecided = "#status <> :accepted"  # an accepted row's is when it is looked at, in the index
+        change = "SET lease_until = :lease_until"
+        return self._change(claim, change, undecided, lease_until=in_us(lease_s), accepted="accepted")
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -118,7 +120,7 @@ class DynamoLedger:
         """Turn accepting (or pending) back into pending."""
         return self._change(claim, "SET #status = :pending REMOVE face_id", UNDECIDED, **STATES)
 
-    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, look_at: int = 0) -> Claim:
         """Store the verdict, once; a refused photo's row expires."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         expires_at = None if verdict.status == "accepted" else int(time.time() + self._rejected_s)
@@ -129,12 +131,17 @@ class DynamoLedger:
             "expires_at": expires_at,
             "before": before,
             "review": REVIEW,
+            "late": late_mark_of(claim.photo.id),
+            "look_at": look_at,
+            "none": 0,
+            "no_loss": None,
         }
 
         def decided(notice: str) -> bool:
             finished = verdict.status == "accepted" or notice == "off"  # else when its user was told
-            change = "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at"
-            change += end_of(verdict.status) if finished else ""
+            change = "SET #status = :status, verdict = :verdict, face_id = :face_id, expires_at = :expires_at, "
+            change += "look_at = :look_at, looks = :none, late_loss = :no_loss"
+            change += end_of(verdict.status, look_at) if finished else ""
             return self._change(claim, change, "#status = :before AND notice = :notice", notice=notice, **values)
 
         # A silent row may have turned into one whose user is told since it was read, and never the other way.
@@ -195,6 +202,57 @@ class DynamoLedger:
         items, after = page(self._table, after, limit, LAST_MOMENT)
         rows = [item for item in items if is_row(item) and not item.get("verdict")]
         return Page([(item["user_id"], item["photo_id"]) for item in rows], after)
+
+    def to_look_at(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
+        """Return accepted rows whose time has come, as of a moment ago.
+
+        A version before this one may have brought a row's place in the index forward; that row's time has not come.
+        """
+        due = (one for one in due_late(self._table, before) if 0 < one.get("look_at", 0) < before)
+        return list(islice(readable(due, claim_of, skip), limit))
+
+    def look_later(self, claim: Claim, look_at: int, late_loss: LateLoss | None = None) -> bool:
+        """Write when an accepted row is looked at next."""
+        change = "SET look_at = :look_at, late_loss = :loss"
+        held = "if_not_exists(held_until, lease_until)"
+        indexed = f", {INDEX} = :late, held_until = {held}, lease_until = :look_at"
+        change += indexed if look_at else f" REMOVE {INDEX}"
+        seen = "look_at = :seen" if claim.look_at else "(attribute_not_exists(look_at) OR look_at = :seen)"
+        values = {"look_at": look_at, "seen": claim.look_at, "late": late_mark_of(claim.photo.id)}
+        return self._change(
+            claim,
+            f"{change} ADD looks :one",
+            f"#status = :accepted AND {seen}",
+            accepted="accepted",
+            loss=late_loss and late_loss.model_dump_json(),
+            one=1,
+            **values,
+        )
+
+    def lose(self, claim: Claim, verdict: Verdict) -> bool:
+        """Replace the verdict of an accepted row by a refusal; the row expires."""
+        if not claim.loses_late:
+            return False
+        silent = claim.notice == "off"  # an accepted row stays so
+        change = "SET #status = :status, verdict = :verdict, face_id = :nobody, expires_at = :expires_at, "
+        change += "told = :told, lease_until = :zero, look_at = :zero, notice = :notice"
+        change += end_of(verdict.status) if silent else f", {INDEX} = :mark"
+        return self._change(
+            claim,
+            f"{change} ADD attempt :one",
+            "#status = :accepted",
+            status=verdict.status,
+            verdict=verdict.model_dump_json(),
+            nobody=None,
+            expires_at=int(time.time() + self._rejected_s),
+            told=[],
+            zero=0,
+            notice="off" if silent else "none",
+            mark=mark_of(claim.photo.id),
+            review=REVIEW,
+            accepted="accepted",
+            one=1,
+        )
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""

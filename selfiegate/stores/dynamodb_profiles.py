@@ -79,6 +79,7 @@ def _profile_item(profile: Profile) -> dict[str, Any]:
         "model": profile.model,
         "newness": profile.upload_rank,
         "enrolledAt": profile.enrolled_at.isoformat(),
+        "heldSince": profile.held_since,
         "remains": [remains.model_dump_json() for remains in profile.remains],
         "revision": profile.revision,
     }
@@ -100,6 +101,7 @@ def _read(item: Mapping[str, Any]) -> Profile:
         model=item.get("model", ""),
         upload_rank=item.get("newness", ""),
         enrolled_at=datetime.fromisoformat(item.get("enrolledAt", datetime.fromtimestamp(0, UTC).isoformat())),
+        held_since=None if item.get("heldSince") is None else int(item["heldSince"]),
         remains=tuple(Remains.from_store(text) for text in item.get("remains", ())),
         revision=int(item.get("revision", 0)),
     )

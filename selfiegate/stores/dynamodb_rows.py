@@ -52,6 +52,8 @@ def claim_of(item: Mapping[str, Any]) -> Claim:
     with reading("ledger row", item["user_id"], item["photo_id"]):
         known = {name: item[name] for name in Claim.model_fields if item.get(name) is not None}
         known["contests"] = [json.loads(text) for text in item["contests"]]
-        if "verdict" in known:
-            known["verdict"] = json.loads(known["verdict"])
+        if known["status"] == "accepted" and "held_until" in item:
+            known["lease_until"] = item["held_until"]
+        for name in known.keys() & {"verdict", "late_loss"}:
+            known[name] = json.loads(known[name])
         return Claim.from_store(known)

@@ -3,13 +3,16 @@
 One partition of an index takes 1,000 writes a second, and a photo writes its row some 13 times. Ends of leases only
 grow, so DynamoDB cannot split one mark by them. So the marks are sixteen: `yes-` and the first digit of the photo's id,
 which is a hash. Rows of a version before bear `yes` alone until they are finished; they are read first.
+
+Accepted rows whose face is looked up once more bear sixteen other marks, `late-` and that digit. Nobody holds such a
+row. So its `lease_until` says when the row is looked at, and `held_until` until when its run had held it.
 """
 
 from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from selfiegate.aws.dynamodb_table import Table
@@ -18,7 +21,9 @@ INDEX = "unfinished"
 REVIEW = "review"
 """The mark of rows that wait for a person."""
 OLD = "yes"
-MARKS = (OLD, *(f"{OLD}-{digit}" for digit in "0123456789abcdef"))
+_DIGITS = "0123456789abcdef"
+MARKS = (OLD, *(f"{OLD}-{digit}" for digit in _DIGITS))
+_LATE_MARKS = tuple(f"late-{digit}" for digit in _DIGITS)
 _ENDED = f"{INDEX} = :mark AND lease_until < :before"
 _MOST_PAGES = 50
 """Of 1 MB: tens of thousands of rows. Those that waited longest and shortest are at the two ends."""
@@ -29,12 +34,26 @@ def mark_of(photo_id: str) -> str:
     return f"{OLD}-{photo_id[0]}"
 
 
-def end_of(status: str) -> str:
+def late_mark_of(photo_id: str) -> str:
+    """Return the mark of an accepted row that is looked at once more."""
+    return f"late-{photo_id[0]}"
+
+
+def end_of(status: str, look_at: int = 0) -> str:
     """Return how an update takes a row of this status out of the unfinished ones."""
+    if look_at:
+        return f", {INDEX} = :late, held_until = lease_until, lease_until = :look_at"
     return f", {INDEX} = :review" if status == "needs_review" else f" REMOVE {INDEX}"
 
 
-def ended(table: Table, before: int, *, bounded: bool, newest_first: bool = False) -> Iterator[dict[str, Any]]:
+def due_late(table: Table, before: int) -> Iterator[dict[str, Any]]:
+    """Go through the items that are looked at before this time, in the order of that; some 50 MB at most."""
+    return ended(table, before, bounded=True, marks=_LATE_MARKS)
+
+
+def ended(
+    table: Table, before: int, *, bounded: bool, newest_first: bool = False, marks: Sequence[str] = MARKS
+) -> Iterator[dict[str, Any]]:
     """Go through the items whose leases ran out before this time, in the order of that.
 
     Where it is bounded, it reads some 50 MB at most, and a page of each mark.
@@ -48,7 +67,7 @@ def ended(table: Table, before: int, *, bounded: bool, newest_first: bool = Fals
             yield from items
             first = False
 
-    return heapq.merge(*map(marked, MARKS), key=_lease_of, reverse=newest_first)
+    return heapq.merge(*map(marked, marks), key=_lease_of, reverse=newest_first)
 
 
 def page(table: Table, after: str, limit: int, before: int) -> tuple[list[dict[str, Any]], str]:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
-from selfiegate.model import Claim, Contest, PhotoRef, Verdict
+from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Verdict
 from selfiegate.paging import Page
 from selfiegate.records import ALL, as_decided, is_due, opened_anew
 from selfiegate.rows import Skip, refuse, warn
@@ -56,7 +56,11 @@ class MemoryLedger:
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
         lease_until = in_us(lease_s)
-        return self._change(claim, lambda row: _ours(row, claim), lambda _: {"lease_until": lease_until})
+        return self._change(
+            claim,
+            lambda row: _ours(row, claim) and row.status != "accepted",
+            lambda _: {"lease_until": lease_until},
+        )
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -98,13 +102,15 @@ class MemoryLedger:
             lambda _: {"status": "pending", "face_id": None},
         )
 
-    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, look_at: int = 0) -> Claim:
         """Store the verdict, once."""
+        changes = {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id}
+        looks = {"look_at": look_at, "looks": 0, "late_loss": None}
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._change(
             claim,
             lambda row: row.status == before and _ours(row, claim),
-            lambda _: {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id},
+            lambda _: {**changes, **looks},
         )
         return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 
@@ -148,6 +154,37 @@ class MemoryLedger:
         with self._lock:
             keys = sorted(key for key, row in self._rows.items() if row.status in _UNDECIDED and key > last)[:limit]
         return Page(keys, json.dumps(keys[-1]) if len(keys) == limit else "")
+
+    def to_look_at(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
+        """Return accepted rows whose time has come."""
+        with self._lock:
+            due = [row for row in self._rows.values() if row.status == "accepted" and 0 < row.look_at < before]
+        return sorted(due, key=lambda row: (row.look_at, row.user_id, row.photo.id))[:limit]
+
+    def look_later(self, claim: Claim, look_at: int, late_loss: LateLoss | None = None) -> bool:
+        """Write when an accepted row is looked at next."""
+        return self._change(
+            claim,
+            lambda row: row.status == "accepted" and _ours(row, claim) and row.look_at == claim.look_at,
+            lambda row: {"look_at": look_at, "looks": row.looks + 1, "late_loss": late_loss},
+        )
+
+    def lose(self, claim: Claim, verdict: Verdict) -> bool:
+        """Replace the verdict of an accepted row by a refusal."""
+        return self._change(
+            claim,
+            lambda row: row.loses_late and _ours(row, claim),
+            lambda row: {
+                "status": verdict.status,
+                "verdict": verdict,
+                "face_id": None,
+                "notice": "off" if row.notice == "off" else "none",
+                "told": (),
+                "lease_until": 0,
+                "attempt": row.attempt + 1,
+                "look_at": 0,
+            },
+        )
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
-from selfiegate.model import Claim, Contest, PhotoRef, Verdict
+from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Verdict
 from selfiegate.paging import Page
 from selfiegate.records import ALL, as_decided, opened_anew
 from selfiegate.rows import Skip, readable, reading, refuse, warn
@@ -71,7 +71,8 @@ class SqliteLedger:
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
         lease_until = in_us(lease_s)
-        return self._changed(f"UPDATE claims SET lease_until = ? {_OURS}", lease_until, *_ours(claim))
+        sql = f"UPDATE claims SET lease_until = ? {_OURS} AND status <> 'accepted'"
+        return self._changed(sql, lease_until, *_ours(claim))
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
@@ -115,14 +116,16 @@ class SqliteLedger:
             *_ours(claim),
         )
 
-    def decide(self, claim: Claim, verdict: Verdict) -> Claim:
+    def decide(self, claim: Claim, verdict: Verdict, look_at: int = 0) -> Claim:
         """Store the verdict, once."""
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._changed(
-            f"UPDATE claims SET status = ?, verdict = ?, face_id = ? {_OURS} AND status = ?",
+            f"""UPDATE claims SET status = ?, verdict = ?, face_id = ?, look_at = ?, looks = 0, late_loss = NULL
+            {_OURS} AND status = ?""",
             verdict.status,
             verdict.model_dump_json(),
             verdict.face_id,
+            look_at,
             *_ours(claim),
             before,
         )
@@ -176,6 +179,33 @@ class SqliteLedger:
         rows = self._db.read(sql, *(json.loads(after) if after else ("", "")), limit)
         found = [(row["user_id"], row["photo_id"]) for row in rows]
         return Page(found, json.dumps(found[-1]) if len(found) == limit else "")
+
+    def to_look_at(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
+        """Return accepted rows whose time has come, by the index `to_look_at`."""
+        sql = """SELECT * FROM claims WHERE status = 'accepted' AND look_at > 0 AND look_at < ?
+            AND (look_at, user_id, photo_id) > (?, ?, ?) ORDER BY look_at, user_id, photo_id LIMIT ?"""
+        claims, last = list[Claim](), (0, "", "")
+        for _ in range(_MOST_PAGES):
+            rows = self._db.read(sql, before, *last, limit)
+            claims += readable(rows, _claim, skip)
+            if len(rows) < limit or len(claims) >= limit:
+                break
+            last = (rows[-1]["look_at"], rows[-1]["user_id"], rows[-1]["photo_id"])
+        return claims[:limit]
+
+    def look_later(self, claim: Claim, look_at: int, late_loss: LateLoss | None = None) -> bool:
+        """Write when an accepted row is looked at next."""
+        sql = f"""UPDATE claims SET look_at = ?, looks = looks + 1, late_loss = ?
+            {_OURS} AND status = 'accepted' AND look_at = ?"""
+        held = late_loss and late_loss.model_dump_json()
+        return self._changed(sql, look_at, held, *_ours(claim), claim.look_at)
+
+    def lose(self, claim: Claim, verdict: Verdict) -> bool:
+        """Replace the verdict of an accepted row by a refusal."""
+        sql = f"""UPDATE claims SET status = ?, verdict = ?, face_id = NULL, told = '[]', lease_until = 0,
+            notice = CASE notice WHEN 'off' THEN 'off' ELSE 'none' END, attempt = attempt + 1, look_at = 0
+            {_OURS} AND status = 'accepted' AND late_loss ->> 'attempt' = attempt"""
+        return self._changed(sql, verdict.status, verdict.model_dump_json(), *_ours(claim))
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
@@ -236,5 +266,6 @@ def _claim(row: sqlite3.Row) -> Claim:
         values = {name: row[name] for name in Claim.model_fields}
         values["contests"], values["told"] = json.loads(values["contests"]), json.loads(values["told"])
         values["photo"] = json.loads(values["photo"])
-        values["verdict"] = values["verdict"] and json.loads(values["verdict"])
+        for name in ("verdict", "late_loss"):
+            values[name] = values[name] and json.loads(values[name])
         return Claim.from_store(values)

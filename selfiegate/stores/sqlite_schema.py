@@ -57,6 +57,13 @@ _TOLD = """
 ALTER TABLE claims ADD COLUMN told TEXT NOT NULL DEFAULT '[]';
 """
 
+_LOOKS = """
+ALTER TABLE claims ADD COLUMN look_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE claims ADD COLUMN looks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE claims ADD COLUMN late_loss TEXT;
+CREATE INDEX to_look_at ON claims (look_at, user_id, photo_id) WHERE status = 'accepted' AND look_at > 0;
+"""
+
 _ADDED = {
     "notice": "TEXT NOT NULL DEFAULT 'none'",
     "notice_by": "TEXT",
@@ -81,4 +88,5 @@ def _adopt(connection: sqlite3.Connection) -> None:
         connection.execute(_RANK_FROM_CLAIM)
 
 
-RECORDS = Schema([Migration(sql, oldest_program=1) for sql in (_FIRST, _GALLERY, _UPLOADS, _SWEEPS, _TOLD)], _adopt)
+_ALL = (_FIRST, _GALLERY, _UPLOADS, _SWEEPS, _TOLD, _LOOKS)
+RECORDS = Schema([Migration(sql, oldest_program=1) for sql in _ALL], _adopt)

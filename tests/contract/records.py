@@ -11,7 +11,7 @@ import pytest
 from selfiegate.clock import now_us
 from selfiegate.errors import ClaimLost, UnreadableRow
 from selfiegate.known_gallery import GalleryMark
-from selfiegate.model import Claim, Contest, PhotoRef, Profile, Verdict
+from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Profile, Verdict
 from selfiegate.paging import Page
 from selfiegate.records import Erasure, Erasures, Ledger, Profiles, Records
 from selfiegate.rows import refuse
@@ -21,6 +21,7 @@ PHOTO = PhotoRef(bucket="bucket", key="ann/selfie \U0001f600.jpg", version="1")
 
 
 CONTEST = Contest(user_id="bob", photo=PHOTO, score=0.9)
+LOSS = LateLoss(user_id="bob", winner_face_id="bob's", score=0.9, face_id="face", attempt=1)
 
 
 def verdict(status: str = "accepted", face_id: str | None = "face") -> Verdict:
@@ -313,6 +314,97 @@ class LedgerContract:
         ledger.decide(claim, verdict("rejected", None))
 
         assert not ledger.reopen(claim)
+
+    def test_an_accepted_row_is_looked_at_when_its_time_has_come(self, ledger: Ledger) -> None:
+        for user_id, look_at in (("late", 300), ("never", 0), ("early", 100)):
+            claim = ledger.claim(PHOTO, user_id, "run", lease_s=60)
+            ledger.accept(claim)
+            row = ledger.decide(claim, verdict(), look_at)
+            assert (row.look_at, row.looks, row.lease_until) == (look_at, 0, claim.lease_until)
+
+        assert [row.user_id for row in ledger.to_look_at(100, 10)] == []
+        assert [row.user_id for row in ledger.to_look_at(101, 10)] == ["early"]
+        assert [row.user_id for row in ledger.to_look_at(301, 10)] == ["early", "late"]
+        assert [row.user_id for row in ledger.to_look_at(301, 1)] == ["early"]
+        assert list(ledger.unfinished(before=FAR)) == []
+        assert ledger.undecided().items == []
+
+    def test_a_look_is_put_off_or_done_once(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim)
+        row = ledger.decide(claim, verdict(), 100)
+        assert ledger.look_later(row, 200)
+        assert not ledger.look_later(row, 300), "it was put off since"
+
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.look_at, row.looks, row.lease_until) == (200, 1, claim.lease_until)
+        assert [row.user_id for row in ledger.to_look_at(201, 10)] == ["ann"]
+        assert ledger.look_later(row, 0)
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.status, row.look_at, row.looks) == ("accepted", 0, 2)
+        assert list(ledger.to_look_at(FAR, 10)) == []
+        assert ledger.look_later(row, 400), "another look may find that it loses"
+        assert [row.user_id for row in ledger.to_look_at(FAR, 10)] == ["ann"]
+
+    def test_the_lease_of_an_accepted_row_is_not_renewed(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim)
+        row = ledger.decide(claim, verdict(), 5 * 10**15)
+
+        assert not ledger.renew(claim, -1000)
+        assert list(ledger.to_look_at(5 * 10**15, 10)) == [], "its time has not come"
+        assert list(ledger.to_look_at(5 * 10**15 + 1, 10)) == [row]
+
+    @pytest.mark.parametrize("silent", [False, True])
+    def test_an_accepted_row_may_lose_its_face_once(self, ledger: Ledger, silent: bool) -> None:
+        claim = ledger.claim(PHOTO, "ann", "run", lease_s=60, notify=not silent)
+        ledger.note_face(claim, "face")
+        ledger.accept(claim)
+        row = ledger.decide(claim, verdict())
+        assert not ledger.lose(row, verdict("rejected", None)), "it loses nothing"
+        assert ledger.look_later(row, 100, LOSS)
+        row = present(ledger.get(PHOTO, "ann"))
+        assert (row.status, row.late_loss, row.loses_late, row.face_id) == ("accepted", LOSS, True, "face")
+        assert [row.user_id for row in ledger.to_look_at(101, 10)] == ["ann"]
+
+        assert ledger.lose(row, verdict("rejected", None))
+        assert not ledger.lose(row, verdict("rejected", None))
+        lost = present(ledger.get(PHOTO, "ann"))
+        assert (lost.status, lost.verdict, lost.face_id) == ("rejected", verdict("rejected", None), None)
+        assert (lost.look_at, lost.loses_late, lost.notice) == (0, False, "off" if silent else "none")
+        assert list(ledger.to_look_at(FAR, 10)) == []
+        assert [row.user_id for row in ledger.unfinished(before=FAR)] == ([] if silent else ["ann"])
+        assert not ledger.look_later(lost, 100)
+
+    def test_a_row_that_loses_its_face_to_a_doubtful_match_waits_for_a_person(self, ledger: Ledger) -> None:
+        claim = ledger.claim(PHOTO, "ann", "run", lease_s=60, notify=False)
+        ledger.accept(claim)
+        ledger.look_later(ledger.decide(claim, verdict()), 100, LOSS)
+
+        assert ledger.lose(present(ledger.get(PHOTO, "ann")), verdict("needs_review", None))
+        assert ledger.to_review() == 1
+
+    def test_a_note_of_another_attempt_costs_nothing(self, ledger: Ledger, claim: Claim) -> None:
+        """As a version before leaves it that opened the row again, and knows nothing of late losses."""
+        ledger.accept(claim)
+        ledger.look_later(ledger.decide(claim, verdict()), 100, LOSS.model_copy(update={"attempt": 0}))
+        row = present(ledger.get(PHOTO, "ann"))
+
+        assert (row.status, row.loses_late) == ("accepted", False)
+        assert not ledger.lose(row, verdict("rejected", None))
+
+    def test_a_row_that_was_opened_again_has_lost_nothing(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim)
+        row = ledger.decide(claim, verdict(), 100)
+        ledger.look_later(row, 100, LOSS)
+        assert ledger.reopen(row)
+
+        assert not ledger.lose(present(ledger.get(PHOTO, "ann")), verdict("rejected", None))
+        assert not ledger.look_later(present(ledger.get(PHOTO, "ann")), 100)
+        assert list(ledger.to_look_at(FAR, 10)) == []
+        again = ledger.claim(PHOTO, "ann", "run-2", lease_s=60)
+        ledger.accept(again)
+        row = ledger.decide(again, verdict())
+        assert (row.loses_late, row.late_loss, row.look_at) == (False, None, 0)
+        assert not ledger.lose(row, verdict("rejected", None))
 
     def test_the_order_of_upload_is_kept(self, ledger: Ledger, claim: Claim) -> None:
         other = ledger.claim(PHOTO, "bob", "run", lease_s=0, upload_order="0000000000000001.0A")

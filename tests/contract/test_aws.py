@@ -73,6 +73,21 @@ class TestDynamoRecords(RecordsContract, SharedRecordsContract):
     def storage(self, aws: AwsSettings) -> Storage:
         return DynamoStorage(aws)
 
+    def test_a_version_before_brings_no_late_look_forward(self, aws: AwsSettings, ledger: Ledger) -> None:
+        """Renew the lease as that version does, whose rows' leases say no more than until when they are held."""
+        claim = ledger.claim(PHOTO, "ann", "run", lease_s=60)
+        ledger.accept(claim)
+        due = ledger.decide(claim, verdict(), 5 * 10**15)
+        rows = boto3.resource("dynamodb", endpoint_url=aws.endpoint_url).Table(aws.ledger_table)
+        rows.update_item(
+            Key={"user_id": "ann", "photo_id": PHOTO.id},
+            UpdateExpression="SET lease_until = :now",
+            ExpressionAttributeValues={":now": now_us()},
+        )
+
+        assert list(ledger.to_look_at(now_us() + 1, 10)) == []
+        assert list(ledger.to_look_at(5 * 10**15 + 1, 10)) == [due]
+
     def test_a_row_that_is_opened_anew_does_not_expire(self, aws: AwsSettings, ledger: Ledger) -> None:
         claim = ledger.claim(PHOTO, "ann", "run", 60)
         ledger.decide(claim, verdict("rejected", None))
