@@ -92,6 +92,9 @@ class FaceBackend(Protocol):
     def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces, from `thresholds.floor(unclear)` up."""
 
+    def late_rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+        """Do the same long after the face was enrolled, among more candidates where the search is approximate."""
+
     def batch(self) -> AbstractContextManager[object]:
         """Let the faces that this thread enrols become durable and visible together, at the end of the block."""
 

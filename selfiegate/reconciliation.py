@@ -1,4 +1,4 @@
-"""The order in which `reconcile` finishes what died: photos, erasures, rejected rows, then the stores' audit.
+"""The order of `reconcile`: photos that died, late looks, erasures, rejected rows, then the stores' audit.
 
 Each part stands alone: where a part fails, the others still run, and the failure is a line of the report.
 
@@ -29,6 +29,7 @@ from selfiegate.audit import (
     second_look,
 )
 from selfiegate.clock import seconds_until
+from selfiegate.late_looks import look_again
 from selfiegate.model import Claim
 from selfiegate.privacy.erasures import expire, unattended
 from selfiegate.records import Erasure
@@ -54,6 +55,9 @@ _TOO_MANY = "too many to repair: see what happened to the stores"
 """Said in the table as well: Prefect keeps that, but not our log."""
 FAILED_PART = "failed part"
 """What a line has found that tells of a part of `reconcile` itself."""
+
+LATE = "late look"
+"""What a line has found that tells of an accepted face which was looked up once more."""
 
 _WAITING = "photos that wait for a person"
 
@@ -115,6 +119,7 @@ async def reconcile(
     # By their claims, which are somebody else's as soon as their photos run again.
     closed = await apart("runs of dead processes", restarts.close_dead_runs(), lines, 0)
     lines += await apart("unfinished photos", run_unfinished(take, restarts, limit, at_once), lines, [])
+    lines += await apart("late looks", look_late(take, restarts), lines, [])
     await apart("erasures", carry_on_erasures(take, restarts, lines), lines, None)
     lines += await apart("unreadable rows", list_unreadable(take), lines, [])
     expired = await apart("expired photos", take(expire), lines, 0)
@@ -167,6 +172,15 @@ async def run_unfinished(take: Take, restarts: Restarts, limit: int, at_once: in
     lines = list(await asyncio.gather(*(run_again(row, restarts, turns) for row in rows if row.attempt < _SUSPECT)))
     # What was tried so often may be what kills its runs: it must not take others along.
     return lines + [await run_again(row, restarts, turns) for row in rows if row.attempt >= _SUSPECT]
+
+
+async def look_late(take: Take, restarts: Restarts) -> list[Line]:
+    """Look accepted faces up once more; tell whom that cost a face, as of any refusal."""
+    lines = list[Line]()
+    for found in await take(look_again):
+        told = f"; run again: {await ended(restarts.photo(found.row))}" if found.tell else ""
+        lines.append(Line(LATE, found.row.user_id, found.row.photo.uri, f"{found.done}{told}"))
+    return lines
 
 
 async def run_again(row: Claim, restarts: Restarts, turns: asyncio.Semaphore) -> Line:

@@ -96,6 +96,13 @@ class Settings(BaseSettings):
         le=60,
         description="Seconds between the audit's two looks before a repair; DynamoDB's index lags behind by less",
     )
+    recheck_after_s: float = Field(
+        600.0,
+        ge=0,
+        le=604_800,
+        description="Seconds after which `reconcile` looks an accepted face up once more; longer than Rekognition's "
+        "searches lag; 0: never",
+    )
     silent_run_s: float = Field(
         900.0,
         ge=0,

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from selfiegate import audit
 from selfiegate.clock import seconds_until
 from selfiegate.ingestion.photo_requests import PhotoRequest
+from selfiegate.late_looks import look_again
 from selfiegate.runtime import runtime
 from selfiegate.steps import in_thread
 from selfiegate.unfinished import count_to_review, unfinished
@@ -31,6 +32,7 @@ _MOST_PAGES = 1000
 
 
 find_unfinished = task_of(unfinished, "find unfinished photos")
+look_late = task_of(look_again, "look accepted faces up once more")
 find_unreadable = task_of(unreadable_rows, "find rows that cannot be read")
 begin_audit = task_of(audit.begin, "begin where the last audit stopped")
 look_through = task_of(audit.advance, "look through the {ours}")

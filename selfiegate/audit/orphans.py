@@ -101,7 +101,7 @@ def _of_face(rt: Runtime, face: EnrolledFace) -> Orphan | None:
     row = next((row for row in rows if rt.faces.origin(row.photo, row.user_id) == face.origin), None)
     profile = rt.profiles.get(face.user_id)
     about = {"name": face.face_id, "user_id": face.user_id, "face": face}
-    if any(row.verdict is None for row in rows) or (profile and face.face_id in faces_of(profile)):
+    if any(row.verdict is None or row.loses_late for row in rows) or (profile and face.face_id in faces_of(profile)):
         return None
     if row is None:
         known = rt.erasures.get(face.user_id)  # written by a run that slept while its user was forgotten

@@ -29,6 +29,8 @@ _EMBEDDINGS = 2048
 """Photos whose embedding (2 kB) and search are kept: a backfill enrols a chunk after it looked at all of it."""
 _AT_ONCE = 64
 """Matches asked for; few faces have as many."""
+_LATE = 1024
+"""The same of a search that makes up for another that missed: an approximate gallery scores as many faces exactly."""
 
 
 class Analyser(Protocol):
@@ -89,10 +91,7 @@ class EmbeddingBackend:
 
     def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces."""
-        stored = self._gallery.embedding(face_id)
-        if stored is None:
-            raise BackendUnavailable(f"the face {face_id} is not in the gallery")
-        floor = self.thresholds.floor(unclear)
+        stored, floor = self._stored(face_id), self.thresholds.floor(unclear)
         with self._lock:
             seen = self._seen.get(face_id)
         if seen is None or seen[1] != floor:
@@ -100,6 +99,10 @@ class EmbeddingBackend:
         mark, _, before = seen
         still = [match for match in before if self._gallery.embedding(match.face_id) is not None]
         return [*still, *self._others(stored, user_id, floor, above=mark)[0]]
+
+    def late_rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+        """Do the same, from the beginning and among more candidates."""
+        return self._others(self._stored(face_id), user_id, self.thresholds.floor(), limit=_LATE)[0]
 
     def batch(self) -> AbstractContextManager[object]:
         """Let enrolled faces become durable and visible together."""
@@ -150,6 +153,12 @@ class EmbeddingBackend:
         """Count what is enrolled."""
         return self._gallery.stats()
 
+    def _stored(self, face_id: str) -> NDArray[np.float32]:
+        stored = self._gallery.embedding(face_id)
+        if stored is None:
+            raise BackendUnavailable(f"the face {face_id} is not in the gallery")
+        return stored
+
     def _remember(self, face_id: str, seen: tuple[int, float, Sequence[Match]] | None) -> None:
         with self._lock:
             self._seen[face_id] = seen
@@ -157,13 +166,18 @@ class EmbeddingBackend:
                 self._seen.popitem(last=False)
 
     def _others(
-        self, probe: NDArray[np.float32], user_id: str, floor: float, above: int = 0, enough: float = math.inf
+        self,
+        probe: NDArray[np.float32],
+        user_id: str,
+        floor: float,
+        above: int = 0,
+        enough: float = math.inf,
+        limit: int = _AT_ONCE,
     ) -> tuple[list[Match], bool]:
         """Return the other users' matches, best first, and whether these are all.
 
         `enough` of them will do: of very many the least near are left out then, one that calls for a review, say.
         """
-        limit = _AT_ONCE
         while True:  # a user's own faces must not crowd the others out
             found = self._gallery.search(probe, limit, floor, above)
             others = [match for match in found if match.user_id != user_id]

@@ -1,7 +1,7 @@
 """Amazon Rekognition as a `ports.FaceBackend`: the collection is the gallery.
 
-An accepted photo takes four calls (DetectFaces, SearchFacesByImage, IndexFaces, SearchFaces), one that the
-policy refuses takes one. Age, gender and emotions are never asked for.
+An accepted photo takes four calls (DetectFaces, SearchFacesByImage, IndexFaces, SearchFaces), and a fifth later
+(SearchFaces, see `late_looks`). One that the policy refuses takes one. Age, gender and emotions are never asked for.
 
 IndexFaces is idempotent for equal bytes and ExternalImageId. So every call sends the same image (see
 `rekognition_images`), and the ExternalImageId names user and photo version, so that no two claims ever share a face.
@@ -127,18 +127,18 @@ class RekognitionBackend:
         the first, if a face is found by searches within that time.
         """
         self._settling.wait(face_id)
+        floor = self.thresholds.floor(unclear)
         try:
-            found = self._ask(
-                "search_faces",
-                FaceId=face_id,
-                FaceMatchThreshold=self.thresholds.floor(unclear),
-                MaxFaces=_MAX_MATCHES,
-            )
+            found = self._ask("search_faces", FaceId=face_id, FaceMatchThreshold=floor, MaxFaces=_MAX_MATCHES)
         except Refused as refused:
             if refused.code == "InvalidParameterException":  # a fresh FaceId may not be known everywhere yet
                 raise BackendUnavailable(str(refused)) from refused
             raise
         return [match for match in matches(found) if match.user_id != user_id]
+
+    def late_rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+        """Do the same: Rekognition's searches lag behind no longer."""
+        return self.rivals(face_id, user_id)
 
     def batch(self) -> AbstractContextManager[object]:
         """Index each at once."""

@@ -44,6 +44,7 @@ def save_profile(rt: Runtime, claim: Claim, face_id: str, thumbnails: Mapping[st
             model=rt.faces.model,
             upload_rank=claim.upload_rank,
             enrolled_at=datetime.now(UTC),
+            held_since=present.since if present else claim.claimed_at,
             remains=_remains(present) if present else (),
             # After an erasure it begins anew, and a run that read the profile before must not replace this one.
             revision=present.revision + 1 if present else claim.claimed_at,

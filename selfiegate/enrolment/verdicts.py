@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from selfiegate.clock import in_us
 from selfiegate.enrolment.likeness import threshold_of
-from selfiegate.enrolment.protocol import still_ours
+from selfiegate.enrolment.protocol import lost, still_ours
 from selfiegate.enrolment.search import SearchResult
 from selfiegate.errors import BackendUnavailable, ClaimLost, PartlyTold
-from selfiegate.model import Check, Claim, Reason, Verdict
+from selfiegate.model import Check, Claim, Match, Reason, Verdict
 from selfiegate.runtime import Runtime
 
 Status = Literal["accepted", "rejected", "needs_review"]
@@ -35,8 +36,19 @@ def refuse(
     searched: SearchResult,
 ) -> Claim:
     """Store the verdict: rejected, or to be reviewed, with all reasons."""
-    status: Status = "needs_review" if searched.review else "rejected"
-    return _decide(rt, claim, status, reasons, checks, searched)
+    return _decide(rt, claim, status_of(searched), reasons, checks, searched)
+
+
+def lose(rt: Runtime, row: Claim, match: Match) -> bool:
+    """Replace the verdict of an accepted row by that of one that lost to this face; False where the row has changed."""
+    searched = lost(rt, match)
+    checks = row.verdict.checks if row.verdict else ()
+    return rt.ledger.lose(row, _verdict(rt, row, status_of(searched), searched.reasons, checks, searched))
+
+
+def status_of(searched: SearchResult) -> Status:
+    """Return the verdict on who lost a face: rejected, or to be reviewed."""
+    return "needs_review" if searched.review else "rejected"
 
 
 def _decide(
@@ -48,10 +60,28 @@ def _decide(
     searched: SearchResult,
     enrolled: tuple[str, Mapping[str, str]] | None = None,
 ) -> Claim:
+    after_s = rt.settings.recheck_after_s if status == "accepted" else 0
+    verdict = _verdict(rt, claim, status, reasons, checks, searched, enrolled)
+    try:
+        return rt.ledger.decide(claim, verdict, in_us(after_s) if after_s else 0)
+    except ClaimLost:
+        still_ours(rt, claim, verdict.face_id)  # raises `UserForgotten` where that is why
+        raise
+
+
+def _verdict(
+    rt: Runtime,
+    claim: Claim,
+    status: Status,
+    reasons: Sequence[Reason],
+    checks: Sequence[Check],
+    searched: SearchResult,
+    enrolled: tuple[str, Mapping[str, str]] | None = None,
+) -> Verdict:
     face_id, thumbnails = enrolled or (None, {})
     score = searched.match.score if searched.match else searched.own_score
     threshold = threshold_of(rt, searched.match) if searched.match else rt.faces.thresholds.verify
-    verdict = Verdict(
+    return Verdict(
         status=status,
         user_id=claim.user_id,
         photo=claim.photo,
@@ -65,11 +95,6 @@ def _decide(
         model=rt.faces.model,
         policy=rt.settings.rules.digest,
     )
-    try:
-        return rt.ledger.decide(claim, verdict)
-    except ClaimLost:
-        still_ours(rt, claim, face_id)  # raises `UserForgotten` where that is why
-        raise
 
 
 def notify_user(rt: Runtime, claim: Claim) -> None:

@@ -7,6 +7,7 @@ What is assumed, and all that is:
   (`settle_s` is longer than searches lag). Of those indexed later it may find any or none.
 - A removed face may be found for any time; `holds` (ListFaces) tells the truth at once.
 - The early `search` may miss whatever no `rivals` has waited for yet, but for nothing else.
+- `blind` breaks this: searches lag for longer than anybody waits, and find no other face at all.
 - `one_sided`: the later of two may miss the earlier for good, where the earlier had not searched yet when the later
   was indexed and is sure to find it: "it is enough if one of two rivals sees the other".
 """
@@ -52,7 +53,7 @@ class LaggingFaces:
 
     def __init__(self, one_sided: bool, thresholds: Thresholds) -> None:
         self.thresholds = thresholds
-        self._one_sided, self._count = one_sided, 0
+        self._one_sided, self._count, self.blind = one_sided, 0, False
         self._there, self._gone = dict[str, Indexed](), list[Indexed]()
 
     def catch_up(self) -> None:
@@ -68,7 +69,8 @@ class LaggingFaces:
     def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match the photo against what searches find."""
         seen = [face for face in self._there.values() if face.visible] + self._gone
-        return self._from_floor([_match(face, user_id) for face in seen if face.person == _person(photo)], unclear)
+        near = [face for face in seen if face.person == _person(photo) and not (self.blind and face.user_id != user_id)]
+        return self._from_floor([_match(face, user_id) for face in near], unclear)
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Index the face, once."""
@@ -88,6 +90,8 @@ class LaggingFaces:
         mine = self._there.get(face_id)
         if mine is None:
             raise BackendUnavailable(f"{face_id} is not in the collection")
+        if self.blind:
+            return []
         mine.searched = True
         for face in self._there.values():
             face.visible = face.visible or face.number <= mine.number
@@ -95,6 +99,14 @@ class LaggingFaces:
         seen = [face for face in there if face.visible or mine.number in face.unseen] + self._gone
         others = [face for face in seen if face.person == mine.person and face.user_id != user_id]
         return self._from_floor([_match(face, user_id) for face in others], unclear)
+
+    def late_rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
+        """Match a face against all that are there: searches lag behind no longer."""
+        mine = self._there.get(face_id)
+        if mine is None:
+            raise BackendUnavailable(f"{face_id} is not in the collection")
+        others = [one for one in self._there.values() if one.person == mine.person and one.user_id != user_id]
+        return self._from_floor([_match(face, user_id) for face in others], unclear=False)
 
     def remove(self, face_id: str) -> None:
         """Remove a face; searches go on finding it."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, SelfiegateError
+from selfiegate.late_looks import look_again
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take, inline
@@ -30,7 +31,7 @@ class Run:
 
     photo: PhotoRef
     claim: Claim | None = None
-    erases = carries_on = late = flow = over = False
+    erases = looks = carries_on = late = flow = over = False
     name = order = next = ""
     skew = 0
     crashed: BaseException | None = None
@@ -132,6 +133,19 @@ class Run:
 
     def _work(self) -> None:
         raise NotImplementedError
+
+
+class LateLook(Run):
+    """One pass over the accepted faces that are looked up once more, as `reconcile` takes it."""
+
+    looks = True
+
+    def __repr__(self) -> str:
+        return f"#{self._number} (late look)"
+
+    def _work(self) -> None:
+        for found in look_again(self._rt):
+            self._world.log(f"{self} {found.row.user_id}: {found.done}")
 
 
 class PhotoRun(Run):

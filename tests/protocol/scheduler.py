@@ -26,11 +26,14 @@ from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 from selfiegate.stores.memory_records import memory_records
 from selfiegate.thumbnails import ThumbnailSettings
 from tests.protocol.lagging import LaggingFaces
-from tests.protocol.scheduled import PhotoRun, Run
+from tests.protocol.scheduled import LateLook, PhotoRun, Run
 from tests.protocol.watching import Watch
 from tests.runtimes import THRESHOLDS
 
 SETTINGS = Settings(lease_s=60, thumbnails=ThumbnailSettings(sizes=((16, 16),)))
+
+USER_OF_LOOKS = "user_a"
+"""Whom a late look is called after; it looks at everybody."""
 
 UNCLEAR = Thresholds(match=0.99, verify=0.3, review=0.99, unclear=0.4)
 
@@ -47,6 +50,8 @@ class World:
         self.lagging, self.runs, self.journal, self.dated = lagging, list[Run](), list[str](), dated
         self.refuses = False
         """Whether the gallery is lost, older or another's: then each call to it is refused."""
+        self.doubled = False
+        """Whether searches had let two users with one face through, and late looks have not parted them yet."""
         self.disturbed = False
         """Whether a run wrote to a store without a ledger after it had lost its claim: then only an audit mends."""
         self.refusing_until = 0
@@ -74,6 +79,11 @@ class World:
         time.time_ns, time.time, time.sleep = self._real
 
     @property
+    def photo_runs(self) -> list[Run]:
+        """Those of them that take a photo."""
+        return [run for run in self.live if not (run.erases or run.looks)]
+
+    @property
     def live(self) -> list[Run]:
         """The runs that have not ended."""
         return [run for run in self.runs if not run.over]
@@ -87,6 +97,19 @@ class World:
         run = PhotoRun(self, user_id, name, self.runtimes[process], owner, flow, skew)
         self.log(f"{run} starts{' as the flow' if flow else ''}{f', owned by {owner}' if owner else ''}")
         return self.begin(run)
+
+    def look(self, process: int = 0) -> Run:
+        """Begin a late look."""
+        return self.begin(LateLook(self, USER_OF_LOOKS, self.runtimes[process], ""))
+
+    def let_both_through(self, *users: str) -> None:
+        """Accept users with one face, and let the time pass after which it is looked up; searches find all then."""
+        self.doubled = self.gallery.blind = True
+        for user_id in users:
+            self.start(user_id, "ann-0").end()
+        self.gallery.blind = False
+        self.gallery.catch_up()
+        self.let_pass(SETTINGS.recheck_after_s)
 
     def begin(self, run: R) -> R:
         """Let a run come to its first call."""
@@ -104,6 +127,8 @@ class World:
 
     def expire(self, run: Run) -> None:
         """Let the lease of a run's row end now."""
+        if run.looks:
+            return
         if run.erases:
             self.expire_erasure(run.user_id)
             return
@@ -120,7 +145,7 @@ class World:
 
     def let_pass(self, seconds: float) -> None:
         """Let time pass, in which those who hold a lease renew it."""
-        held = [(run, self.ledger.get(run.photo, run.user_id)) for run in self.live if not run.erases]
+        held = [(run, self.ledger.get(run.photo, run.user_id)) for run in self.photo_runs]
         rows = [row for run, row in held if row and run.holds(row) and row.lease_until >= self.micros()]
         found = [(run, self.erasures.get(run.user_id)) for run in self.live if run.erases]
         erasures = [one for run, one in found if one and one.run == run.owner and one.lease_until >= self.micros()]

@@ -33,6 +33,9 @@ TURNS = (
     "faces.remove",
     "erasures.put",
     "ledger.remove",
+    "ledger.look_later",
+    "ledger.lose",
+    "profiles.remove",
     "sleep",
 )
 EMBEDDED = {"faces.rivals": "gallery.search", "faces.remove": "gallery.remove"}
@@ -56,11 +59,20 @@ class Schedules(RuleBasedStateMachine):
     world: World
 
     @initialize(
-        lagging=st.booleans(), one_sided=st.booleans(), flow=st.booleans(), dated=st.booleans(), unclear=st.booleans()
+        lagging=st.booleans(),
+        one_sided=st.booleans(),
+        flow=st.booleans(),
+        dated=st.booleans(),
+        unclear=st.booleans(),
+        doubled=st.booleans(),
     )
-    def two_begin(self, lagging: bool, one_sided: bool, flow: bool, dated: bool, unclear: bool) -> None:
-        """Begin with two users who claim photos of the same person."""
+    def two_begin(self, lagging: bool, one_sided: bool, flow: bool, dated: bool, unclear: bool, doubled: bool) -> None:
+        """Begin with two users who claim photos of the same person; or who were both accepted, and a late look."""
         self.world = World(lagging, one_sided, dated, unclear).__enter__()
+        if lagging and doubled and not unclear:
+            self.world.let_both_through("user_a", "user_b")
+            self.world.look()
+            return
         self.world.start("user_a", "ann-0", flow=flow).to("ledger.claim")
         self.world.start("user_b", "ann-0", process=1, flow=flow).to("ledger.claim")
         for run in self.world.runs:
@@ -82,12 +94,22 @@ class Schedules(RuleBasedStateMachine):
     @rule(run=st.runner().flatmap(lambda machine: st.sampled_from(machine.world.runs)), taken=st.booleans())
     def again(self, run: Run, taken: bool) -> None:
         """Start a photo once more: by the same run, or by another whose lease it outlived."""
+        if run.looks:
+            self.world.look()
+            return
         if isinstance(run, Erasing):
             carry_on(self.world, run.user_id) if taken else forget(self.world, run.user_id, run.owner)
             return
         if taken:
             self.world.expire(run)
         self.world.start(run.user_id, run.name, owner="" if taken else run.owner)
+
+    @precondition(lambda self: len(self.world.live) < 5)
+    @rule(process=st.integers(0, 1), pause_s=st.sampled_from([0, 700, 86_401]))
+    def look(self, process: int, pause_s: int) -> None:
+        """Look accepted faces up once more, some of them before their time."""
+        self.world.let_pass(pause_s)
+        self.world.look(process)
 
     @precondition(lambda self: self.world.dated and len(self.world.live) < 5)
     @rule(upload=st.runner().flatmap(lambda machine: st.sampled_from(sorted(machine.world.uploads))))
