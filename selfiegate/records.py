@@ -184,7 +184,7 @@ class Ledger(Protocol):
     def expire(self, before: int) -> int:
         """Remove rows of refused photos first claimed before this time (microseconds since 1970); return how many.
 
-        0 where the store does so by itself.
+        Where a row lost its face late, its user is told before. 0 where the store does so by itself.
         """
 
     def audit_bookmark(self) -> str:

@@ -24,6 +24,9 @@ from selfiegate.model import Claim, LateLoss, Match, Profile
 from selfiegate.runtime import Runtime
 from selfiegate.stuck import alive
 
+_MOST_MATCHES = 100
+"""Of one face. Each of the others is looked up as well, and finds the one that has been held for longest."""
+
 
 class Look(NamedTuple):
     """What became of one accepted row when its face was looked up."""
@@ -38,8 +41,9 @@ def look_up(rt: Runtime, row: Claim, profile: Profile) -> Look:
     """Search the gallery for the face of an accepted row's profile, and let the younger of two such users lose it."""
     if _is_leaving(rt, profile):
         return Look(again=f"{row.user_id} is being forgotten")
-    looks = list[Look]()
-    for match in _matches(rt, profile):
+    matches = _matches(rt, profile)
+    looks = [Look(again="more faces match than one look takes")] if len(matches) > _MOST_MATCHES else []
+    for match in matches[:_MOST_MATCHES]:
         alive()
         looks.append(_settle(rt, profile, match))
         if rt.profiles.get(profile.user_id) != profile:
@@ -110,7 +114,8 @@ def _matches(rt: Runtime, profile: Profile) -> Sequence[Match]:
         if rt.faces.holds(profile.face_id):
             raise
         return ()  # the audit mends a profile without its face
-    return [match for match in found if rt.faces.holds(match.face_id)]
+    there = rt.faces.held([match.face_id for match in found]) if found else ()
+    return [match for match in found if match.face_id in there]
 
 
 def _is_held(rt: Runtime, profile: Profile, match: Match) -> bool:

@@ -213,7 +213,9 @@ class MemoryLedger:
     def expire(self, before: int) -> int:
         """Remove refused rows first claimed before this time."""
         with self._lock:
-            old = [key for key, row in self._rows.items() if row.status in _REFUSED and row.claimed_at < before]
+            refused = [(key, row) for key, row in self._rows.items() if row.status in _REFUSED]
+            told = [(key, row) for key, row in refused if row.late_loss is None or row.notice in ("sent", "off")]
+            old = [key for key, row in told if row.claimed_at < before]
             for key in old:
                 del self._rows[key]
         return len(old)

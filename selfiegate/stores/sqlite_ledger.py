@@ -30,6 +30,7 @@ _OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
 _UNFINISHED = f"({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent', 'off')))"
 _EXPIRE = "DELETE FROM claims WHERE status ="
+_OLD = "claimed_at < ? AND (late_loss IS NULL OR notice IN ('sent', 'off'))"
 _TELL = f"UPDATE claims SET notice = 'none' {_ROW} AND notice = 'off' AND {_UNDECIDED}"
 _FAR = 2**62
 _MOST_PAGES = 50
@@ -229,7 +230,7 @@ class SqliteLedger:
         """Remove refused rows first claimed before this time."""
         refused = ("rejected", "needs_review")  # one index each
         with self._db.write():
-            return sum(self._db.execute(f"{_EXPIRE} '{status}' AND claimed_at < ?", before) for status in refused)
+            return sum(self._db.execute(f"{_EXPIRE} '{status}' AND {_OLD}", before) for status in refused)
 
     def to_review(self) -> int:
         """Count the rows that wait for a person."""

@@ -26,7 +26,8 @@ from selfiegate.settings import Settings
 from tasks.audits import runs_under_way
 from tests.flowruns import LOOP, run
 from tests.present import present
-from tests.runtimes import Failing, assert_consistent, replacing
+from tests.protocol.lagging import LaggingFaces
+from tests.runtimes import THRESHOLDS, Failing, assert_consistent, replacing
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -71,6 +72,21 @@ def test_where_all_is_well_nothing_is_done(rt: MemoryRuntime, ann: PhotoRef) -> 
 
     assert reconciled(rt, audit=True, repair=True) == {}
     assert_consistent(rt, (ann, "user_a"))
+
+
+def test_a_face_of_two_users_is_taken_from_the_younger(rt: MemoryRuntime) -> None:
+    lagging = LaggingFaces(one_sided=False, thresholds=THRESHOLDS)
+    rt = replacing(replace(rt, settings=Settings(recheck_after_s=0.01)), "faces", lagging)
+    lagging.blind = True
+    for user_id in ("user_a", "user_b"):
+        run(rt, rt.photos.add(f"{user_id}/one-1.png", scripted_photo("one")), user_id)
+    lagging.blind = False
+    time.sleep(0.1)
+
+    assert reconciled(rt) == {"late look": 1}
+    assert [rt.ledger.claims_of(user_id)[0].status for user_id in ("user_a", "user_b")] == ["accepted", "rejected"]
+    assert [profile.user_id for profile in rt.profiles.all()] == ["user_a"]
+    assert [verdict.user_id for verdict in rt.notifier.sent] == ["user_b"]
 
 
 def test_a_photo_whose_run_died_is_run_again(rt: MemoryRuntime, ann: PhotoRef) -> None:

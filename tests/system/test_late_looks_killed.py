@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from selfiegate.audit.rounds import orphans
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
+from selfiegate.backfill.chunk import Chunk
+from selfiegate.backfill.listing import Entry
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.late_looks import look_again
@@ -90,22 +93,20 @@ def reconciled(rt: ScriptedRuntime) -> list[tuple[str, str]]:
     return [(line.found, line.user) for line in done.lines]
 
 
-@pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("part", "method"), CALLS)
-def test_a_process_that_is_killed_leaves_the_rest_to_the_next(
-    tmp_path: Path, part: str, method: str, after: bool
-) -> None:
-    rt = opened(tmp_path)
+def killed(home: Path, part: str, method: str, after: bool) -> ScriptedRuntime:
+    """Accept one person for two users, and let a process that looks be killed at a call."""
+    rt = opened(home)
     for user_id in ("ann", "robert"):
         accept(rt, user_id)
-    killed = context.Process(target=look_and_die, args=(tmp_path, part, method, after), daemon=True)
-    killed.start()
-    killed.join(PATIENCE_S)
-    assert killed.exitcode == -signal.SIGKILL
-    found = reconciled(rt) + reconciled(rt)
+    process = context.Process(target=look_and_die, args=(home, part, method, after), daemon=True)
+    process.start()
+    process.join(PATIENCE_S)
+    assert process.exitcode == -signal.SIGKILL
+    return rt
 
-    told = (part, method, after) == ("ledger", "lose", True)
-    assert found == [("untold user" if told else LATE, "robert")]
+
+def assert_held_by_ann(rt: ScriptedRuntime) -> None:
+    """Hold that nothing is left of the other user but a refusal that was told once."""
     (row,) = rt.ledger.claims_of("robert")
     due = {row.user_id for row in rt.ledger.to_look_at(LAST_MOMENT, 10)}
     assert (row.status, row.notice, due - {"ann"}) == ("rejected", "sent", set())
@@ -114,3 +115,30 @@ def test_a_process_that_is_killed_leaves_the_rest_to_the_next(
     assert [face.user_id for face in rt.faces.faces()] == ["ann"]
     assert all(key.startswith(home_of("ann")) for key in rt.thumbnails.keys())  # noqa: SIM118  a store
     assert orphans(rt) == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("part", "method"), CALLS)
+def test_a_process_that_is_killed_leaves_the_rest_to_the_next(
+    tmp_path: Path, part: str, method: str, after: bool
+) -> None:
+    rt = killed(tmp_path, part, method, after)
+    found = reconciled(rt) + reconciled(rt)
+
+    told = (part, method, after) == ("ledger", "lose", True)
+    assert found == [("untold user" if told else LATE, "robert")]
+    assert_held_by_ann(rt)
+
+
+@pytest.mark.parametrize(("part", "method"), CALLS[:-1])
+def test_a_backfill_that_lists_the_photo_meanwhile_changes_nothing(tmp_path: Path, part: str, method: str) -> None:
+    rt = killed(tmp_path, part, method, after=True)
+    (row,) = rt.ledger.claims_of("robert")
+    with ThreadPoolExecutor(1) as vision, ThreadPoolExecutor(2) as io:
+        listed = [Entry(uri=row.photo.uri, user_id="robert")]
+        outcomes, to_retry = Chunk(rt, "a backfill", vision, io, local=True).run(listed)
+
+    assert ([one.status for one in outcomes], list(to_retry)) == (["skipped"], [])
+    assert rt.ledger.claims_of("robert") == [row]
+    reconciled(rt)
+    assert_held_by_ann(rt)
