@@ -159,8 +159,7 @@ def _removed(
     """Remove what was noted, until there is no more time for it; return what is gone."""
     remove: dict[str, Callable[[str], object]] = {
         "ledger row": lambda photo_id: _remove_row(rt, erasure, named.get(photo_id)),
-        # A profile that replaced it meanwhile is found by the next sweep.
-        "profile": lambda _: profile and rt.profiles.remove(profile),
+        "profile": lambda _: _remove_profile(rt, profile),
         "face": rt.faces.remove,
         "thumbnail": lambda key: rt.thumbnails.remove(key.rpartition("/")[0]),
         "older thumbnail": rt.thumbnails.erase,
@@ -168,8 +167,8 @@ def _removed(
     gone = set[Thing]()
     for kind, name in sorted(erasure.found, key=lambda thing: list(remove).index(thing[0])):  # the rows are first
         _present(rt, erasure)
-        remove[kind](name)
-        gone.add((kind, name))
+        if remove[kind](name) is not False:
+            gone.add((kind, name))
         if time.monotonic() >= enough:
             break
     return gone
@@ -180,6 +179,11 @@ def _remove_row(rt: Runtime, ours: Erasure, row: Claim | None) -> None:
     while present and not rt.ledger.remove(present):  # another attempt began: its row goes, too
         _present(rt, ours)
         present = rt.ledger.get(present.photo, present.user_id)
+
+
+def _remove_profile(rt: Runtime, profile: Profile | None) -> bool:
+    """Remove a profile; False where it has changed since it was read: it is named and removed once more then."""
+    return profile is None or rt.profiles.remove(profile) or rt.profiles.get(profile.user_id) is None
 
 
 def _leases_end_at(rt: Runtime, gone: set[Thing], named: Mapping[str, Claim]) -> int:

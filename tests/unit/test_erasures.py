@@ -85,6 +85,16 @@ def assert_nothing_is_held(rt: Runtime, user_id: str) -> None:
     assert (found["profile"], found["faces"], found["thumbnails"], found["photos"]) == (None, [], {}, [])
 
 
+def test_a_profile_that_changes_before_it_is_removed_is_counted_once(rt: MemoryRuntime, ann: PhotoRef) -> None:
+    process(rt, ann, "user_a")
+    profile = present(rt.profiles.get("user_a"))
+    newer = profile.model_copy(update={"revision": profile.revision + 1})
+    changed = Meanwhile(rt.profiles, "remove", False, lambda: rt.profiles.put(newer, replacing=profile))
+
+    assert forget(replacing(rt, "profiles", changed), "user_a").removed["profile"] == 1
+    assert_nothing_is_held(rt, "user_a")
+
+
 def test_all_of_a_user_goes_and_others_stay(rt: MemoryRuntime, ann: PhotoRef) -> None:
     bob = rt.photos.add("bob/selfie.png", scripted_photo("bob"))
     refused = rt.photos.add("ann/nobody.png", scripted_photo())
