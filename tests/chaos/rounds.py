@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tests.chaos import check
 from tests.chaos.worker import STRUCK, Fate, Photo, Strike, Where, hung, mend, shared_session, work
 
 BOTH: tuple[Fate, ...] = ("kill before", "kill after", "no answer", "reply lost", "stop")
@@ -134,6 +135,8 @@ def pass_time(where: Where) -> None:
                 db.execute("UPDATE claims SET lease_until = 0")
         return
     table = shared_session().resource("dynamodb", endpoint_url=where.aws.endpoint_url).Table(where.aws.ledger_table)
-    for row in table.scan()["Items"]:
+    for row in check.scanned(table):
+        if not row.get("lease_until"):
+            continue
         key = {name: row[name] for name in ("user_id", "photo_id")}
         table.update_item(Key=key, UpdateExpression="SET lease_until = :t", ExpressionAttributeValues={":t": 0})
