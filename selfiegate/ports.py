@@ -64,6 +64,9 @@ class FaceBackend(Protocol):
     remote: bool
     """Whether calls wait for a network: many at once are faster then, where others are faster in a batch."""
 
+    photos_a_call: int
+    """How many photos of several threads share a call of the model at most; 1: each has its own."""
+
     @property
     def model(self) -> str:
         """Name the model and its weights; faces of different models are never compared."""

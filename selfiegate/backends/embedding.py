@@ -38,6 +38,8 @@ class Analyser(Protocol):
 
     model: str
     device: str
+    photos_a_call: int
+    """How many photos of several threads share a call of the models at most."""
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the faces, largest first, each with its aligned picture; `size` is the full photo's.
@@ -58,10 +60,11 @@ class EmbeddingBackend:
         self, analyser: Analyser, gallery: Gallery, photos: PhotoStore, limits: Limits, thresholds: Thresholds
     ) -> None:
         self.model, self.device = analyser.model, analyser.device
+        self.photos_a_call = analyser.photos_a_call
         self.thresholds = thresholds
         self._analyser, self._gallery, self._photos, self._limits = analyser, gallery, photos, limits
         # A run's steps may be taken by different processes, so each step can start from the photo alone.
-        self._look = lru_cache(_REMEMBERED)(self._look_at)
+        self._look = lru_cache(max(_REMEMBERED, 8 * self.photos_a_call))(self._look_at)
         self._embed = lru_cache(_EMBEDDINGS)(self._embedding_of)
         # What a search saw need not be searched again to confirm: only what was added since.
         self._seen: OrderedDict[str, tuple[int, float, Sequence[Match]] | None] = OrderedDict()

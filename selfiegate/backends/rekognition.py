@@ -52,6 +52,7 @@ class RekognitionBackend:
     """One collection, and the photos that it is asked about."""
 
     remote = True
+    photos_a_call = 1
     device = "Amazon Rekognition"
 
     def __init__(

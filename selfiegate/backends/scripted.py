@@ -37,6 +37,7 @@ class ScriptedAnalyser:
     """Sees what the script says; the 'aligned face' is the name's bytes."""
 
     model = device = "scripted"
+    photos_a_call = 1
 
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the scripted people, side by side."""

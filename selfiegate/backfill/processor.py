@@ -133,5 +133,10 @@ def _is_local(rt: Runtime, photos: Sequence[Entry]) -> bool:
 
 
 def side_by_side(rt: Runtime) -> int:
-    """Return how many photos are looked at side by side where nothing is said: one a CPU of ours."""
-    return _CALLS_AT_ONCE if rt.faces.remote else available_cpus()
+    """Return how many photos are looked at side by side where nothing is said.
+
+    One a CPU of ours, or as many as fill one call of the models while another call is under way.
+    """
+    if rt.faces.remote:
+        return _CALLS_AT_ONCE
+    return available_cpus() if rt.faces.photos_a_call == 1 else 2 * rt.faces.photos_a_call

@@ -40,6 +40,13 @@ def analyser(pack: PackSettings) -> Analyser:
     return InsightFaceAnalyser(pack)
 
 
+@pytest.fixture(scope="session")
+def sharing_analyser(pack: PackSettings) -> Analyser:
+    from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+
+    return InsightFaceAnalyser(pack.model_copy(update={"batch": 4}))
+
+
 @pytest.fixture
 def photos() -> PhotoStore:
     return FolderPhotos(Limits())
@@ -224,6 +231,14 @@ class TestInsightFace(FaceBackendContract):
         tiny.paste(portrait.resize((24, 24)), (150, 100))
 
         assert len(faces.detect(save("tiny.png", tiny)).faces) <= 1
+
+
+class TestPhotosShareCalls(TestInsightFace):
+    """The same with the calls of the models that threads share, which a GPU has by itself."""
+
+    @pytest.fixture
+    def analyser(self, sharing_analyser: Analyser) -> Analyser:
+        return sharing_analyser
 
 
 def landscapes(seed: int) -> Iterator[tuple[str, Image.Image]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from selfiegate.backends.insightface.covering import PARTS, Covering
 from selfiegate.backends.insightface.detector import Detector, Found
 from selfiegate.backends.insightface.eyes import Eyes
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
+from selfiegate.backends.insightface.networks import EmbeddedTogether, Together
 from selfiegate.backends.insightface.orientation import lying, quarter_turn, stands
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
 from selfiegate.cpus import available_cpus
@@ -28,6 +29,11 @@ from selfiegate.errors import BackendMisconfigured
 from selfiegate.face import Box, Face
 
 _log = logging.getLogger(__name__)
+
+N = TypeVar("N")
+
+_ON_A_GPU = 32
+"""Photos a call on a GPU where nothing is set."""
 
 _LIKELY = 0.5
 """Probability from which a part is named as covered, and from which eyes behind it are not judged."""
@@ -47,17 +53,24 @@ class InsightFaceAnalyser:
                 sess_options=_session_options(settings),
             )
             app.prepare(ctx_id=0, det_thresh=settings.detection_threshold, det_size=_sizes(settings))
-            self.detector, self._recogniser = Detector(app.models["detection"]), app.models["recognition"]
+            scrfd, self.recogniser = app.models["detection"], app.models["recognition"]
+            self.detector = Detector(scrfd)
         except Exception as error:  # onnxruntime's errors share no base, insightface asserts
             raise BackendMisconfigured(
                 f"{folder} is not a pack with a detector and a recogniser ({type(error).__name__}: {error}); "
                 "set SELFIEGATE_INSIGHTFACE__PACK to one"
             ) from error
+        file = Path(self.recogniser.model_file)
         # Of the process: photos side by side must not fight over cores.
-        self.device = _device([self._recogniser.session, *self.detector.sessions], providers, settings)
+        self.device = _device([self.recogniser.session, *self.detector.sessions], providers, settings)
+        self.photos_a_call = settings.batch or (1 if self.device.startswith("CPU") else _ON_A_GPU)
+        self._embedded: EmbeddedTogether | None = None
+        if self.photos_a_call > 1:
+            shared = self.photos_a_call, settings.batch_wait_ms / 1000, not self.device.startswith("CPU")
+            self.detector = Detector(scrfd, _unless_it_resists(scrfd.model_file, lambda: Together(scrfd, *shared)))
+            self._embedded = _unless_it_resists(file.name, lambda: EmbeddedTogether(self.recogniser, *shared))
         cv2.setNumThreads(settings.threads or available_cpus())
         self._eyewear, self._eyes, self._covering = Eyewear(), Eyes(), Covering()
-        file = Path(self._recogniser.model_file)
         self.model = f"{file.stem}@{digest(file)}"
         _log.info("loaded %s on %s", self.model, self.device)
 
@@ -104,7 +117,11 @@ class InsightFaceAnalyser:
 
     def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return unit embeddings, shape (n, 512)."""
-        features = self._recogniser.get_feat([cv2.cvtColor(face, cv2.COLOR_RGB2BGR) for face in aligned])
+        faces = [np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2BGR), np.uint8) for face in aligned]
+        if self._embedded and len(faces) == 1:
+            features = self._embedded(faces[0])[None]
+        else:
+            features = self.recogniser.get_feat(faces)
         unit: NDArray[np.float32] = features / np.linalg.norm(features, axis=1, keepdims=True)
         return unit
 
@@ -148,6 +165,15 @@ def _described(
         brightness=geometry.brightness(aligned),
     )
     return face, aligned
+
+
+def _unless_it_resists(file: str, build: Callable[[], N]) -> N | None:
+    """Return what runs a network for several photos at once, or None where its graph does not allow that."""
+    try:
+        return build()
+    except Exception as error:  # onnx's and onnxruntime's errors share no base
+        _warn(f"{file} takes one photo a call, which leaves a GPU idle: {type(error).__name__}: {error}")
+        return None
 
 
 def _sizes(settings: PackSettings) -> list[tuple[int, int]]:

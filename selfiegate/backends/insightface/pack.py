@@ -51,6 +51,12 @@ class PackSettings(Group):
     threads: int = Field(
         1, ge=0, le=1024, description="Threads of one inference, and of OpenCV in this process; 0: all CPUs"
     )
+    batch: int = Field(
+        0, ge=0, le=256, description="Photos of several threads that share a call of the models; 0: 32 on a GPU, else 1"
+    )
+    batch_wait_ms: float = Field(
+        2.0, ge=0, le=1000, description="Longest time that a photo waits for others to share its call, in milliseconds"
+    )
     detection_sizes: Annotated[tuple[DetectionSide, ...], COMMAS] = Field(
         (128, 640), min_length=1, description="Sides in pixels that a photo is fitted into; small ones find close-ups"
     )

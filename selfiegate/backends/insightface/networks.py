@@ -1,0 +1,149 @@
+"""A pack's networks, run one picture at a time, or for many threads' pictures together (`gathering`, `batching`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from insightface.model_zoo.scrfd import SCRFD
+from numpy.typing import NDArray
+
+from selfiegate.backends.insightface.batching import PIXELS, Unbatchable, batched_detector
+from selfiegate.backends.insightface.gathering import Gathering
+
+_log = logging.getLogger(__name__)
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+Outputs = list[NDArray[np.float32]]
+"""Of a detector, for one picture: scores of all levels, then boxes, then landmarks."""
+
+_AT_ONCE = 2
+"""Calls under way: while a device computes one, the next one's pictures are copied."""
+
+_SAME = 0.02
+"""How far outputs may differ between pictures alone and together, in scores and in strides, and in a cosine.
+
+Sums in another order move them by 0.00001, TensorFloat-32 by 0.005; mixed up pictures or places by whole units.
+"""
+
+
+def session_like(reference: Any, graph: bytes) -> Any:
+    """Return a session of a graph with the options, and on the devices, of another session."""
+    return onnxruntime.InferenceSession(
+        graph,
+        reference.get_session_options(),
+        providers=reference.get_providers(),
+        provider_options=[reference.get_provider_options()[name] for name in reference.get_providers()],
+    )
+
+
+class Together:
+    """A detector's sessions, each of which takes the pictures of several threads in one call."""
+
+    def __init__(self, scrfd: SCRFD, size: int, wait_s: float, padded: bool) -> None:
+        """Take `size` pictures a call at most; `padded`: counts are rounded up to a power of two.
+
+        A GPU plans each count of pictures anew, so there should be few. Raises `Unbatchable`.
+        """
+        self._names, self._size, self._padded = scrfd.output_names, size, padded
+        self.sessions = {
+            side: session_like(scrfd.session, batched_detector(Path(scrfd.model_file), side))
+            for side in scrfd.input_sizes
+        }
+        self._buffers: SimpleQueue[dict[Size, NDArray[np.uint8]]] = SimpleQueue()
+        for _ in range(_AT_ONCE):
+            self._buffers.put({side: np.zeros((size, *side[::-1], 3), np.uint8) for side in scrfd.input_sizes})
+        self._gathered = Gathering(self._run, size, wait_s, _AT_ONCE)
+        self._prove(scrfd)
+
+    def __call__(self, draw: Callable[[Size], NDArray[np.uint8]]) -> dict[Size, Outputs]:
+        """Return the outputs at each input size for a picture that `draw` fits into it."""
+        return self._gathered(lambda: {side: draw(side) for side in self.sessions})
+
+    def alone(self, pixels: NDArray[np.uint8], side: Size) -> Outputs:
+        """Return the outputs at one input size for one picture, in a call of its own."""
+        return _first(self.sessions[side].run(self._names, {PIXELS: pixels[None]}))
+
+    def _run(self, pictures: Sequence[dict[Size, NDArray[np.uint8]]]) -> list[dict[Size, Outputs]]:
+        found: list[dict[Size, Outputs]] = [{} for _ in pictures]
+        count = min(_rounded_up(len(pictures)), self._size) if self._padded else len(pictures)
+        with self._buffer() as buffer:
+            for side, session in self.sessions.items():
+                batch = buffer[side][:count]
+                for n, picture in enumerate(pictures):
+                    batch[n] = picture[side]
+                outputs = session.run(self._names, {PIXELS: batch})
+                for n, one in enumerate(found):
+                    one[side] = [output[n] for output in outputs]
+        return found
+
+    @contextmanager
+    def _buffer(self) -> Iterator[dict[Size, NDArray[np.uint8]]]:
+        """Lend memory that is mapped already: to map it anew costs more than to fill it."""
+        buffer = self._buffers.get()
+        try:
+            yield buffer
+        finally:
+            self._buffers.put(buffer)
+
+    def _prove(self, scrfd: SCRFD) -> None:
+        """Hold two pictures together against each alone in the pack's own graph; raises `Unbatchable`."""
+        pictures = [{side: _clouds(seed, side) for side in self.sessions} for seed in (1, 2)]
+        for picture, found in zip(pictures, self._run(pictures), strict=True):
+            for side, outputs in found.items():
+                blob = np.float32((picture[side].transpose(2, 0, 1)[None] - np.float32(127.5)) / 128)
+                expected = scrfd.resolution_sessions[side].run(self._names, {scrfd.input_name: blob})
+                _compare(outputs, [part.reshape(-1, part.shape[-1]) for part in expected])
+
+
+class EmbeddedTogether:
+    """A recogniser that takes the faces of several threads in one call."""
+
+    def __init__(self, recogniser: Any, size: int, wait_s: float, padded: bool) -> None:
+        """Parameters are those of `Together`; raises `Unbatchable` where faces together are not what each is alone."""
+        self._recogniser, self._size, self._padded = recogniser, size, padded
+        self._gathered = Gathering(self._run, size, wait_s, _AT_ONCE)
+        faces = [_clouds(seed, (112, 112)) for seed in (1, 2)]
+        _compare([_unit(one) for one in self._run(faces)], [_unit(recogniser.get_feat([face])[0]) for face in faces])
+
+    def __call__(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the features (512,) of one aligned face, BGR."""
+        return self._gathered(lambda: face)
+
+    def _run(self, faces: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
+        count = min(_rounded_up(len(faces)), self._size) if self._padded else len(faces)
+        features = self._recogniser.get_feat([*faces, *[faces[0]] * (count - len(faces))])
+        return list(features[: len(faces)])
+
+
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(features / np.linalg.norm(features), np.float32)
+
+
+def _first(outputs: Sequence[NDArray[np.float32]]) -> Outputs:
+    return [output[0] for output in outputs]
+
+
+def _rounded_up(count: int) -> int:
+    return int(1 << (count - 1).bit_length())
+
+
+def _clouds(seed: int, size: Size) -> NDArray[np.uint8]:
+    """Return a picture in which no two places look alike."""
+    rough = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(rough, size), np.uint8)
+
+
+def _compare(found: Sequence[NDArray[np.float32]], expected: Sequence[NDArray[np.float32]]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        if one.shape != other.shape or not np.allclose(one, other, rtol=_SAME, atol=_SAME):
+            raise Unbatchable("pictures give other outputs together than alone")

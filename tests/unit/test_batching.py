@@ -1,0 +1,145 @@
+"""Detectors that take many pictures a call find in each what they find in it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import insightface
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from PIL import Image
+
+from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
+from selfiegate.backends.insightface.batching import PIXELS, Unbatchable, batched_detector
+from selfiegate.backends.insightface.eyewear import one_thread
+from selfiegate.backends.insightface.pack import PackSettings, pack_folder
+from tests.conftest import SHARED
+
+pytestmark = pytest.mark.weights
+
+IMAGES = Path(insightface.__file__).parent / "data" / "images"
+PACKS = ["selfiegate_tiny", "buffalo_sc_dequant", "scrfd25g_mbf_dequant"]
+
+ROUNDING = 2e-5
+"""Outputs are sums of about a thousand products of numbers about 1, in 24 bits: the order of a sum moves it by 1e-5."""
+
+Batch = Callable[..., InsightFaceAnalyser]
+
+
+@pytest.fixture(params=PACKS)
+def named_pack(request: pytest.FixtureRequest) -> PackSettings:
+    settings = PackSettings(pack=request.param, root=SHARED / "insightface")
+    if request.param != "selfiegate_tiny" and not (settings.root / "models" / request.param).is_dir():
+        pytest.skip(f"{request.param} is not beside this checkout")
+    return settings
+
+
+def detector_of(settings: PackSettings) -> Path:
+    (file,) = pack_folder(settings).glob("det_*.onnx")
+    return file
+
+
+def session(model: bytes | Path) -> onnxruntime.InferenceSession:
+    given = model if isinstance(model, bytes) else str(model)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
+def photos(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return photos with and without faces, (3, height, width, 3)."""
+    crowd = Image.open(IMAGES / "t1.jpg").convert("RGB").resize(size)
+    portrait = Image.open(IMAGES / "Tom_Hanks_54745.png").convert("RGB").resize(size)
+    grain = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    return np.stack([np.asarray(crowd), grain, np.asarray(portrait)])
+
+
+@pytest.mark.parametrize("size", [(128, 128), (640, 640), (320, 192)])
+def test_each_picture_of_a_batch_has_the_outputs_that_it_has_alone(
+    named_pack: PackSettings, size: tuple[int, int]
+) -> None:
+    file, pixels = detector_of(named_pack), photos(size)
+    alone, together = session(file), session(batched_detector(file, size))
+    names = [output.name for output in alone.get_outputs()]
+    found = together.run(names, {PIXELS: pixels})
+
+    for n, picture in enumerate(pixels):
+        blob = ((picture.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)[None]
+        for outputs, expected in zip(found, alone.run(names, {alone.get_inputs()[0].name: blob}), strict=True):
+            np.testing.assert_allclose(outputs[n], expected.reshape(outputs[n].shape), rtol=ROUNDING, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("name", ["eyewear.onnx", "eyes.onnx", "covering.onnx"])
+def test_the_small_networks_take_many_faces_as_they_are(name: str) -> None:
+    network = one_thread(name)
+    given = network.get_inputs()[0]
+    faces = np.random.default_rng(0).random((5, *given.shape[1:]), dtype=np.float32) * 255
+    (together,) = network.run(None, {given.name: faces})
+    alone = [network.run(None, {given.name: face[None]})[0][0] for face in faces]
+
+    np.testing.assert_allclose(together, alone, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_photos_that_share_calls_get_the_faces_and_embeddings_that_they_get_alone(named_pack: PackSettings) -> None:
+    """A picture that is enlarged is rounded to whole levels, 1/255, which moves scores by some 0.001."""
+    pictures = [Image.fromarray(one) for size in ((640, 640), (900, 700), (250, 250)) for one in photos(size)]
+    alone = InsightFaceAnalyser(named_pack)
+    together = InsightFaceAnalyser(named_pack.model_copy(update={"batch": 4}))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda one: together.analyse(one, one.size), pictures))
+        faces = [[aligned] for seen in found for _, aligned in seen[:1]]
+        embedded = list(pool.map(together.embed, faces))
+
+    for picture, seen in zip(pictures, found, strict=True):
+        expected = alone.analyse(picture, picture.size)
+        assert len(seen) == len(expected)
+        for (face, _), (other, _) in zip(seen, expected, strict=True):
+            assert face.confidence == pytest.approx(other.confidence, abs=0.005)
+            for side in ("left", "top", "width", "height"):
+                assert getattr(face.box, side) == pytest.approx(getattr(other.box, side), abs=0.001)
+            np.testing.assert_allclose(face.landmarks, other.landmarks, rtol=0, atol=0.001)
+    np.testing.assert_allclose(np.concatenate(embedded), np.concatenate([alone.embed(one) for one in faces]), atol=1e-5)
+
+
+def test_a_graph_of_other_heads_is_not_rewritten(named_pack: PackSettings, tmp_path: Path) -> None:
+    model = onnx.load(detector_of(named_pack))
+    for node in model.graph.node:
+        if node.op_type == "Transpose":
+            node.attribute[0].ints[:] = [1, 0, 2, 3]
+    onnx.save(model, tmp_path / "det.onnx")
+
+    with pytest.raises(Unbatchable, match=r"transposes by \[1, 0, 2, 3\]"):
+        batched_detector(tmp_path / "det.onnx", (128, 128))
+
+
+@pytest.mark.parametrize("mixes", [True, False])
+def test_a_graph_that_mixes_pictures_runs_them_one_by_one(
+    mixes: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Add to the input its distance from the pictures' mean, which is nothing for one picture alone."""
+    folder = pack_folder(PackSettings(pack="selfiegate_tiny"))
+    for file in folder.glob("*.onnx"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = onnx.load(tmp_path / "det_tiny.onnx")
+    graph, name = model.graph, model.graph.input[0].name
+    for node in graph.node:
+        node.input[:] = ["mixed" if one == name else one for one in node.input]
+    graph.initializer.append(numpy_helper.from_array(np.array([float(mixes)], np.float32), "share"))
+    graph.node.insert(0, helper.make_node("ReduceMean", [name], ["mean"], axes=[0], keepdims=1))
+    graph.node.insert(1, helper.make_node("Sub", [name, "mean"], ["distance"]))
+    graph.node.insert(2, helper.make_node("Mul", ["distance", "share"], ["weighed"]))
+    graph.node.insert(3, helper.make_node("Add", [name, "weighed"], ["mixed"]))
+    onnx.save(model, tmp_path / "det_tiny.onnx")
+    picture = Image.fromarray(photos((640, 640))[0])
+    analyser = InsightFaceAnalyser(PackSettings(pack=str(tmp_path), batch=4))
+    found = analyser.analyse(picture, picture.size)
+
+    said = [one.getMessage() for one in caplog.records if "takes one photo a call" in one.getMessage()]
+    assert len(said) == mixes
+    assert len(found) == len(InsightFaceAnalyser(PackSettings(pack="selfiegate_tiny")).analyse(picture, picture.size))
