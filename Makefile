@@ -55,9 +55,16 @@ fuzz: .venv/filled .fuzz/atheris  ## each target for FUZZ_SECONDS; then `python 
 	    PYTHONPATH=.fuzz/atheris $(BIN)/python -m tests.fuzz $$target $(FUZZ_SECONDS) || exit 1; \
 	done
 
+# Extras of both locks; `insightface` and `gpu` exclude each other.
+EXTRAS := --extra aws --extra cli --extra dask --extra flows --extra inventory
+LOCKED := $(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $(EXTRAS)
+
 lock: .venv/filled  ## after a change of dependencies in pyproject.toml
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-	    --no-header --no-emit-index-url pyproject.toml -o requirements.lock
+	$(LOCKED) --universal --extra insightface --group dev pyproject.toml -o requirements.lock
+	# For the image: its Python, Linux on x86-64. insightface asks for onnxruntime, which would overwrite onnxruntime-gpu.
+	printf '%s\n' "onnxruntime; python_version < '3'" "opencv-python; python_version < '3'" 'certifi>=2026.7.22' | \
+	    $(LOCKED) --python-platform x86_64-manylinux_2_28 --extra gpu --constraint requirements.lock \
+	    --overrides /dev/stdin pyproject.toml -o requirements-gpu.lock
 
 clean:
 	rm -rf .venv .demo .fuzz dist

@@ -77,6 +77,9 @@ class FaceBackend(Protocol):
 
     thresholds: Thresholds
 
+    def try_out(self) -> str:
+        """Let the model look at a picture of nothing; say what it ran on, as far as it is known."""
+
     def detect(self, photo: PhotoRef) -> Detection:
         """Find the faces of a photo, largest first; a photo that cannot be read is an outcome, not an error."""
 

@@ -41,6 +41,9 @@ class Analyser(Protocol):
     photos_a_call: int
     """How many photos of several threads share a call of the models at most."""
 
+    def try_out(self) -> str:
+        """Look at a picture of nothing; say what that ran on."""
+
     def analyse(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         """Return the faces, largest first, each with its aligned picture; `size` is the full photo's.
 
@@ -69,6 +72,10 @@ class EmbeddingBackend:
         # What a search saw need not be searched again to confirm: only what was added since.
         self._seen: OrderedDict[str, tuple[int, float, Sequence[Match]] | None] = OrderedDict()
         self._lock = threading.Lock()
+
+    def try_out(self) -> str:
+        """Let the models look at a picture of nothing; say what they ran on."""
+        return self._analyser.try_out()
 
     def detect(self, photo: PhotoRef) -> Detection:
         """Find the faces of a photo, largest first."""

@@ -71,6 +71,10 @@ class RekognitionBackend:
         self._bond = CollectionBond(settings, records) if records else None
         self._check()
 
+    def try_out(self) -> str:
+        """Name the service: it is not shown a photo, which would cost money."""
+        return self.device
+
     @cached_property
     def model(self) -> str:
         """Name the collection and its model's version: faces of different versions are not compared."""

@@ -64,7 +64,7 @@ def _weights() -> str:
 
 
 def _device() -> str:
-    return runtime().faces.device
+    return runtime().faces.try_out()
 
 
 def _review() -> str:

@@ -60,11 +60,53 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     assert re.findall(r"^USER (.*)", DOCKERFILE, re.MULTILINE) == ["1000"]
 
 
+def test_a_gpu_worker_gets_a_gpu_and_is_started_only_when_asked_for() -> None:
+    worker = SERVICES["gpu-worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+
+    assert worker["profiles"] == ["gpu"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert re.search(rf"^FROM \w+ AS {worker['build']['target']}$", DOCKERFILE, re.MULTILINE)
+
+
+def test_each_lock_has_one_build_of_onnxruntime() -> None:
+    """Both builds are the same files: who is installed last overwrites the other."""
+
+    def builds(lock: str) -> list[str]:
+        return re.findall(r"^(onnxruntime[\w-]*)==", (ROOT / lock).read_text(), re.MULTILINE)
+
+    assert builds("requirements.lock") == ["onnxruntime"]
+    assert builds("requirements-gpu.lock") == ["onnxruntime-gpu"]
+
+
+def test_the_gpu_lock_has_what_the_image_installs_at_the_same_versions() -> None:
+    def versions(lock: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / lock).read_text(), re.MULTILINE):
+            found.setdefault(name, set()).add(version)
+        return found
+
+    cpu, gpu = versions("requirements.lock"), versions("requirements-gpu.lock")
+    more = {name for name in gpu if not (gpu[name] <= cpu.get(name, set()))}
+
+    assert {name for name in more if not name.startswith("nvidia-")} == {"onnxruntime-gpu"}
+    assert {"insightface", "prefect", "boto3", "nvidia-cudnn-cu13", "nvidia-cublas"} <= gpu.keys()
+    assert "://" not in (ROOT / "requirements-gpu.lock").read_text()
+
+
 def test_what_the_image_takes_is_there_and_holds_all_packages() -> None:
     taken = re.findall(r"^!(\S+?)/?$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
 
     assert [name for name in taken if not (ROOT / name).exists()] == []
-    assert {"selfiegate", "tasks", "flows", "deployments", "prefect.yaml", "requirements.lock"} <= set(taken)
+    assert {
+        "selfiegate",
+        "tasks",
+        "flows",
+        "deployments",
+        "prefect.yaml",
+        "requirements.lock",
+        "requirements-gpu.lock",
+    } <= set(taken)
 
 
 def test_every_deployment_names_a_flow_and_parameters_that_it_takes() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -17,8 +19,6 @@ from numpy.typing import NDArray
 
 from selfiegate.backends.insightface.batching import PIXELS, Unbatchable, batched_detector
 from selfiegate.backends.insightface.gathering import Gathering
-
-_log = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -36,14 +36,29 @@ Sums in another order move them by 0.00001, TensorFloat-32 by 0.005; mixed up pi
 """
 
 
-def session_like(reference: Any, graph: bytes) -> Any:
+def session_like(reference: Any, graph: bytes, profile: Path | None = None) -> Any:
     """Return a session of a graph with the options, and on the devices, of another session."""
-    return onnxruntime.InferenceSession(
-        graph,
-        reference.get_session_options(),
-        providers=reference.get_providers(),
-        provider_options=[reference.get_provider_options()[name] for name in reference.get_providers()],
-    )
+    options, told = onnxruntime.SessionOptions(), reference.get_provider_options()
+    options.intra_op_num_threads = reference.get_session_options().intra_op_num_threads
+    options.log_severity_level = reference.get_session_options().log_severity_level
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
+    names = reference.get_providers()
+    return onnxruntime.InferenceSession(graph, options, providers=names, provider_options=[told[one] for one in names])
+
+
+def operations(file: Path, reference: Any) -> Counter[str]:
+    """Run a recogniser's file once, as another session runs it, and count the operations that each device took.
+
+    A session lists the devices that it may use. What it gave to each, its profile alone tells.
+    """
+    with TemporaryDirectory() as folder:
+        session = session_like(reference, file.read_bytes(), Path(folder) / "profile")
+        given = session.get_inputs()[0]
+        session.run(None, {given.name: np.zeros((1, *given.shape[1:]), np.float32)})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    took = [one["args"] for one in events if one.get("cat") == "Node" and "provider" in one.get("args", {})]
+    return Counter(str(args["provider"]) for args in took)
 
 
 class Together:

@@ -48,6 +48,7 @@ class PackSettings(Group):
     providers: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], COMMAS] = Field(
         (), description="onnxruntime providers, each of which has to load; empty: CUDA where it loads, else CPU"
     )
+    device: int = Field(0, ge=0, le=255, description="Number of the GPU that this process uses, as CUDA counts them")
     threads: int = Field(
         1, ge=0, le=1024, description="Threads of one inference, and of OpenCV in this process; 0: all CPUs"
     )
