@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import insightface
 import numpy as np
@@ -15,10 +16,15 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from PIL import Image
 
+from deployments.local.demo_photos import draw
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 from selfiegate.backends.insightface.batching import PIXELS, Unbatchable, batched_detector
 from selfiegate.backends.insightface.eyewear import one_thread
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
+from selfiegate.backfill.processor import side_by_side
+from selfiegate.cli.run_inline import backfilled
+from selfiegate.runtime import open_runtime, using
+from selfiegate.settings import load_settings
 from tests.conftest import SHARED
 
 pytestmark = pytest.mark.weights
@@ -143,3 +149,28 @@ def test_a_graph_that_mixes_pictures_runs_them_one_by_one(
     said = [one.getMessage() for one in caplog.records if "takes one photo a call" in one.getMessage()]
     assert len(said) == mixes
     assert len(found) == len(InsightFaceAnalyser(PackSettings(pack="selfiegate_tiny")).analyse(picture, picture.size))
+
+
+def test_a_backfill_whose_photos_share_calls_reaches_the_same_verdicts(tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    for user in ("ann", "bob"):
+        (source / user).mkdir(parents=True)
+        draw(source / user)
+
+    def verdicts(batch: int) -> tuple[int, dict[str, Any]]:
+        pack = PackSettings(pack="selfiegate_tiny", batch=batch)
+        settings = load_settings().model_copy(update={"home": tmp_path / f"home {batch}", "insightface": pack})
+        with using(open_runtime(settings)) as rt:
+            found, ended_well = backfilled(
+                lambda done, total: None,
+                source=str(source), key_template="{user_id}/{name}", order="key", dry_run=False, notify=False,
+                engine="threads", dask=None, workers=None, tolerate=0.0, report=None, html=None,
+            )  # fmt: skip
+            assert ended_well
+            return side_by_side(rt), {name: found[name] for name in ("photos", "accepted", "rejected", "reasons")}
+
+    threads, together = verdicts(batch=4)
+
+    assert threads == 8
+    assert together == verdicts(batch=1)[1]
+    assert together["photos"] == 10
