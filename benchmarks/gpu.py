@@ -1,10 +1,10 @@
-"""What a GPU, or a CPU, makes of batches: `python -m benchmarks.gpu [PHOTOS] [BATCH ...]`.
+"""What a GPU, or a CPU, makes of batches: `python -m benchmarks.gpu [PHOTOS] [--batches ...] [--processes ...]`.
 
 On LFW photos, with the pack and the providers that the settings name:
 
     sessions  the pack's detector at both sizes and its recogniser alone, from decoded pixels, at each batch: the floor
     looks     detection, alignment and embedding of decoded photos by many threads that share calls
-    backfill  the whole: files to durable verdicts, without Prefect
+    backfill  the whole: files to durable verdicts, without Prefect, in one process or in several
     verdicts  CPU one by one against what the settings name, with the photos that differ
 
 Beside each: the share of time that the GPU was busy (nvidia-smi's), and how many CPUs the process used.
@@ -12,15 +12,19 @@ Beside each: the share of time that the GPU was busy (nvidia-smi's), and how man
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -30,7 +34,6 @@ from PIL import Image
 from benchmarks.lfw import PHOTOS
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 from selfiegate.backends.insightface.batching import PIXELS
-from selfiegate.backfill.processor import side_by_side
 from selfiegate.cli.run_inline import backfilled
 from selfiegate.decoding.decode import decode
 from selfiegate.model import Detection
@@ -41,7 +44,7 @@ from selfiegate.settings import Settings, load_settings
 Picture = tuple[Image.Image, tuple[int, int]]
 
 
-def main(count: int, batches: Sequence[int]) -> None:
+def main(count: int, batches: Sequence[int], processes: Sequence[int]) -> None:
     """Print all figures."""
     settings = load_settings()
     files = sorted(PHOTOS.glob("*/*.jpg"))[:count]
@@ -54,7 +57,8 @@ def main(count: int, batches: Sequence[int]) -> None:
         _sessions(analyser, batch)
     _looks(analyser, pictures)
     _verdicts(settings, analyser, files, pictures)
-    _backfill(settings, files)
+    for number in processes:
+        _backfill(settings, files, number)
 
 
 def _sessions(analyser: InsightFaceAnalyser, batch: int) -> None:
@@ -144,21 +148,52 @@ def _verdicts(
         print(f"  {file.name}: {one} alone on the CPU, {other} together")
 
 
-def _backfill(settings: Settings, files: Sequence[Path]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "photos"
-        for file in files:
-            target = source / file.parent.name / file.name
+def _backfill(settings: Settings, files: Sequence[Path], processes: int) -> None:
+    """Print photos/s of so many processes, each with models of its own, that share stores and the GPU."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        for number, file in enumerate(files):
+            target = Path(folder) / str(number % processes) / file.parent.name / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.read_bytes())
-        rt = open_runtime(settings.model_copy(update={"home": Path(folder) / "home"}))
-        with using(rt), _measured() as used:
-            found, _ = backfilled(
-                lambda done, total: None, source=str(source), key_template="*/{user_id}.jpg", order="key",
-                dry_run=False, notify=False, engine="threads", dask=None, workers=None, tolerate=1.0, report=None,
-                html=None,
-            )  # fmt: skip
-        print(f"backfill, {side_by_side(rt)} threads: {found['photos_per_second']}/s   {used()}\n{found}", flush=True)
+        home = {**os.environ, "SELFIEGATE_HOME": f"{folder}/home"}
+        command = [sys.executable, "-m", "benchmarks.gpu", "--part"]
+        workers = [
+            running.enter_context(subprocess.Popen([*command, f"{folder}/{n}"], env=home, stdin=PIPE, stdout=PIPE))
+            for n in range(processes)
+        ]
+        for worker in workers:
+            _line(worker)  # its models are loaded
+        began = time.perf_counter()
+        with _measured() as used:
+            for worker in workers:
+                assert worker.stdin
+                worker.stdin.close()
+            found = [json.loads(_line(worker)) for worker in workers]
+        speed = len(files) / (time.perf_counter() - began)
+        cpus = sum(one["cpus"] for one in found)
+        print(f"backfill, {processes} processes: {speed:.1f}/s   {used()} and {cpus:.1f} CPUs   {found[0]}", flush=True)
+
+
+def _line(worker: subprocess.Popen[bytes]) -> bytes:
+    assert worker.stdout
+    return worker.stdout.readline()
+
+
+def _part(source: str) -> None:
+    """Run a backfill in this process once stdin is closed."""
+    rt = open_runtime(load_settings())
+    rt.faces.try_out()
+    print("ready", flush=True)
+    sys.stdin.read()
+    began = time.process_time()
+    with using(rt):
+        found, _ = backfilled(
+            lambda done, total: None, source=source, key_template="*/{user_id}.jpg", order="key",
+            dry_run=False, notify=False, engine="threads", dask=None, workers=None, tolerate=1.0, report=None,
+            html=None,
+        )  # fmt: skip
+    found["cpus"] = round((time.process_time() - began) / found["seconds"], 1)
+    print(json.dumps(found), flush=True)
 
 
 def _with(settings: Settings, **changed: object) -> Settings:
@@ -194,4 +229,13 @@ def _watch(busy: list[int], over: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, [int(one) for one in sys.argv[2:]] or [1, 8, 32, 64])
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("photos", type=int, nargs="?", default=1000)
+    asked.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32, 64])
+    asked.add_argument("--processes", type=int, nargs="+", default=[1, 4])
+    asked.add_argument("--part", help=argparse.SUPPRESS)
+    given = asked.parse_args()
+    if given.part:
+        _part(given.part)
+    else:
+        main(given.photos, given.batches, given.processes)

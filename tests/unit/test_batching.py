@@ -113,6 +113,16 @@ def test_photos_that_share_calls_get_the_faces_and_embeddings_that_they_get_alon
     np.testing.assert_allclose(np.concatenate(embedded), np.concatenate([alone.embed(one) for one in faces]), atol=1e-5)
 
 
+def test_a_face_that_is_turned_is_as_sure_in_each_turn_as_alone(named_pack: PackSettings) -> None:
+    alone = InsightFaceAnalyser(named_pack).detector
+    together = InsightFaceAnalyser(named_pack.model_copy(update={"batch": 4})).detector
+    turns = [np.ascontiguousarray(np.rot90(photos((128, 128))[2], n)) for n in range(4)]
+    expected = alone.confidences(turns)
+
+    assert together.confidences(turns) == pytest.approx(expected, abs=0.001)
+    assert expected[0] > max(expected[1:]) + 0.05
+
+
 def test_a_graph_of_other_heads_is_not_rewritten(named_pack: PackSettings, tmp_path: Path) -> None:
     model = onnx.load(detector_of(named_pack))
     for node in model.graph.node:

@@ -9,7 +9,7 @@ cost up to 4 ms a photo.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -114,11 +114,14 @@ class Detector:
         keep = order[self._scrfd.nms(boxes[order])]
         return boxes[keep], landmarks[keep]
 
-    def confidence(self, picture: NDArray[np.uint8]) -> float:
-        """Return how sure the smallest input size is of the surest face of an RGB picture, 0..1."""
+    def confidences(self, pictures: Sequence[NDArray[np.uint8]]) -> list[float]:
+        """Return how sure the smallest input size is of the surest face of each RGB picture, 0..1."""
         size = min(self._canvases)
-        outputs = self._together.alone(self._fit(picture, size), size) if self._together else self._run(picture, size)
-        return max(float(scores.max()) for scores in outputs[: self._levels])
+        if self._together:
+            seen = self._together.now(np.stack([self._fit(picture, size).copy() for picture in pictures]), size)
+        else:
+            seen = [self._run(picture, size) for picture in pictures]
+        return [max(float(scores.max()) for scores in outputs[: self._levels]) for outputs in seen]
 
     def _within(self, picture: NDArray[np.uint8], size: Size, outputs: Outputs) -> Found:
         """Read the faces of the picture fitted into one input size."""

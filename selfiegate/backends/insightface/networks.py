@@ -84,9 +84,10 @@ class Together:
         """Return the outputs at each input size for a picture that `draw` fits into it."""
         return self._gathered(lambda: {side: draw(side) for side in self.sessions})
 
-    def alone(self, pixels: NDArray[np.uint8], side: Size) -> Outputs:
-        """Return the outputs at one input size for one picture, in a call of its own."""
-        return _first(self.sessions[side].run(self._names, {PIXELS: pixels[None]}))
+    def now(self, pixels: NDArray[np.uint8], side: Size) -> list[Outputs]:
+        """Return the outputs at one input size for one caller's pictures (n, height, width, 3), in its own call."""
+        outputs = self.sessions[side].run(self._names, {PIXELS: pixels})
+        return [[output[n] for output in outputs] for n in range(len(pixels))]
 
     def _run(self, pictures: Sequence[dict[Size, NDArray[np.uint8]]]) -> list[dict[Size, Outputs]]:
         found: list[dict[Size, Outputs]] = [{} for _ in pictures]
@@ -142,10 +143,6 @@ class EmbeddedTogether:
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(features / np.linalg.norm(features), np.float32)
-
-
-def _first(outputs: Sequence[NDArray[np.float32]]) -> Outputs:
-    return [output[0] for output in outputs]
 
 
 def _rounded_up(count: int) -> int:

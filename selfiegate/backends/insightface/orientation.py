@@ -72,10 +72,10 @@ def lying(face: Face, turn: int) -> Face:
 
 def _around(detector: Detector, square: NDArray[np.uint8]) -> int:
     """Return the turn in which the detector is surer of what it sees, 0 where none is."""
-    enough = max(detector.confidence(square) + _SURER, _SURE)
-    turned = ((np.ascontiguousarray(np.rot90(square, n)), degrees) for n, degrees in _TURNS)
-    surest, degrees = max((detector.confidence(picture), degrees) for picture, degrees in turned)
-    return degrees if surest >= enough else 0
+    turned = [np.ascontiguousarray(np.rot90(square, n)) for n, _ in _TURNS]
+    upright, *others = detector.confidences([square, *turned])
+    surest, degrees = max((confidence, degrees) for confidence, (_, degrees) in zip(others, _TURNS, strict=True))
+    return degrees if surest >= max(upright + _SURER, _SURE) else 0
 
 
 def _among_turned(detector: Detector, pixels: NDArray[np.uint8], enough: float) -> int:
