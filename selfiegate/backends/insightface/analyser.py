@@ -208,8 +208,9 @@ def _providers(settings: PackSettings) -> list[str]:
 
 
 def _told(provider: str, settings: PackSettings) -> dict[str, str]:
-    """Return a provider's own options."""
-    return {"device_id": str(settings.device)} if provider in _ON_NVIDIA else {}
+    """Return a provider's own options; CUDA's exhaustive search for plans takes seconds for each count of photos."""
+    plans = {"cudnn_conv_algo_search": "HEURISTIC"} if provider == "CUDAExecutionProvider" else {}
+    return {"device_id": str(settings.device), **plans} if provider in _ON_NVIDIA else {}
 
 
 def _device(sessions: Sequence[Any], wanted: Sequence[str], settings: PackSettings) -> str:

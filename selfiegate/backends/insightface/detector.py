@@ -18,6 +18,7 @@ import numpy as np
 from insightface.model_zoo.scrfd import SCRFD
 from numpy.typing import NDArray
 
+from selfiegate.backends.insightface.batching import ANCHORS, KEPT
 from selfiegate.backends.insightface.networks import Outputs, Size, Together
 
 _INPUT = ((np.arange(256, dtype=np.float32) - 127.5) / 128).astype(np.float32)
@@ -134,8 +135,15 @@ class Detector:
     def _outputs(self, picture: NDArray[np.uint8]) -> Iterable[tuple[Size, Outputs]]:
         """Run the network at each input size: scores of all levels, then boxes, then landmarks."""
         if self._together:
-            return self._together(lambda size: self._fit(picture, size)).items()
+            found = self._together(lambda size: self._fit(picture, size))
+            if not any(self._overflows(outputs) for outputs in found.values()):
+                return found.items()
         return ((size, self._run(picture, size)) for size in self._canvases)
+
+    def _overflows(self, outputs: Outputs) -> bool:
+        """Say whether more places pass at some level than were given: a crowd, which is looked at alone."""
+        given = [scores[-1, 0] >= self._scrfd.det_thresh and len(scores) == KEPT for scores in outputs[: self._levels]]
+        return any(given)
 
     def _run(self, picture: NDArray[np.uint8], size: Size) -> Outputs:
         fed = {self._scrfd.input_name: self._canvases[size].draw(picture, fitted(picture, size))}
@@ -145,17 +153,17 @@ class Detector:
     def _fit(self, picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
         return self._canvases[size].fit(picture, fitted(picture, size))
 
-    def _at_level(self, outputs: list[NDArray[np.float32]], stride: int, size: Size) -> Found:
+    def _at_level(self, outputs: Outputs, stride: int, size: Size) -> Found:
         """Read one feature map: scores (k, 1), distances to the box's sides (k, 4) and landmarks (k, 10) in strides.
 
-        Places go row by row, each with one or two anchors.
+        Places go row by row, each with one or two anchors; where not all are given, their numbers (k, 1) come last.
         """
-        scores, sides, points = (output.reshape(-1, output.shape[-1]) for output in outputs)
+        scores, sides, points, *places = (output.reshape(-1, output.shape[-1]) for output in outputs)
         at = np.flatnonzero(scores >= self._scrfd.det_thresh)
         if not at.size:
             return _NOTHING
         across = size[0] // stride
-        place = at // (len(scores) // (across * (size[1] // stride)))
+        place = (places[0][at, 0] if places else at) // ANCHORS[self._levels]
         centre = np.stack([place % across, place // across], axis=1).astype(np.float32) * stride
         near, far = centre - sides[at, :2] * stride, centre + sides[at, 2:] * stride
         landmarks = centre[:, None] + points[at].reshape(-1, 5, 2) * stride

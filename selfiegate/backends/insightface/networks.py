@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -24,10 +26,13 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 Outputs = list[NDArray[np.float32]]
-"""Of a detector, for one picture: scores of all levels, then boxes, then landmarks."""
+"""Of a detector, for one picture: scores of all levels, then boxes, then landmarks; then places, where not all are."""
 
 _AT_ONCE = 2
 """Calls under way: while a device computes one, the next one's pictures are copied."""
+
+_COUNTS = (1, 8, 16, 32, 64, 128, 256)
+"""Pictures a call on a GPU, which plans each count anew, for 0.5 s."""
 
 _SAME = 0.02
 """How far outputs may differ between pictures alone and together, in scores and in strides, and in a cosine.
@@ -65,20 +70,22 @@ class Together:
     """A detector's sessions, each of which takes the pictures of several threads in one call."""
 
     def __init__(self, scrfd: SCRFD, size: int, wait_s: float, padded: bool) -> None:
-        """Take `size` pictures a call at most; `padded`: counts are rounded up to a power of two.
+        """Take `size` pictures a call at most; `padded`: counts are rounded up to `_COUNTS`, and planned here.
 
-        A GPU plans each count of pictures anew, so there should be few. Raises `Unbatchable`.
+        Raises `Unbatchable`.
         """
-        self._names, self._size, self._padded = scrfd.output_names, size, padded
+        self._size, self._padded = size, padded
         self.sessions = {
             side: session_like(scrfd.session, batched_detector(Path(scrfd.model_file), side))
             for side in scrfd.input_sizes
         }
         self._buffers: SimpleQueue[dict[Size, NDArray[np.uint8]]] = SimpleQueue()
         for _ in range(_AT_ONCE):
-            self._buffers.put({side: np.zeros((size, *side[::-1], 3), np.uint8) for side in scrfd.input_sizes})
+            self._buffers.put({side: _buffer((size, *side[::-1], 3), padded) for side in scrfd.input_sizes})
         self._gathered = Gathering(self._run, size, wait_s, _AT_ONCE)
         self._prove(scrfd)
+        for count in _counts(size) if padded else ():
+            self._run([{side: _clouds(0, side) for side in self.sessions}] * count)
 
     def __call__(self, draw: Callable[[Size], NDArray[np.uint8]]) -> dict[Size, Outputs]:
         """Return the outputs at each input size for a picture that `draw` fits into it."""
@@ -86,18 +93,18 @@ class Together:
 
     def now(self, pixels: NDArray[np.uint8], side: Size) -> list[Outputs]:
         """Return the outputs at one input size for one caller's pictures (n, height, width, 3), in its own call."""
-        outputs = self.sessions[side].run(self._names, {PIXELS: pixels})
+        outputs = self.sessions[side].run(None, {PIXELS: pixels})
         return [[output[n] for output in outputs] for n in range(len(pixels))]
 
     def _run(self, pictures: Sequence[dict[Size, NDArray[np.uint8]]]) -> list[dict[Size, Outputs]]:
         found: list[dict[Size, Outputs]] = [{} for _ in pictures]
-        count = min(_rounded_up(len(pictures)), self._size) if self._padded else len(pictures)
+        count = _rounded_up(len(pictures), self._size) if self._padded else len(pictures)
         with self._buffer() as buffer:
             for side, session in self.sessions.items():
                 batch = buffer[side][:count]
                 for n, picture in enumerate(pictures):
                     batch[n] = picture[side]
-                outputs = session.run(self._names, {PIXELS: batch})
+                outputs = session.run(None, {PIXELS: batch})
                 for n, one in enumerate(found):
                     one[side] = [output[n] for output in outputs]
         return found
@@ -117,8 +124,12 @@ class Together:
         for picture, found in zip(pictures, self._run(pictures), strict=True):
             for side, outputs in found.items():
                 blob = np.float32((picture[side].transpose(2, 0, 1)[None] - np.float32(127.5)) / 128)
-                expected = scrfd.resolution_sessions[side].run(self._names, {scrfd.input_name: blob})
-                _compare(outputs, [part.reshape(-1, part.shape[-1]) for part in expected])
+                expected = scrfd.resolution_sessions[side].run(scrfd.output_names, {scrfd.input_name: blob})
+                every = [part.reshape(-1, part.shape[-1]) for part in expected]
+                *values, places = (outputs[n : n + scrfd.fmc] for n in range(0, 4 * scrfd.fmc, scrfd.fmc))
+                for level, place in enumerate(places):
+                    alone = [part[place[:, 0]] for part in every[level :: scrfd.fmc]]
+                    _compare([kind[level] for kind in values], alone)
 
 
 class EmbeddedTogether:
@@ -130,13 +141,15 @@ class EmbeddedTogether:
         self._gathered = Gathering(self._run, size, wait_s, _AT_ONCE)
         faces = [_clouds(seed, (112, 112)) for seed in (1, 2)]
         _compare([_unit(one) for one in self._run(faces)], [_unit(recogniser.get_feat([face])[0]) for face in faces])
+        for count in _counts(size) if padded else ():
+            self._run(faces[:1] * count)
 
     def __call__(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the features (512,) of one aligned face, BGR."""
         return self._gathered(lambda: face)
 
     def _run(self, faces: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
-        count = min(_rounded_up(len(faces)), self._size) if self._padded else len(faces)
+        count = _rounded_up(len(faces), self._size) if self._padded else len(faces)
         features = self._recogniser.get_feat([*faces, *[faces[0]] * (count - len(faces))])
         return list(features[: len(faces)])
 
@@ -145,8 +158,24 @@ def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(features / np.linalg.norm(features), np.float32)
 
 
-def _rounded_up(count: int) -> int:
-    return int(1 << (count - 1).bit_length())
+def _counts(size: int) -> list[int]:
+    return [*(count for count in _COUNTS if count < size), size]
+
+
+def _rounded_up(count: int, size: int) -> int:
+    return min(one for one in _counts(size) if one >= count)
+
+
+def _buffer(shape: tuple[int, ...], page_locked: bool) -> NDArray[np.uint8]:
+    """Return memory for pixels; a GPU fetches them four times as fast where CUDA may lock the pages."""
+    buffer = np.zeros(shape, np.uint8)
+    for version in ("13", "12") if page_locked else ():
+        with suppress(OSError):
+            cuda, address = ctypes.CDLL(f"libcudart.so.{version}"), ctypes.c_void_p(buffer.ctypes.data)
+            if cuda.cudaHostRegister(address, ctypes.c_size_t(buffer.nbytes), 0) == 0:
+                weakref.finalize(buffer, cuda.cudaHostUnregister, address)
+            break
+    return buffer
 
 
 def _clouds(seed: int, size: Size) -> NDArray[np.uint8]:
