@@ -56,9 +56,9 @@ def main(count: int, batches: Sequence[int], processes: Sequence[int]) -> None:
     for batch in batches:
         _sessions(analyser, batch)
     _looks(analyser, pictures)
-    _verdicts(settings, analyser, files, pictures)
     for number in processes:
         _backfill(settings, files, number)
+    _verdicts(settings, analyser, files, pictures)
 
 
 def _sessions(analyser: InsightFaceAnalyser, batch: int) -> None:

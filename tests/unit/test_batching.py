@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from insightface.app import FaceAnalysis
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from PIL import Image
@@ -19,7 +20,9 @@ from PIL import Image
 from deployments.local.demo_photos import draw
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 from selfiegate.backends.insightface.batching import KEPT, PIXELS, Unbatchable, batched_detector
+from selfiegate.backends.insightface.detector import Detector
 from selfiegate.backends.insightface.eyewear import one_thread
+from selfiegate.backends.insightface.networks import EmbeddedTogether, Together, rounded_up
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.backfill.processor import side_by_side
 from selfiegate.cli.run_inline import backfilled
@@ -128,6 +131,39 @@ def test_a_face_that_is_turned_is_as_sure_in_each_turn_as_alone(named_pack: Pack
 
     assert together.confidences(turns) == pytest.approx(expected, abs=0.001)
     assert expected[0] > max(expected[1:]) + 0.05
+
+
+def test_a_crowd_of_more_places_than_are_given_is_found_whole(named_pack: PackSettings) -> None:
+    """A low threshold makes a crowd: of 3,200 places more than `KEPT` pass."""
+    crowded = named_pack.model_copy(update={"detection_threshold": 0.01, "detection_sizes": (320,)})
+    pixels = photos((640, 640))[0]
+    boxes, landmarks = InsightFaceAnalyser(crowded).detector(pixels)
+    found, points = InsightFaceAnalyser(crowded.model_copy(update={"batch": 4})).detector(pixels)
+
+    assert len(found) == len(boxes)
+    np.testing.assert_allclose(found, boxes, rtol=ROUNDING, atol=0.01)
+    np.testing.assert_allclose(points, landmarks, rtol=ROUNDING, atol=0.01)
+
+
+@pytest.mark.parametrize(("size", "planned"), [(1, [1]), (12, [1, 8, 12]), (64, [1, 8, 16, 32, 64])])
+def test_a_gpu_is_given_few_counts_of_pictures(size: int, planned: list[int]) -> None:
+    assert sorted({rounded_up(count, size) for count in range(1, size + 1)}) == planned
+
+
+def test_counts_that_are_rounded_up_change_nothing(named_pack: PackSettings) -> None:
+    """As on a GPU: what fills up a call are pictures of an earlier call, or nothing."""
+    app = FaceAnalysis(name=str(pack_folder(named_pack)), allowed_modules=["detection", "recognition"])
+    app.prepare(ctx_id=0, det_thresh=0.5, det_size=[(128, 128)])
+    detector = Detector(app.models["detection"], Together(app.models["detection"], 4, 0, padded=True))
+    embedded = EmbeddedTogether(app.models["recognition"], 4, 0, padded=True)
+    alone = InsightFaceAnalyser(named_pack.model_copy(update={"detection_sizes": (128,)}))
+    face = np.ascontiguousarray(photos((112, 112))[2])
+
+    for picture in photos((128, 128)):
+        for found, expected in zip(detector(picture), alone.detector(picture), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=ROUNDING, atol=0.001)
+    features = embedded(face)
+    np.testing.assert_allclose(features, app.models["recognition"].get_feat([face])[0], rtol=ROUNDING, atol=1e-4)
 
 
 def test_a_graph_of_other_heads_is_not_rewritten(named_pack: PackSettings, tmp_path: Path) -> None:

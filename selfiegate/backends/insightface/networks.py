@@ -98,7 +98,7 @@ class Together:
 
     def _run(self, pictures: Sequence[dict[Size, NDArray[np.uint8]]]) -> list[dict[Size, Outputs]]:
         found: list[dict[Size, Outputs]] = [{} for _ in pictures]
-        count = _rounded_up(len(pictures), self._size) if self._padded else len(pictures)
+        count = rounded_up(len(pictures), self._size) if self._padded else len(pictures)
         with self._buffer() as buffer:
             for side, session in self.sessions.items():
                 batch = buffer[side][:count]
@@ -124,7 +124,9 @@ class Together:
         for picture, found in zip(pictures, self._run(pictures), strict=True):
             for side, outputs in found.items():
                 blob = np.float32((picture[side].transpose(2, 0, 1)[None] - np.float32(127.5)) / 128)
-                expected = scrfd.resolution_sessions[side].run(scrfd.output_names, {scrfd.input_name: blob})
+                expected = scrfd.resolution_sessions.get(side, scrfd.session).run(
+                    scrfd.output_names, {scrfd.input_name: blob}
+                )
                 every = [part.reshape(-1, part.shape[-1]) for part in expected]
                 *values, places = (outputs[n : n + scrfd.fmc] for n in range(0, 4 * scrfd.fmc, scrfd.fmc))
                 for level, place in enumerate(places):
@@ -149,7 +151,7 @@ class EmbeddedTogether:
         return self._gathered(lambda: face)
 
     def _run(self, faces: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
-        count = _rounded_up(len(faces), self._size) if self._padded else len(faces)
+        count = rounded_up(len(faces), self._size) if self._padded else len(faces)
         features = self._recogniser.get_feat([*faces, *[faces[0]] * (count - len(faces))])
         return list(features[: len(faces)])
 
@@ -162,7 +164,8 @@ def _counts(size: int) -> list[int]:
     return [*(count for count in _COUNTS if count < size), size]
 
 
-def _rounded_up(count: int, size: int) -> int:
+def rounded_up(count: int, size: int) -> int:
+    """Return how many pictures a GPU is given in a call for so many, of at most `size`."""
     return min(one for one in _counts(size) if one >= count)
 
 
