@@ -8,6 +8,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -31,8 +32,11 @@ Outputs = list[NDArray[np.float32]]
 _AT_ONCE = 2
 """Calls under way: while a device computes one, the next one's pictures are copied."""
 
-_COUNTS = (1, 8, 16, 32, 64, 128, 256)
-"""Pictures a call on a GPU, which plans each count anew, for 0.5 s."""
+_COUNTS = (1, 8, 32, 128)
+"""Pictures a call on a GPU: onnxruntime plans anew, for seconds, where a session is given another count than before."""
+
+_ANY = 0
+"""Stands for a session that takes any count."""
 
 _SAME = 0.02
 """How far outputs may differ between pictures alone and together, in scores and in strides, and in a cosine.
@@ -70,41 +74,50 @@ class Together:
     """A detector's sessions, each of which takes the pictures of several threads in one call."""
 
     def __init__(self, scrfd: SCRFD, size: int, wait_s: float, padded: bool) -> None:
-        """Take `size` pictures a call at most; `padded`: counts are rounded up to `_COUNTS`, and planned here.
+        """Take `size` pictures a call at most; `padded`: counts are rounded up to `_COUNTS`, with a session for each.
 
         Raises `Unbatchable`.
         """
-        self._size, self._padded = size, padded
+        self._size = size
+        graphs = {side: batched_detector(Path(scrfd.model_file), side) for side in scrfd.input_sizes}
+        self._counts = counts(size) if padded else [_ANY]
+        self.sides = list(graphs)
         self.sessions = {
-            side: session_like(scrfd.session, batched_detector(Path(scrfd.model_file), side))
-            for side in scrfd.input_sizes
+            (side, count): session_like(scrfd.session, graph)
+            for side, graph in graphs.items()
+            for count in self._counts
         }
         self._buffers: SimpleQueue[dict[Size, NDArray[np.uint8]]] = SimpleQueue()
         for _ in range(_AT_ONCE):
             self._buffers.put({side: _buffer((size, *side[::-1], 3), padded) for side in scrfd.input_sizes})
         self._gathered = Gathering(self._run, size, wait_s, _AT_ONCE)
         self._prove(scrfd)
-        for count in _counts(size) if padded else ():
-            self._run([{side: _clouds(0, side) for side in self.sessions}] * count)
+        for count in self._counts if padded else ():
+            self._run([{side: _clouds(0, side) for side in self.sides}] * count)
 
     def __call__(self, draw: Callable[[Size], NDArray[np.uint8]]) -> dict[Size, Outputs]:
         """Return the outputs at each input size for a picture that `draw` fits into it."""
-        return self._gathered(lambda: {side: draw(side) for side in self.sessions})
+        return self._gathered(lambda: {side: draw(side) for side in self.sides})
 
     def now(self, pixels: NDArray[np.uint8], side: Size) -> list[Outputs]:
         """Return the outputs at one input size for one caller's pictures (n, height, width, 3), in its own call."""
-        outputs = self.sessions[side].run(None, {PIXELS: pixels})
+        return [one for n in range(0, len(pixels), self._size) for one in self._ran(side, pixels[n : n + self._size])]
+
+    def _ran(self, side: Size, pixels: NDArray[np.uint8]) -> list[Outputs]:
+        count = rounded_up(len(pixels), self._counts)
+        filled = np.resize(pixels, (count, *pixels.shape[1:])) if count else pixels
+        outputs = self.sessions[side, count].run(None, {PIXELS: filled})
         return [[output[n] for output in outputs] for n in range(len(pixels))]
 
     def _run(self, pictures: Sequence[dict[Size, NDArray[np.uint8]]]) -> list[dict[Size, Outputs]]:
         found: list[dict[Size, Outputs]] = [{} for _ in pictures]
-        count = rounded_up(len(pictures), self._size) if self._padded else len(pictures)
+        count = rounded_up(len(pictures), self._counts)
         with self._buffer() as buffer:
-            for side, session in self.sessions.items():
-                batch = buffer[side][:count]
+            for side in self.sides:
+                batch = buffer[side][: count or len(pictures)]
                 for n, picture in enumerate(pictures):
                     batch[n] = picture[side]
-                outputs = session.run(None, {PIXELS: batch})
+                outputs = self.sessions[side, count].run(None, {PIXELS: batch})
                 for n, one in enumerate(found):
                     one[side] = [output[n] for output in outputs]
         return found
@@ -120,7 +133,7 @@ class Together:
 
     def _prove(self, scrfd: SCRFD) -> None:
         """Hold two pictures together against each alone in the pack's own graph; raises `Unbatchable`."""
-        pictures = [{side: _clouds(seed, side) for side in self.sessions} for seed in (1, 2)]
+        pictures = [{side: _clouds(seed, side) for side in self.sides} for seed in (1, 2)]
         for picture, found in zip(pictures, self._run(pictures), strict=True):
             for side, outputs in found.items():
                 blob = np.float32((picture[side].transpose(2, 0, 1)[None] - np.float32(127.5)) / 128)
@@ -139,11 +152,14 @@ class EmbeddedTogether:
 
     def __init__(self, recogniser: Any, size: int, wait_s: float, padded: bool) -> None:
         """Parameters are those of `Together`; raises `Unbatchable` where faces together are not what each is alone."""
-        self._recogniser, self._size, self._padded = recogniser, size, padded
+        self._counts = counts(size) if padded else [_ANY]
+        self._recognisers = {count: copy(recogniser) for count in self._counts}
+        for one in self._recognisers.values() if padded else ():
+            one.session = session_like(recogniser.session, Path(recogniser.model_file).read_bytes())
         self._gathered = Gathering(self._run, size, wait_s, _AT_ONCE)
         faces = [_clouds(seed, (112, 112)) for seed in (1, 2)]
         _compare([_unit(one) for one in self._run(faces)], [_unit(recogniser.get_feat([face])[0]) for face in faces])
-        for count in _counts(size) if padded else ():
+        for count in self._counts if padded else ():
             self._run(faces[:1] * count)
 
     def __call__(self, face: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -151,8 +167,8 @@ class EmbeddedTogether:
         return self._gathered(lambda: face)
 
     def _run(self, faces: Sequence[NDArray[np.uint8]]) -> Sequence[NDArray[np.float32]]:
-        count = rounded_up(len(faces), self._size) if self._padded else len(faces)
-        features = self._recogniser.get_feat([*faces, *[faces[0]] * (count - len(faces))])
+        count = rounded_up(len(faces), self._counts)
+        features = self._recognisers[count].get_feat([*faces, *[faces[0]] * (count - len(faces))])
         return list(features[: len(faces)])
 
 
@@ -160,13 +176,14 @@ def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(features / np.linalg.norm(features), np.float32)
 
 
-def _counts(size: int) -> list[int]:
+def counts(size: int) -> list[int]:
+    """Return how many pictures a GPU is given in a call of at most `size`."""
     return [*(count for count in _COUNTS if count < size), size]
 
 
-def rounded_up(count: int, size: int) -> int:
-    """Return how many pictures a GPU is given in a call for so many, of at most `size`."""
-    return min(one for one in _counts(size) if one >= count)
+def rounded_up(count: int, planned: Sequence[int]) -> int:
+    """Return the least planned count that so many pictures fit into."""
+    return next((one for one in planned if one >= count), _ANY)
 
 
 def _buffer(shape: tuple[int, ...], page_locked: bool) -> NDArray[np.uint8]:
