@@ -70,6 +70,9 @@ def _sessions(analyser: InsightFaceAnalyser, batch: int) -> None:
         if given.name == PIXELS:
             pixels = random_bytes.integers(0, 256, (batch, *given.shape[1:]), dtype=np.uint8)
             calls[f"detect {given.shape[1]}"] = _call(session, given.name, pixels)
+        elif analyser.photos_a_call == batch == 1:  # the pack's own graph takes one picture
+            blob = random_bytes.random((1, *given.shape[1:]), dtype=np.float32)
+            calls[f"detect {given.shape[2]}"] = _call(session, given.name, blob)
     recogniser = analyser.recogniser.session
     given = recogniser.get_inputs()[0]
     calls["embed"] = _call(recogniser, given.name, random_bytes.random((batch, 3, 112, 112), dtype=np.float32))
