@@ -234,7 +234,7 @@ class TestInsightFace(FaceBackendContract):
 
 
 class TestPhotosShareCalls(TestInsightFace):
-    """The same with the calls of the models that threads share, which a GPU has by itself."""
+    """The same with calls of the models that threads share."""
 
     @pytest.fixture
     def analyser(self, sharing_analyser: Analyser) -> Analyser:

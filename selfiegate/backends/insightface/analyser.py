@@ -35,9 +35,6 @@ N = TypeVar("N")
 
 _ON_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
-_ON_A_GPU = 32
-"""Photos a call on a GPU where nothing is set."""
-
 _LIKELY = 0.5
 """Probability from which a part is named as covered, and from which eyes behind it are not judged."""
 
@@ -66,7 +63,7 @@ class InsightFaceAnalyser:
         file = Path(self.recogniser.model_file)
         # Of the process: photos side by side must not fight over cores.
         self.device = _device([self.recogniser.session, *self.detector.sessions], providers, settings)
-        self.photos_a_call = settings.batch or (1 if self.device.startswith("CPU") else _ON_A_GPU)
+        self.photos_a_call = settings.batch
         self._embedded: EmbeddedTogether | None = None
         if self.photos_a_call > 1:
             shared = self.photos_a_call, settings.batch_wait_ms / 1000, not self.device.startswith("CPU")

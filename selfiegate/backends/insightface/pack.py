@@ -53,7 +53,7 @@ class PackSettings(Group):
         1, ge=0, le=1024, description="Threads of one inference, and of OpenCV in this process; 0: all CPUs"
     )
     batch: int = Field(
-        0, ge=0, le=256, description="Photos of several threads that share a call of the models; 0: 32 on a GPU, else 1"
+        1, ge=1, le=256, description="Photos of several threads that share a call of the models; 32 for a try on a GPU"
     )
     batch_wait_ms: float = Field(
         2.0, ge=0, le=1000, description="Longest time that a photo waits for others to share its call, in milliseconds"
