@@ -11,6 +11,7 @@ _EXTRA_OF = {
     "boto3": "aws",
     "botocore": "aws",
     "cv2": "insightface",
+    "faiss": "insightface",
     "insightface": "insightface",
     "onnxruntime": "insightface",
     "prefect": "flows",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from selfiegate.backups.copies import back_up, opened
 from selfiegate.backups.restore import Restore, Restored
 from selfiegate.cli import console
 from selfiegate.errors import WrongInput
-from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.ports import Gallery
 from selfiegate.records import Records
 from selfiegate.runtime import Runtime, assembled
 from selfiegate.user_ids import user_id_of
@@ -55,8 +56,13 @@ def restore(
     if folder:
         console.out.print(f"the backup was made at {opened(folder).made_at:%F %T %Z}")
 
+    def gallery_at(path: Path, model: str) -> Gallery:
+        from selfiegate.galleries.sqlite import SqliteGallery  # needs faiss, which other commands do without
+
+        return SqliteGallery(path, model)
+
     def opener(records: Records, gallery: Path) -> Runtime:
-        return assembled(settings, records, lambda model: SqliteGallery(gallery, model))
+        return assembled(settings, records, partial(gallery_at, gallery))
 
     _show(Restore(settings, folder, opener).run(users, drop_missing))
 

@@ -99,7 +99,7 @@ class SqliteGallery:
         with self._lock:
             self._refresh()
         while True:
-            ids = self._index.nearest(embedding, max(CANDIDATES, limit), above)
+            (ids,) = self._index.nearest([embedding], max(CANDIDATES, limit), above)
             scores = self._scores(ids, embedding)
             near = [row_id for row_id, score in scores.items() if score >= floor]
             best = sorted(near, key=lambda row_id: -scores[row_id])[:limit]

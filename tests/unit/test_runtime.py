@@ -20,13 +20,14 @@ for name in {absent!r}:
     sys.modules[name] = None
 from selfiegate.runtime import memory_runtime, open_photos
 from selfiegate.settings import load_settings
+import selfiegate.cli.app
 import selfiegate.enrolment.protocol
 open_photos(load_settings())
 memory_runtime()
 """
 
 
-@pytest.mark.parametrize("absent", [["boto3", "botocore"], ["insightface", "onnxruntime", "cv2"], ["prefect"]])
+@pytest.mark.parametrize("absent", [["boto3", "botocore"], ["insightface", "onnxruntime", "cv2", "faiss"], ["prefect"]])
 def test_the_product_needs_only_what_is_set(absent: list[str]) -> None:
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT.format(absent=absent)], capture_output=True, text=True, check=False

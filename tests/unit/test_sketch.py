@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from selfiegate.galleries.sketch import SketchIndex, sketch
 
@@ -33,7 +36,63 @@ def test_the_nearest_are_those_of_a_plain_scan(n: int) -> None:
     index, vectors = filled(n)
     probe = np.random.default_rng(1).standard_normal(64).astype(np.float32)
 
-    assert sorted(index.nearest(probe, 10)) == plain(vectors, probe, 10, near=max(40, n // 500))
+    assert sorted(index.nearest([probe], 10)[0]) == plain(vectors, probe, 10, near=max(40, n // 500))
+
+
+def test_where_the_sample_tells_too_little_a_search_looks_farther() -> None:
+    """90 near rows are all in the sample; 98 are wanted, and the rest is far by signs, but better by values."""
+    probe = np.ones(64, np.float32)
+    probe[0] = 1000
+    vectors = np.ones((49_152, 64), np.float32)
+    vectors[:, 1:41] = -1
+    vectors[:270:3] = 1
+    vectors[:270:3, 0] = -1
+    index = SketchIndex(8)
+    index.extend(np.arange(len(vectors)) + 1, b"".join(map(sketch, vectors)))
+
+    found = sorted(index.nearest([probe], 10)[0])
+
+    assert found == plain(vectors, probe, 10, near=98)
+    assert len(found) == 49_152 - 90
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_several_probes_find_what_a_plain_scan_finds_for_each(data: st.DataObject) -> None:
+    """Few different vectors, so that rows tie; rows are removed, and only those above a mark count."""
+    few = np.random.default_rng(data.draw(st.integers(0, 9))).standard_normal((8, 64)).astype(np.float32)
+    vectors = few[data.draw(st.lists(st.integers(0, 7), max_size=60))].reshape(-1, 64)
+    probes = few[data.draw(st.lists(st.integers(0, 7), max_size=4))].reshape(-1, 64)
+    gone = data.draw(st.sets(st.integers(1, 60)))
+    above, limit = data.draw(st.integers(0, 60)), data.draw(st.integers(1, 12))
+    index = SketchIndex(8)
+    index.extend(np.arange(len(vectors)) + 1, b"".join(map(sketch, vectors)))
+    for row in gone:
+        index.discard(row)
+    left = np.array([row for row in range(1, len(vectors) + 1) if row > above and row not in gone], np.int64)
+
+    found = index.nearest(list(probes), limit, above)
+
+    for ids, probe in zip(found, probes, strict=True):
+        slots = np.array(plain(vectors[left - 1], probe, limit, near=4 * limit), np.int64) - 1
+        assert sorted(ids) == left[slots].tolist()
+
+
+def test_a_search_starts_no_threads() -> None:
+    """faiss would start one for each core, and hold them, for each thread that searches."""
+    index, vectors = filled(1000)
+
+    def started() -> int:
+        before = threads()
+        index.nearest(list(vectors[:4]), 10)
+        return threads() - before
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(started).result() == 0
+
+
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def test_rows_added_one_by_one_equal_rows_added_at_once() -> None:
@@ -42,7 +101,7 @@ def test_rows_added_one_by_one_equal_rows_added_at_once() -> None:
     for n, vector in enumerate(vectors):
         single.extend(np.array([n + 1]), sketch(vector))
 
-    assert sorted(single.nearest(vectors[5], 7)) == sorted(whole.nearest(vectors[5], 7))
+    assert sorted(single.nearest([vectors[5]], 7)[0]) == sorted(whole.nearest([vectors[5]], 7)[0])
 
 
 def test_a_discarded_row_is_not_found_and_the_others_are() -> None:
@@ -51,15 +110,15 @@ def test_a_discarded_row_is_not_found_and_the_others_are() -> None:
         index.discard(gone)
 
     assert len(index) == 97
-    assert set(index.nearest(vectors[50], 97)) == set(range(1, 101)) - {1, 51, 100}
+    assert set(index.nearest([vectors[50]], 97)[0]) == set(range(1, 101)) - {1, 51, 100}
 
 
 def test_only_rows_above_a_mark_are_found_where_one_is_given() -> None:
     index, vectors = filled(100)
     index.discard(95)
 
-    assert set(index.nearest(vectors[10], 97, above=90)) == set(range(91, 101)) - {95}
-    assert index.nearest(vectors[10], 97, above=100).size == 0
+    assert set(index.nearest([vectors[10]], 97, above=90)[0]) == set(range(91, 101)) - {95}
+    assert index.nearest([vectors[10]], 97, above=100)[0].size == 0
 
 
 def test_a_search_and_a_change_at_the_same_time_lose_no_row() -> None:
@@ -68,7 +127,7 @@ def test_a_search_and_a_change_at_the_same_time_lose_no_row() -> None:
 
     def search() -> None:
         while not stop.is_set():
-            found.append(70_000 in index.nearest(probe, 1))
+            found.append(70_000 in index.nearest([probe], 1)[0])
 
     stop = threading.Event()
     with ThreadPoolExecutor(2) as pool:
