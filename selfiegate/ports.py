@@ -152,6 +152,17 @@ class Creatable(Protocol):
         """Create the gallery where it is not there; returns the model's name."""
 
 
+@runtime_checkable
+class SearchesTogether(Protocol):
+    """A face backend for which searching many photos in one go costs less than one by one."""
+
+    def prepare(self, photo: PhotoRef) -> None:
+        """Run the models over the photo's main face, so that searches of it only compare."""
+
+    def search_together(self, photos: Sequence[tuple[PhotoRef, str, bool]]) -> None:
+        """Search photos, each with its user and whether its face is unclear; `search` then adds what came since."""
+
+
 class Gallery(Protocol):
     """Enrolled embeddings and whose they are, for backends that compute their own."""
 
@@ -161,6 +172,11 @@ class Gallery(Protocol):
         self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -math.inf, above: int = 0
     ) -> Sequence[Match]:
         """Return the `limit` nearest faces of this cosine (-1..1) or more, best first; of those added after a mark."""
+
+    def search_many(
+        self, embeddings: Sequence[NDArray[np.float32]], limit: int = 10, floor: float = -math.inf, above: int = 0
+    ) -> Sequence[Sequence[Match]]:
+        """Return what a search by each embedding returns; in one go, which is cheaper."""
 
     def newest(self) -> int:
         """Return a mark: a search that begins now, and one above the mark later, have seen all faces between them."""

@@ -83,15 +83,32 @@ class EmbeddingBackend:
 
     def search(self, photo: PhotoRef, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match the photo's main face against the gallery; the user's own faces are scored one by one."""
-        probe, mark, floor = self._embed(photo), self._gallery.newest(), self.thresholds.floor(unclear)
-        others, complete = self._others(probe, user_id, floor, enough=1)
-        self._remember(_face_id(photo, user_id), (mark, floor, others) if complete else None)
+        probe, face_id, floor = self._embed(photo), _face_id(photo, user_id), self.thresholds.floor(unclear)
+        now, (mark, before) = self._gallery.newest(), self._seen_before(face_id, floor)
+        since, complete = self._others(probe, user_id, floor, mark, enough=1)
+        found = {match.face_id: match for match in (*before, *since)}  # a face may have been added again
+        others = sorted(found.values(), key=lambda match: -match.score)
+        self._remember(face_id, (now, floor, others) if complete else None)
         own = [
             Match(face_id=face_id, user_id=user_id, score=float(stored @ probe))
             for face_id in self._gallery.faces_of(user_id)
             if (stored := self._gallery.embedding(face_id)) is not None
         ]
         return [*others, *own]
+
+    def prepare(self, photo: PhotoRef) -> None:
+        """Compute the main face's embedding, which is kept."""
+        self._embed(photo)
+
+    def search_together(self, photos: Sequence[tuple[PhotoRef, str, bool]]) -> None:
+        """Search photos together, and remember what was seen of each, as `search` does."""
+        mark, probes = self._gallery.newest(), [self._embed(photo) for photo, _, _ in photos]
+        found = self._gallery.search_many(probes, _AT_ONCE, self.thresholds.floor(unclear=True))
+        for (photo, user_id, unclear), matches in zip(photos, found, strict=True):
+            floor = self.thresholds.floor(unclear)
+            others = [match for match in matches if match.user_id != user_id and match.score >= floor]
+            seen = (mark, floor, others) if _complete(matches, _AT_ONCE) else None
+            self._remember(_face_id(photo, user_id), seen)
 
     def enrol(self, photo: PhotoRef, user_id: str) -> str:
         """Put the photo's main face into the gallery."""
@@ -102,13 +119,8 @@ class EmbeddingBackend:
     def rivals(self, face_id: str, user_id: str, unclear: bool = False) -> Sequence[Match]:
         """Match an enrolled face against the other users' enrolled faces."""
         stored, floor = self._stored(face_id), self.thresholds.floor(unclear)
-        with self._lock:
-            seen = self._seen.get(face_id)
-        if seen is None or seen[1] != floor:
-            return self._others(stored, user_id, floor)[0]
-        mark, _, before = seen
-        still = [match for match in before if self._gallery.embedding(match.face_id) is not None]
-        return [*still, *self._others(stored, user_id, floor, above=mark)[0]]
+        mark, before = self._seen_before(face_id, floor)
+        return [*before, *self._others(stored, user_id, floor, mark)[0]]
 
     def late_rivals(self, face_id: str, user_id: str) -> Sequence[Match]:
         """Do the same, from the beginning and among more candidates."""
@@ -175,6 +187,15 @@ class EmbeddingBackend:
             while len(self._seen) > _EMBEDDINGS:
                 self._seen.popitem(last=False)
 
+    def _seen_before(self, face_id: str, floor: float) -> tuple[int, Sequence[Match]]:
+        """Return what a search saw before and is still there, and its mark; a search above the mark finds the rest."""
+        with self._lock:
+            seen = self._seen.get(face_id)
+        if seen is None or seen[1] != floor:
+            return 0, ()
+        mark, _, before = seen
+        return mark, [match for match in before if self._gallery.embedding(match.face_id) is not None]
+
     def _others(
         self,
         probe: NDArray[np.float32],
@@ -191,7 +212,7 @@ class EmbeddingBackend:
         while True:  # a user's own faces must not crowd the others out
             found = self._gallery.search(probe, limit, floor, above)
             others = [match for match in found if match.user_id != user_id]
-            complete = 2 * len(found) <= limit  # where half of what was scored is near, there may be more
+            complete = _complete(found, limit)
             if complete or len(others) >= enough:
                 return others, complete
             limit *= 4
@@ -213,6 +234,11 @@ class EmbeddingBackend:
             raise PhotoRejected(ReasonCode.UNREADABLE_PHOTO)
         embedding: NDArray[np.float32] = self._analyser.embed([aligned])[0]
         return embedding
+
+
+def _complete(found: Sequence[Match], limit: int) -> bool:
+    """Say whether a search found all; where half of what was scored is near, there may be more."""
+    return 2 * len(found) <= limit
 
 
 def _face_id(photo: PhotoRef, user_id: str) -> str:

@@ -99,6 +99,7 @@ class Chunk:
                 self._guarded(self._steps.take_over, one)
         mine = [one for one in work if one.open]
         self._side_by_side("look", self._steps.look, mine, self._vision_pool)
+        self._search_together([one for one in mine if one.open and one.judgement.face and not one.reasons])
         with turn or nullcontext():
             for number, batch in enumerate(one_of_each_user(mine)):
                 self._decide(batch, others_won=number > 0)
@@ -150,6 +151,12 @@ class Chunk:
                     one.retry_reason = None
                 self._together(self._steps.claim, busy)
                 lease.held = undecided(work)  # what was claimed first is kept while the rest is waited for
+
+    def _search_together(self, usable: Sequence[PhotoWork]) -> None:
+        with self._timed("search"):
+            together = self._steps.search_together(usable)
+        if together:
+            self._side_by_side("search", self._steps.search, usable, self._vision_pool)
 
     def _contend(self, candidates: Sequence[PhotoWork]) -> list[PhotoWork]:
         """Fight for the faces in their order; return the photos that have to wait for somebody."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from selfiegate.backfill.listing import pinned
@@ -10,7 +11,8 @@ from selfiegate.enrolment import profiles, protocol, uploads, verdicts
 from selfiegate.enrolment.likeness import is_unclear
 from selfiegate.enrolment.search import search_gallery
 from selfiegate.enrolment.sequence import finish
-from selfiegate.errors import PhotoInProgress, UserForgotten
+from selfiegate.errors import PhotoInProgress, SelfiegateError, UserForgotten
+from selfiegate.ports import SearchesTogether
 from selfiegate.runtime import Runtime
 
 
@@ -52,10 +54,22 @@ class PhotoSteps:
             one.row = protocol.still_ours(self._rt, one.claim)
 
     def look(self, one: PhotoWork) -> None:
-        """Judge the photo, and look its face up where it is usable."""
+        """Judge the photo, and look its face up where it is usable, or make ready for `search_together`."""
         one.judgement = protocol.judge_photo(self._rt, one.claim.photo)
         if one.judgement.face and not one.judgement.reasons:
-            self.search(one)
+            if isinstance(self._rt.faces, SearchesTogether):
+                self._rt.faces.prepare(one.claim.photo)
+            else:
+                self.search(one)
+
+    def search_together(self, photos: Sequence[PhotoWork]) -> bool:
+        """Search the gallery once for all photos, where the backend can: each photo's own search is short then."""
+        faces = self._rt.faces
+        if not isinstance(faces, SearchesTogether):
+            return False
+        with suppress(SelfiegateError):  # each photo's own search meets the fault, too, and tells it
+            faces.search_together([(one.claim.photo, one.entry.user_id, self._unclear(one)) for one in photos])
+        return True
 
     def search(self, one: PhotoWork) -> None:
         """Ask whether somebody else holds this face, and whether it is the user's own."""
@@ -79,7 +93,7 @@ class PhotoSteps:
     def search_rivals(self, one: PhotoWork) -> None:
         """Find the faces that this one has to win against."""
         one.row = protocol.still_ours(self._rt, one.claim, one.face_id)  # before the search, see `protocol.contend`
-        one.unclear = is_unclear(self._rt, one.claim.photo, one.entry.user_id, one.quality)
+        one.unclear = self._unclear(one)
         one.matches = self._rt.faces.rivals(one.face_id, one.entry.user_id, one.unclear)
 
     def confirm_alone(self, one: PhotoWork) -> None:
@@ -111,3 +125,6 @@ class PhotoSteps:
         """Tell the user what is wrong."""
         with suppress(Exception):  # the photo has its verdict; its row is unfinished, so `reconcile` tells
             verdicts.notify_user(self._rt, one.claim)
+
+    def _unclear(self, one: PhotoWork) -> bool:
+        return is_unclear(self._rt, one.claim.photo, one.entry.user_id, one.quality)

@@ -36,6 +36,12 @@ class MemoryGallery:
             ]
         return sorted((match for match in found if match.score >= floor), key=lambda match: -match.score)[:limit]
 
+    def search_many(
+        self, embeddings: Sequence[NDArray[np.float32]], limit: int = 10, floor: float = -math.inf, above: int = 0
+    ) -> Sequence[Sequence[Match]]:
+        """Search by each."""
+        return [self.search(embedding, limit, floor, above) for embedding in embeddings]
+
     def newest(self) -> int:
         """Return how many faces were ever added."""
         with self._lock:

@@ -6,7 +6,7 @@ import pytest
 
 from selfiegate.model import PhotoRef
 from selfiegate.paging import Page
-from selfiegate.ports import FaceBackend
+from selfiegate.ports import FaceBackend, SearchesTogether
 
 
 class FaceBackendContract:
@@ -206,3 +206,42 @@ class AlikeFacesContract:
         ours = faces.enrol(alike, "user_b")
 
         assert [match.face_id for match in faces.rivals(ours, "user_b", True)] == [theirs]
+
+
+class SearchesTogetherContract:
+    """What a face backend promises that searches many photos in one go; fixtures are those of `FaceBackendContract`."""
+
+    def test_photos_searched_together_find_what_each_finds_alone(
+        self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef, bob: PhotoRef
+    ) -> None:
+        assert isinstance(faces, SearchesTogether)
+        faces.enrol(ann, "user_a")
+        faces.search_together([(ann_again, "user_b", False), (bob, "user_b", True), (ann_again, "user_a", False)])
+
+        for photo, user_id, unclear in ((ann_again, "user_b", False), (bob, "user_b", True)):
+            assert faces.search(photo, user_id, unclear) == faces.search(photo, "user_c", unclear)
+        assert [match.user_id for match in faces.search(ann_again, "user_b")] == ["user_a"]
+        assert [match.user_id for match in faces.search(ann_again, "user_a")] == ["user_a"]
+
+    def test_a_search_after_that_sees_what_came_and_went_since(
+        self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef, bob: PhotoRef
+    ) -> None:
+        assert isinstance(faces, SearchesTogether)
+        face_id = faces.enrol(ann, "user_a")
+        faces.search_together([(ann_again, "user_b", False), (bob, "user_b", False)])
+        faces.remove(face_id)
+        came = faces.enrol(bob, "user_c")
+
+        assert list(faces.search(ann_again, "user_b")) == []
+        assert [match.face_id for match in faces.search(bob, "user_b")] == [came]
+
+    def test_a_face_that_went_and_came_again_is_found_once(
+        self, faces: FaceBackend, ann: PhotoRef, ann_again: PhotoRef
+    ) -> None:
+        assert isinstance(faces, SearchesTogether)
+        face_id = faces.enrol(ann, "user_a")
+        faces.search_together([(ann_again, "user_b", False)])
+        faces.remove(face_id)
+        faces.enrol(ann, "user_a")
+
+        assert [match.face_id for match in faces.search(ann_again, "user_b")] == [face_id]

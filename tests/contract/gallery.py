@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from selfiegate.paging import Page
@@ -11,12 +16,19 @@ from selfiegate.ports import Gallery
 from tests.present import present
 
 D = 64
+_SHARED = [HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+"""Examples share the fixture of the subclass's test."""
 
 
 def vectors(n: int, seed: int = 0) -> NDArray[np.float32]:
     drawn = np.random.default_rng(seed).standard_normal((n, D)).astype(np.float32)
     unit: NDArray[np.float32] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
     return unit
+
+
+def add_all(gallery: Gallery, stored: NDArray[np.float32]) -> None:
+    for n, vector in enumerate(stored):
+        gallery.add(str(n), "ann", vector)
 
 
 class GalleryContract:
@@ -103,6 +115,35 @@ class GalleryContract:
         found = gallery.search(probe, limit=1)[0]
 
         assert found.score == pytest.approx(float(stored[int(found.face_id[5:])] @ probe), abs=1e-3)
+
+    @given(data=st.data())
+    @settings(max_examples=30, deadline=None, suppress_health_check=_SHARED)
+    def test_many_faces_searched_together_find_what_each_finds_alone(
+        self, gallery: Gallery, data: st.DataObject
+    ) -> None:
+        """Faces are few, so that many tie; the gallery grows, and loses faces, from example to example."""
+        few, run = vectors(6, seed=3), str(uuid4())
+        for n, which in enumerate(data.draw(st.lists(st.integers(0, 5), max_size=12))):
+            gallery.add(f"{run}-{n}", f"user-{which}", few[which])
+        mark = data.draw(st.sampled_from([0, gallery.newest()]))
+        for n in data.draw(st.sets(st.integers(0, 11), max_size=4)):
+            gallery.remove(f"{run}-{n}")
+        probes = few[data.draw(st.lists(st.integers(0, 5), max_size=45))].reshape(-1, D)
+        limit, floor = data.draw(st.integers(1, 90)), data.draw(st.sampled_from([-1.0, 0.3]))
+
+        together = gallery.search_many(list(probes), limit, floor, mark)
+
+        assert [list(found) for found in together] == [list(gallery.search(one, limit, floor, mark)) for one in probes]
+
+    def test_searches_together_beside_one_that_adds_miss_nothing(self, gallery: Gallery) -> None:
+        stored = vectors(200)
+        with ThreadPoolExecutor(1) as pool:
+            adding = pool.submit(add_all, gallery, stored)
+            while not adding.done():
+                held = [n for n in range(0, 200, 20) if gallery.held([str(n)])]
+                found = gallery.search_many([stored[n] for n in held], limit=1)
+                assert [one[0].face_id for one in found] == [str(n) for n in held]
+            adding.result()
 
     def test_adding_a_face_again_changes_nothing(self, gallery: Gallery) -> None:
         first, second = vectors(2)

@@ -22,7 +22,7 @@ from selfiegate.model import PhotoRef
 from selfiegate.policy import Rules, judge
 from selfiegate.ports import FaceBackend, PhotoStore
 from selfiegate.stores.folder import FolderPhotos
-from tests.contract.faces import FaceBackendContract
+from tests.contract.faces import FaceBackendContract, SearchesTogetherContract
 from tests.present import present
 from tests.runtimes import THRESHOLDS
 
@@ -72,7 +72,7 @@ def faces_of_a_pack(analyser: Analyser, tmp_path: Path, photos: PhotoStore) -> E
     return EmbeddingBackend(analyser, gallery, photos, Limits(), THRESHOLDS)
 
 
-class TestInsightFace(FaceBackendContract):
+class TestInsightFace(FaceBackendContract, SearchesTogetherContract):
     @pytest.fixture
     def faces(self, faces_of_a_pack: FaceBackend) -> FaceBackend:
         return faces_of_a_pack

@@ -7,12 +7,12 @@ import pytest
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.galleries.memory import MemoryGallery
 from selfiegate.model import PhotoRef
-from selfiegate.ports import FaceBackend, Gallery, PhotoStore, ThumbnailStore
+from selfiegate.ports import FaceBackend, Gallery, PhotoStore, SearchesTogether, ThumbnailStore
 from selfiegate.records import Records
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime
 from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 from selfiegate.stores.memory_records import memory_records
-from tests.contract.faces import AlikeFacesContract, FaceBackendContract
+from tests.contract.faces import AlikeFacesContract, FaceBackendContract, SearchesTogetherContract
 from tests.contract.gallery import GalleryContract
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
 from tests.contract.records import RecordsContract
@@ -46,7 +46,7 @@ class TestMemoryThumbnails(ThumbnailStoreContract):
         return MemoryThumbnails()
 
 
-class TestScriptedFaces(FaceBackendContract, AlikeFacesContract):
+class TestScriptedFaces(FaceBackendContract, AlikeFacesContract, SearchesTogetherContract):
     @pytest.fixture
     def rt(self) -> MemoryRuntime:
         return memory_runtime()
@@ -66,6 +66,16 @@ class TestScriptedFaces(FaceBackendContract, AlikeFacesContract):
     @pytest.fixture
     def alike(self, rt: MemoryRuntime) -> PhotoRef:
         return rt.photos.add("alike.png", scripted_photo("ann~~~~~"))
+
+    def test_photos_searched_together_keep_to_their_own_floors(
+        self, faces: FaceBackend, ann: PhotoRef, alike: PhotoRef
+    ) -> None:
+        assert isinstance(faces, SearchesTogether)
+        faces.enrol(ann, "user_a")
+        faces.search_together([(alike, "user_b", False), (alike, "user_c", True)])
+
+        assert list(faces.search(alike, "user_b")) == []
+        assert [match.user_id for match in faces.search(alike, "user_c", unclear=True)] == ["user_a"]
 
     @pytest.fixture
     def bob(self, rt: MemoryRuntime) -> PhotoRef:

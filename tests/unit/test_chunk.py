@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from selfiegate.backends.scripted import scripted_photo
+import numpy as np
+from numpy.typing import NDArray
+
+from selfiegate.backends.embedding import EmbeddingBackend
+from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
-from selfiegate.model import Claim
+from selfiegate.galleries.memory import MemoryGallery
+from selfiegate.matching import COSINE
+from selfiegate.model import Claim, Match
 from selfiegate.settings import Settings
 from tests.runtimes import Meanwhile, scripted_runtime
 
@@ -35,3 +43,43 @@ def test_a_photo_that_was_won_from_a_dead_run_is_kept_while_others_are_waited_fo
     assert [row.owner for row in others] == ["the backfill"]
     assert [(one.user_id, one.status) for one in outcomes] == [("ann", "accepted")]
     assert [entry.user_id for entry, _ in to_retry] == ["ben"]
+
+
+def test_a_chunk_searches_all_its_photos_at_once_and_then_only_what_came_since(tmp_path: Path) -> None:
+    rt, gallery = scripted_runtime(tmp_path), WatchedGallery("scripted")
+    gallery.add("old", "old", ScriptedAnalyser().embed([np.frombuffer(b"old", np.uint8)])[0])
+    thresholds = rt.settings.matching.on(COSINE)
+    faces = EmbeddingBackend(ScriptedAnalyser(), gallery, rt.photos, rt.settings.photos, thresholds)
+    shown = {"ann": "ann", "ben": "ben", "ann's other account": "ann", "nobody": ""}
+    for user_id, person in shown.items():
+        (tmp_path / f"{user_id}.png").write_bytes(scripted_photo(*filter(None, [person])))
+
+    with ThreadPoolExecutor(2) as vision, ThreadPoolExecutor(2) as io:
+        chunk = Chunk(replace(rt, faces=faces), "the backfill", vision, io, local=True)
+        outcomes, _ = chunk.run([Entry(uri=str(tmp_path / f"{name}.png"), user_id=name) for name in shown])
+
+    assert [one.status for one in outcomes] == ["accepted", "accepted", "rejected", "rejected"]
+    assert gallery.together == [3]
+    assert gallery.alone
+    assert min(gallery.alone) >= 1
+
+
+class WatchedGallery(MemoryGallery):
+    """Notes how many probes were searched together, and above which mark the others were searched."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.together: list[int] = []
+        self.alone: list[int] = []
+
+    def search(
+        self, embedding: NDArray[np.float32], limit: int = 10, floor: float = -math.inf, above: int = 0
+    ) -> Sequence[Match]:
+        self.alone.append(above)
+        return super().search(embedding, limit, floor, above)
+
+    def search_many(
+        self, embeddings: Sequence[NDArray[np.float32]], limit: int = 10, floor: float = -math.inf, above: int = 0
+    ) -> Sequence[Sequence[Match]]:
+        self.together.append(len(embeddings))
+        return [super(WatchedGallery, self).search(one, limit, floor, above) for one in embeddings]
