@@ -17,6 +17,8 @@ _EXTRA_OF = {
     "prefect": "flows",
     "prefect_aws": "flows",
     "prometheus_client": "flows",
+    "psycopg": "postgres",
+    "psycopg_pool": "postgres",
     "rich": "cli",
     "typer": "cli",
 }

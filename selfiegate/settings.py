@@ -34,7 +34,7 @@ from selfiegate.matching import Matching
 from selfiegate.policy import Rules
 from selfiegate.setting_groups import BridgeSettings, Retries
 from selfiegate.setting_types import COMMAS, Folder, Name, folder, text
-from selfiegate.sqlite_database import PATIENCE_S
+from selfiegate.sql_database import PATIENCE_S
 from selfiegate.thumbnails import ThumbnailSettings
 from selfiegate.wrong_settings import PREFIX, Fault, env_name, nearest, sentence, told
 

@@ -13,10 +13,8 @@ from typing import Any
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.home_use import used
 from selfiegate.local_disk import require_local
+from selfiegate.sql_database import PATIENCE_S, named
 from selfiegate.sqlite_schema import Schema, migrate, require_usable
-
-PATIENCE_S = 30.0
-"""How long a call waits for another process's write; far above a commit (about 5 ms on an SSD)."""
 
 _WRONG_FOLDER = (PermissionError, FileExistsError, NotADirectoryError)
 _NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
@@ -24,6 +22,10 @@ _NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")
 
 class Database:
     """One SQLite file; a connection per thread. A commit is on disk when `write` returns."""
+
+    for_update = ""
+    """A transaction holds the file's write lock from its start."""
+    each_of_json = "(SELECT value FROM json_each(?))"
 
     def __init__(self, path: Path, schema: Schema, patience_s: float = PATIENCE_S) -> None:
         self._path, self._schema, self._patience_s = path, schema, patience_s
@@ -69,9 +71,9 @@ class Database:
                 raise
 
     def execute(self, sql: str, *parameters: Any) -> int:
-        """Run one statement in its own transaction and return how many rows it changed."""
+        """Run one statement in a transaction and return how many rows it changed."""
         with self.write() as connection:
-            return connection.execute(sql, parameters).rowcount
+            return connection.execute(sql, named(parameters)).rowcount
 
     def _current(self) -> sqlite3.Connection:
         """Return this thread's connection, unless the file that it has open lies there no more."""

@@ -16,6 +16,7 @@ from selfiegate.aws.settings import AwsSettings
 from selfiegate.backends.insightface.pack import PackSettings
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import MemoryRuntime
+from tests.postgres import PostgresServer
 
 # On a busy machine any example may take long. The same examples are drawn each time, except for `make chaos`.
 settings.register_profile("steady", deadline=None, derandomize=os.environ.get("CHAOS") is None, database=None)
@@ -47,6 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("system") and not item.get_closest_marker("promise"):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests of this process; each makes a database of its own."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "server")
+    yield server
+    server.stop()
 
 
 @pytest.fixture

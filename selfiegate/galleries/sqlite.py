@@ -25,7 +25,8 @@ from selfiegate.model import Match
 from selfiegate.paging import Page
 from selfiegate.ports import EnrolledFace, GalleryStats
 from selfiegate.records import Records
-from selfiegate.sqlite_database import PATIENCE_S, Database
+from selfiegate.sql_database import PATIENCE_S
+from selfiegate.sqlite_database import Database
 from selfiegate.sqlite_schema import Migration, Schema
 
 CANDIDATES = 64

@@ -1,11 +1,10 @@
-"""The ledger in SQLite. Every change is a compare-and-set in one transaction."""
+"""The ledger in a SQL database, SQLite or PostgreSQL. Every change is a compare-and-set in one transaction."""
 
 # ruff: noqa: S608  the only text put into statements are the constants below
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -16,13 +15,14 @@ from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Verdict
 from selfiegate.paging import Page
 from selfiegate.records import ALL, as_decided, opened_anew
 from selfiegate.rows import Skip, readable, reading, refuse, warn
-from selfiegate.sqlite_database import Database
+from selfiegate.sql_database import SqlDatabase, SqlRow
 
 _CLAIM = """
 INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order, notice, face_id)
 VALUES (:user_id, :photo_id, :photo, 'pending', :now, :owner, :lease_until, :upload_order, :notice, '')
-ON CONFLICT DO UPDATE SET owner = :owner, lease_until = :lease_until, attempt = attempt + 1
-WHERE status IN ('pending', 'accepting') AND (owner = :owner OR lease_until < :now)
+ON CONFLICT (user_id, photo_id) DO UPDATE
+SET owner = excluded.owner, lease_until = excluded.lease_until, attempt = claims.attempt + 1
+WHERE claims.status IN ('pending', 'accepting') AND (claims.owner = excluded.owner OR claims.lease_until < :now)
 """
 
 _ROW = "WHERE user_id = ? AND photo_id = ?"
@@ -32,15 +32,16 @@ _UNFINISHED = f"({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent'
 _EXPIRE = "DELETE FROM claims WHERE status ="
 _OLD = "claimed_at < ? AND (late_loss IS NULL OR notice IN ('sent', 'off'))"
 _TELL = f"UPDATE claims SET notice = 'none' {_ROW} AND notice = 'off' AND {_UNDECIDED}"
+_BOOKMARK = "INSERT INTO audit_bookmark (one, text) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET text = excluded.text"
 _FAR = 2**62
 _MOST_PAGES = 50
 """How often rows that cannot be read are passed over to find others."""
 
 
-class SqliteLedger:
-    """The ledger for one machine, shared by its processes."""
+class SqlLedger:
+    """The ledger for all processes that share the database."""
 
-    def __init__(self, records: Database) -> None:
+    def __init__(self, records: SqlDatabase) -> None:
         self._db = records
 
     def batch(self) -> AbstractContextManager[object]:
@@ -63,11 +64,11 @@ class SqliteLedger:
             "notice": "none" if notify else "off",
         }
         row_of = user_id, photo.id
-        with self._db.write() as connection:
-            connection.execute(_CLAIM, values)
+        with self._db.write():
+            self._db.execute(_CLAIM, values)
             if notify:
-                connection.execute(_TELL, row_of)
-            return _claim(connection.execute(f"SELECT * FROM claims {_ROW}", row_of).fetchone())
+                self._db.execute(_TELL, *row_of)
+            return _claim(self._db.read(f"SELECT * FROM claims {_ROW}", *row_of)[0])
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
@@ -91,16 +92,15 @@ class SqliteLedger:
 
     def contest(self, claim: Claim, contest: Contest) -> bool:
         """Add a contest to a pending row, once each."""
-        with self._db.write() as connection:
-            sql = f"SELECT contests FROM claims {_ROW} AND status = 'pending'"
-            row = connection.execute(sql, (claim.user_id, claim.photo.id)).fetchone()
-            if row is None:
+        with self._db.write():
+            sql = f"SELECT contests FROM claims {_ROW} AND status = 'pending' {self._db.for_update}"
+            rows = self._db.read(sql, *_row(claim))
+            if not rows:
                 return False
-            with reading("ledger row", claim.user_id, claim.photo.id):
-                contests = [Contest.from_store(held) for held in json.loads(row[0])]
+            with reading("ledger row", *_row(claim)):
+                contests = [Contest.from_store(held) for held in json.loads(rows[0]["contests"])]
             if contest not in contests:
-                values = (_json([*contests, contest]), claim.user_id, claim.photo.id)
-                connection.execute(f"UPDATE claims SET contests = ? {_ROW}", values)
+                self._db.execute(f"UPDATE claims SET contests = ? {_ROW}", _json([*contests, contest]), *_row(claim))
             return True
 
     def accept(self, claim: Claim) -> bool:
@@ -205,7 +205,7 @@ class SqliteLedger:
         """Replace the verdict of an accepted row by a refusal."""
         sql = f"""UPDATE claims SET status = ?, verdict = ?, face_id = NULL, told = '[]', lease_until = 0,
             notice = CASE notice WHEN 'off' THEN 'off' ELSE 'none' END, attempt = attempt + 1, look_at = 0
-            {_OURS} AND status = 'accepted' AND late_loss ->> 'attempt' = attempt"""
+            {_OURS} AND status = 'accepted' AND CAST(late_loss ->> 'attempt' AS integer) = attempt"""
         return self._changed(sql, verdict.status, verdict.model_dump_json(), *_ours(claim))
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
@@ -234,8 +234,8 @@ class SqliteLedger:
 
     def to_review(self) -> int:
         """Count the rows that wait for a person."""
-        ((count,),) = self._db.read("SELECT count(*) FROM claims WHERE status = 'needs_review'")
-        return int(count)
+        (row,) = self._db.read("SELECT count(*) AS rows FROM claims WHERE status = 'needs_review'")
+        return int(row["rows"])
 
     def audit_bookmark(self) -> str:
         """Return where the last audit stopped."""
@@ -244,7 +244,7 @@ class SqliteLedger:
 
     def keep_audit_bookmark(self, text: str) -> None:
         """Write down where an audit stopped."""
-        self._db.execute("INSERT OR REPLACE INTO audit_bookmark (one, text) VALUES (1, ?)", text)
+        self._db.execute(_BOOKMARK, text)
 
     def _changed(self, sql: str, *parameters: object) -> bool:
         return self._db.execute(sql, *parameters) == 1
@@ -262,7 +262,7 @@ def _json(contests: Sequence[Contest]) -> str:
     return json.dumps([contest.model_dump() for contest in contests])
 
 
-def _claim(row: sqlite3.Row) -> Claim:
+def _claim(row: SqlRow) -> Claim:
     with reading("ledger row", row["user_id"], row["photo_id"]):
         values = {name: row[name] for name in Claim.model_fields}
         values["contests"], values["told"] = json.loads(values["contests"]), json.loads(values["told"])

