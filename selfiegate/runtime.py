@@ -21,6 +21,7 @@ from selfiegate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from selfiegate.notices.memory import MemoryNotices
+    from selfiegate.postgres_database import PostgresDatabase
     from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 
 
@@ -151,6 +152,18 @@ def open_records(settings: Settings) -> Records:
             ledger = DynamoLedger(settings.aws, settings.rejected_days)
             aws = settings.aws
             return Records(ledger, DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
+        case "postgres":
+            from selfiegate.stores.postgres_records import postgres_records
+
+            return postgres_records(_database(settings))
+
+
+def _database(settings: Settings) -> PostgresDatabase:
+    from selfiegate.postgres_database import PostgresDatabase
+
+    if settings.database is None:
+        raise WrongSetting("SELFIEGATE_DATABASE is not set; it is the address of a database, postgresql://...")
+    return PostgresDatabase(settings.database.get_secret_value(), settings.sqlite_patience_s)
 
 
 def _thumbnails(settings: Settings) -> ThumbnailStore:

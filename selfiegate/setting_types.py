@@ -8,7 +8,11 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+
+_HOST = r"([\w.%-]*|\[[0-9a-fA-F:.]+\])(:\d+)?"
+_DATABASE = re.compile(rf"postgres(ql)?://([^@/?#\s]*@)?{_HOST}(,{_HOST})*(/[^@/?#\s]*)?(\?[^@?#\s]*)?")
+"""Strict, so that no part of a password is taken for a host, and shown."""
 
 
 def _split(given: object) -> object:
@@ -58,6 +62,14 @@ def _address(given: str | None) -> str | None:
     return given
 
 
+def _database(given: SecretStr | None) -> SecretStr | None:
+    if given is not None and not _DATABASE.fullmatch(given.get_secret_value()):
+        raise ValueError(
+            "it is no postgresql://USER:PASSWORD@HOST:5432/DATABASE; in a password, write @ as %40, / as %2F"
+        )
+    return given
+
+
 class Group(BaseModel):
     """Base of all groups of settings: no unknown names, every number finite, every text readable."""
 
@@ -77,6 +89,9 @@ Name = Annotated[str | None, UNSET]
 
 Address = Annotated[str | None, UNSET, AfterValidator(_address)]
 """A URL, or nothing."""
+
+Database = Annotated[SecretStr | None, UNSET, AfterValidator(_database)]
+"""The URL of a database, or nothing; it may hold a password, and is never shown."""
 
 Side = Annotated[int, Field(gt=0, le=10_000)]
 """Of a picture, in pixels."""

@@ -33,7 +33,7 @@ from selfiegate.key_template import KeyTemplate
 from selfiegate.matching import Matching
 from selfiegate.policy import Rules
 from selfiegate.setting_groups import BridgeSettings, Retries
-from selfiegate.setting_types import COMMAS, Folder, Name, folder, text
+from selfiegate.setting_types import COMMAS, Database, Folder, Name, folder, text
 from selfiegate.sql_database import PATIENCE_S
 from selfiegate.thumbnails import ThumbnailSettings
 from selfiegate.wrong_settings import PREFIX, Fault, env_name, nearest, sentence, told
@@ -63,7 +63,12 @@ class Settings(BaseSettings):
 
     home: Folder = Field(Path("~/.selfiegate"), description="Where the embedded stores lie")
     backend: Literal["insightface", "rekognition"] = Field("insightface", description="What finds and compares faces")
-    records: Literal["sqlite", "dynamodb"] = Field("sqlite", description="Where ledger and profiles are kept")
+    database: Database = Field(
+        None, description="Of PostgreSQL 15 or later, for all that is kept there: postgresql://USER@HOST/DATABASE"
+    )
+    records: Literal["sqlite", "dynamodb", "postgres"] = Field(
+        "sqlite", description="Where ledger and profiles are kept; postgres, where a database is set"
+    )
     aws: AwsSettings = AwsSettings()
     insightface: PackSettings = PackSettings()
     photos: Limits = Limits()
@@ -113,7 +118,7 @@ class Settings(BaseSettings):
         PATIENCE_S,
         gt=0,
         le=300,
-        description="Seconds that a call to the embedded stores waits for another process's write",
+        description="Seconds that a call to the embedded stores, or PostgreSQL, waits for another process's write",
     )
     lease_s: float = Field(
         60.0,
@@ -125,6 +130,12 @@ class Settings(BaseSettings):
 
     _text = field_validator("*", mode="before")(text)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_the_database(cls, given: Any) -> Any:
+        """Keep in the database what is not said to be kept elsewhere."""
+        return {"records": "postgres", **given} if given.get("database") else given
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         """Refuse settings that do not go together, each by its sentence."""
@@ -135,6 +146,8 @@ class Settings(BaseSettings):
     def _faults(self) -> Iterator[Fault]:
         for field, value, cause in self.matching.faults(self.backend):
             yield ("matching", field), value, cause
+        if self.records == "postgres" and self.database is None:
+            yield ("records",), self.records, "it needs a database; mend it, SELFIEGATE_DATABASE=postgresql://..."
         least, most = self.rules.min_brightness, self.rules.max_brightness
         if least > most:
             yield ("rules", "min_brightness"), least, f"it is above SELFIEGATE_RULES__MAX_BRIGHTNESS, {most:g}"

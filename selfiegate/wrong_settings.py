@@ -38,7 +38,7 @@ def sentence(error: ErrorDetails, names: Collection[str]) -> str:
         name = env_name(path)
         what = f"{'.'.join(path)} in selfiegate.toml (in the environment: {name})"
         return f"there is no setting {what}; {nearest(name, names)}"
-    return told(path, error["input"], cause)
+    return told(path, {} if path == ["database"] else error["input"], cause)  # a password is never shown
 
 
 def nearest(name: str, names: Collection[str]) -> str:

@@ -30,7 +30,7 @@ async def cluster(address: str | None, workers: int) -> AsyncIterator[Submit]:
         raise BackendMisconfigured(
             f"a Dask cluster at {address} cannot share the faces and records of {settings.folder}; leave the "
             "address out for processes on this machine, or set SELFIEGATE_BACKEND=rekognition and "
-            "SELFIEGATE_RECORDS=dynamodb"
+            "SELFIEGATE_RECORDS=dynamodb or postgres"
         )
 
     def runner_of_prefect() -> Any:

@@ -76,8 +76,8 @@ def require_embedded(settings: Settings) -> None:
     if settings.records != "sqlite" or settings.backend != "insightface":
         raise BackendMisconfigured(
             f"only the embedded stores are copied and restored, and SELFIEGATE_BACKEND is {settings.backend!r}, "
-            f"SELFIEGATE_RECORDS {settings.records!r}; DynamoDB has point-in-time recovery, and a collection of "
-            "Rekognition has no copy"
+            f"SELFIEGATE_RECORDS {settings.records!r}; DynamoDB has point-in-time recovery, PostgreSQL pg_dump, and "
+            "a collection of Rekognition has no copy"
         )
 
 

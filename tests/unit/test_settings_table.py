@@ -28,7 +28,7 @@ def test_every_setting_has_a_description_and_a_type() -> None:
 
 def test_what_is_allowed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row("SELFIEGATE_RULES__MAX_YAW").allowed == "≥ 0, ≤ 180"
-    assert row("SELFIEGATE_RECORDS").allowed == "one of sqlite, dynamodb"
+    assert row("SELFIEGATE_RECORDS").allowed == "one of sqlite, dynamodb, postgres"
     assert row("SELFIEGATE_NOTICES").allowed == "each one of log, sns, ses"
     assert row("SELFIEGATE_THUMBNAILS__SIZES").type == "list of width x height"
     assert row("SELFIEGATE_MATCHING__MATCH_THRESHOLD").type == "number"

@@ -1,0 +1,21 @@
+"""The commands about the tables that the records lie in."""
+
+from __future__ import annotations
+
+import typer
+
+from selfiegate.cli import console
+from selfiegate.runtime import open_records
+
+app = typer.Typer(no_args_is_help=True, help="Look after the database.")
+
+
+@app.command()
+def upgrade() -> None:
+    """Bring the tables to what this version knows, as the first process that starts does where its role may.
+
+    Safe to repeat, and while other processes work.
+    """
+    settings = console.connected()
+    open_records(settings)
+    console.out.print(f"the records in {settings.records} are as this version needs them")
