@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,7 +22,10 @@ from selfiegate.sql_database import PATIENCE_S, named
 
 _CONNECT_S = 5
 """How long one attempt to connect to one host may take."""
+_AGAIN_S = 1.0
+"""After so long a connection is asked for anew: the pool's own pauses between attempts would double without end."""
 _OLDEST = 15
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # what it warns of is raised, in our words
 _MISCONFIGURED = (
     psycopg.ProgrammingError,  # no such table, no right to it, and the like
     errors.InvalidPassword,
@@ -52,15 +57,14 @@ class PostgresDatabase:
     def __init__(self, url: str, patience_s: float = PATIENCE_S, size: int = 16) -> None:
         self._local = threading.local()
         self._told = _place(url)
-        arguments = _arguments(url, patience_s)
-        with self._translated(), psycopg.connect(url, **arguments) as connection:  # a pool would try again and again
-            require_supported(connection.info.server_version, self._told)
+        self._patience_s, self._arguments = patience_s, _arguments(url, patience_s)
+        with self._translated():
+            self._require_server()
         self._pool = ConnectionPool[Connection](
-            url,
-            kwargs={**arguments, "autocommit": True},
+            kwargs={**self._arguments, "autocommit": True},
             min_size=0,
             max_size=size,
-            timeout=patience_s,
+            reconnect_timeout=_AGAIN_S,
             configure=_configure,
             check=ConnectionPool.check_connection,
             open=True,
@@ -80,7 +84,7 @@ class PostgresDatabase:
         if self.in_transaction:
             yield self._local.connection
             return
-        with self._translated(), self._pool.connection() as connection:
+        with self._translated(), self._pooled() as connection:
             try:
                 with connection.transaction():
                     self._local.connection = connection
@@ -107,8 +111,29 @@ class PostgresDatabase:
         if self.in_transaction:
             yield self._local.connection
         else:
-            with self._pool.connection() as connection:
+            with self._pooled() as connection:
                 yield connection
+
+    @contextmanager
+    def _pooled(self) -> Iterator[Connection]:
+        connection = self._taken(time.monotonic() + self._patience_s)
+        try:
+            yield connection
+        finally:
+            self._pool.putconn(connection)
+
+    def _taken(self, give_up: float) -> Connection:
+        while True:
+            try:
+                return self._pool.getconn(timeout=_AGAIN_S)
+            except PoolTimeout:
+                if time.monotonic() >= give_up:
+                    self._require_server()  # tells why, where the server lets nobody in
+                    raise
+
+    def _require_server(self) -> None:
+        with psycopg.connect(**self._arguments) as connection:
+            require_supported(connection.info.server_version, self._told)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -117,7 +142,8 @@ class PostgresDatabase:
         except _MISCONFIGURED as error:
             raise BackendMisconfigured(f"{self._told}: {_text(error)}; {_mend(error)}") from error
         except PoolTimeout as error:
-            raise BackendUnavailable(f"{self._told} gave no connection: {error}") from error
+            why = f"all {self._pool.max_size} connections of this process were in use for {self._patience_s:g} s"
+            raise BackendUnavailable(f"{self._told}: {why}") from error
         except psycopg.OperationalError as error:
             why = _text(error)
             if error.sqlstate is None and _REFUSED.search(why):
@@ -178,13 +204,13 @@ def _place(url: str) -> str:
     return f"PostgreSQL {parts.get('dbname', '')} at {parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
 
 
-def _text(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _text(error: psycopg.Error) -> str:
+    return error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
 
 
 def _mend(error: Exception) -> str:
     if isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction):
-        return "run `selfiegate database upgrade`, as a role that owns the tables"
+        return "these are not the tables of this version of selfiegate; restore the database from a backup"
     if isinstance(error, errors.InsufficientPrivilege):
         return "grant it to the role, or run `selfiegate database upgrade` as a role that may create tables"
     return "mend SELFIEGATE_DATABASE"

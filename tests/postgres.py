@@ -106,6 +106,16 @@ class PostgresServer:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return self.url(name)
 
+    def require_passwords(self, of: dict[str, str]) -> None:
+        """Make roles that must tell a password; all others go on without."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            for role, password in of.items():
+                connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'".encode())
+        rules = self._data / "pg_hba.conf"
+        rules.write_text("".join(f"host all {role} all scram-sha-256\n" for role in of) + rules.read_text())
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+
     def _end(self, number: int) -> None:
         if self._process:
             self._process.send_signal(number)
