@@ -56,7 +56,7 @@ fuzz: .venv/filled .fuzz/atheris  ## each target for FUZZ_SECONDS; then `python 
 	done
 
 # Extras of both locks; `insightface` and `gpu` exclude each other.
-EXTRAS := --extra aws --extra cli --extra dask --extra flows --extra inventory
+EXTRAS := --extra aws --extra cli --extra dask --extra flows --extra inventory --extra postgres
 LOCKED := $(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-emit-index-url $(EXTRAS)
 
 lock: .venv/filled  ## after a change of dependencies in pyproject.toml
