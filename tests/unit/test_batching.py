@@ -26,6 +26,7 @@ from selfiegate.backends.insightface.networks import EmbeddedTogether, Together,
 from selfiegate.backends.insightface.pack import PackSettings, pack_folder
 from selfiegate.backfill.processor import side_by_side
 from selfiegate.cli.run_inline import backfilled
+from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import open_runtime, using
 from selfiegate.settings import load_settings
 from tests.conftest import SHARED
@@ -229,3 +230,37 @@ def test_a_backfill_whose_photos_share_calls_reaches_the_same_verdicts(tmp_path:
     assert threads == 8
     assert together == verdicts(batch=1)[1]
     assert together["photos"] == 10
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_no_session_goes_on_without_its_device(batch: int) -> None:
+    """Onnxruntime would go on with the CPU, and say so on stdout alone."""
+    analyser = InsightFaceAnalyser(PackSettings(pack="selfiegate_tiny", batch=batch))
+    sessions = [analyser.recogniser.session, *analyser.detector.sessions]
+
+    assert not any(one._enable_fallback for one in sessions)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_model_that_fails_does_not_answer_now(batch: int, tmp_path: Path) -> None:
+    """A GPU without memory is no fault of the photo, which would be left out for good. Here bright faces fail."""
+    for file in pack_folder(PackSettings(pack="selfiegate_tiny")).glob("*.onnx"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (recogniser,) = (file for file in tmp_path.glob("*.onnx") if not file.name.startswith("det"))
+    model = onnx.load(recogniser)
+    graph, name, output = model.graph, model.graph.input[0].name, model.graph.output[0].name
+    for node in graph.node:
+        node.output[:] = ["features" if one == output else one for one in node.output]
+    for constant, value in (("row", np.array([-1])), ("width", np.array([512]))):
+        graph.initializer.append(numpy_helper.from_array(value, constant))
+    graph.node.append(helper.make_node("ReduceMean", [name], ["level"], keepdims=0))
+    graph.node.append(helper.make_node("Cast", ["level"], ["bright"], to=onnx.TensorProto.INT64))
+    graph.node.append(helper.make_node("Add", ["width", "bright"], ["wide"]))
+    graph.node.append(helper.make_node("Concat", ["row", "wide"], ["shape"], axis=0))
+    graph.node.append(helper.make_node("Reshape", ["features", "shape"], [output]))
+    onnx.save(model, recogniser)
+    analyser = InsightFaceAnalyser(PackSettings(pack=str(tmp_path), batch=batch))
+
+    with pytest.raises(BackendUnavailable, match="onnxruntime failed on CPUExecutionProvider"):
+        analyser.embed([np.full((112, 112, 3), 255, np.uint8)])
+    assert analyser.embed([np.full((112, 112, 3), 100, np.uint8)]).shape == (1, 512)

@@ -21,7 +21,7 @@ from selfiegate.backends.insightface.covering import PARTS, Covering
 from selfiegate.backends.insightface.detector import Detector, Found
 from selfiegate.backends.insightface.eyes import Eyes
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
-from selfiegate.backends.insightface.networks import EmbeddedTogether, Together, operations
+from selfiegate.backends.insightface.networks import EmbeddedTogether, Together, answering, operations
 from selfiegate.backends.insightface.orientation import lying, quarter_turn, stands
 from selfiegate.backends.insightface.pack import PackSettings, digest, pack_folder
 from selfiegate.cpus import available_cpus
@@ -62,11 +62,14 @@ class InsightFaceAnalyser:
             ) from error
         file = Path(self.recogniser.model_file)
         # Of the process: photos side by side must not fight over cores.
-        self.device = _device([self.recogniser.session, *self.detector.sessions], providers, settings)
+        sessions = [self.recogniser.session, *self.detector.sessions]
+        self.device = _device(sessions, providers, settings)
+        for session in sessions:
+            session.disable_fallback()  # to the CPU, without a word, at the first call that a device fails
         self.photos_a_call = settings.batch
         self._embedded: EmbeddedTogether | None = None
         if self.photos_a_call > 1:
-            shared = self.photos_a_call, settings.batch_wait_ms / 1000, not self.device.startswith("CPU")
+            shared = self.photos_a_call, settings.batch_wait_ms / 1000, self.device.startswith(_ON_NVIDIA)
             self.detector = Detector(scrfd, _unless_it_resists(scrfd.model_file, lambda: Together(scrfd, *shared)))
             self._embedded = _unless_it_resists(file.name, lambda: EmbeddedTogether(self.recogniser, *shared))
         cv2.setNumThreads(settings.threads or available_cpus())
@@ -79,7 +82,12 @@ class InsightFaceAnalyser:
 
         Only the largest is described: of the others it matters that they are there. A photo that shows one turned face,
         or none until it is turned, is turned first: boxes, angles and aligned faces are of the turned photo then.
+        Raises `BackendUnavailable` where a model fails.
         """
+        with answering(self.device):
+            return self._analysed(picture, size)
+
+    def _analysed(self, picture: Image.Image, size: tuple[int, int]) -> Sequence[tuple[Face, NDArray[np.uint8]]]:
         found = self.locate(picture)
         turn = quarter_turn(self.detector, picture, found)
         if not turn:
@@ -116,12 +124,13 @@ class InsightFaceAnalyser:
         return [(self._looked_at(pixels, face, aligned), aligned) for face, aligned in described]
 
     def embed(self, aligned: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return unit embeddings, shape (n, 512)."""
+        """Return unit embeddings, shape (n, 512); raises `BackendUnavailable` where the model fails."""
         faces = [np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2BGR), np.uint8) for face in aligned]
-        if self._embedded and len(faces) == 1:
-            features = self._embedded(faces[0])[None]
-        else:
-            features = self.recogniser.get_feat(faces)
+        with answering(self.device):
+            if self._embedded and len(faces) == 1:
+                features = self._embedded(faces[0])[None]
+            else:
+                features = self.recogniser.get_feat(faces)
         unit: NDArray[np.float32] = features / np.linalg.norm(features, axis=1, keepdims=True)
         return unit
 

@@ -19,9 +19,11 @@ import numpy as np
 import onnxruntime
 from insightface.model_zoo.scrfd import SCRFD
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import EngineError, EPFail, Fail, RuntimeException
 
 from selfiegate.backends.insightface.batching import PIXELS, Unbatchable, batched_detector
 from selfiegate.backends.insightface.gathering import Gathering
+from selfiegate.errors import BackendUnavailable
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -53,7 +55,19 @@ def session_like(reference: Any, graph: bytes, profile: Path | None = None) -> A
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     names = reference.get_providers()
-    return onnxruntime.InferenceSession(graph, options, providers=names, provider_options=[told[one] for one in names])
+    # It would take the CPU without a word where a GPU has no memory left.
+    return onnxruntime.InferenceSession(
+        graph, options, providers=names, provider_options=[told[one] for one in names], enable_fallback=0
+    )
+
+
+@contextmanager
+def answering(device: str) -> Iterator[None]:
+    """Raise `BackendUnavailable` where a call fails on its device: without memory, say. That is no fault of a photo."""
+    try:
+        yield
+    except (EngineError, EPFail, Fail, RuntimeException) as error:
+        raise BackendUnavailable(f"onnxruntime failed on {device}: {error}") from error
 
 
 def operations(file: Path, reference: Any) -> Counter[str]:
