@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,15 @@ def test_the_gpu_lock_has_what_the_image_installs_at_the_same_versions() -> None
     assert {name for name in more if not name.startswith("nvidia-")} == {"onnxruntime-gpu"}
     assert {"insightface", "prefect", "boto3", "nvidia-cudnn-cu13", "nvidia-cublas"} <= gpu.keys()
     assert "://" not in (ROOT / "requirements-gpu.lock").read_text()
+
+
+def test_lock_and_image_have_every_extra() -> None:
+    """`gpu` takes the place of `insightface`, so neither can say `--all-extras`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    every = sorted(project["optional-dependencies"])
+
+    assert sorted(re.findall(r"--extra (\w+)", (ROOT / "Makefile").read_text())) == every
+    assert sorted([*re.findall(r"--extra (\w+)", DOCKERFILE), "gpu"]) == every
 
 
 def test_what_the_image_takes_is_there_and_holds_all_packages() -> None:
