@@ -208,7 +208,7 @@ def _providers(settings: PackSettings) -> list[str]:
     if missing:
         raise BackendMisconfigured(
             f"onnxruntime has no {', '.join(missing)} here, only {', '.join(available)}; "
-            "mend SELFIEGATE_INSIGHTFACE__PROVIDERS or install onnxruntime-gpu"
+            "mend SELFIEGATE_INSIGHTFACE__PROVIDERS or install requirements-gpu.lock in the place of onnxruntime"
         )
     return [name for name in wanted if name in available]
 

@@ -41,7 +41,7 @@ _ANY = 0
 """Stands for a session that takes any count."""
 
 _SAME = 0.02
-"""How far outputs may differ between pictures alone and together, in scores and in strides, and in a cosine.
+"""How far outputs may differ between pictures alone and together: scores, strides, and each number of an embedding.
 
 Sums in another order move them by 0.00001, TensorFloat-32 by 0.005; mixed up pictures or places by whole units.
 """
