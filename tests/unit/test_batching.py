@@ -180,6 +180,21 @@ def test_a_graph_of_other_heads_is_not_rewritten(named_pack: PackSettings, tmp_p
         batched_detector(tmp_path / "det.onnx", (128, 128))
 
 
+def test_a_pack_of_which_no_graph_takes_more_has_one_photo_a_call(tmp_path: Path) -> None:
+    """A backfill would have threads for photos that no call can take."""
+    for file in pack_folder(PackSettings(pack="selfiegate_tiny")).glob("*.onnx"):
+        model = onnx.load(file)
+        name = model.graph.input[0].name
+        for node in model.graph.node:
+            node.input[:] = ["mixed" if one == name else one for one in node.input]
+        model.graph.node.insert(0, helper.make_node("ReduceMean", [name], ["mean"], axes=[0], keepdims=1))
+        model.graph.node.insert(1, helper.make_node("Sub", [name, "mean"], ["distance"]))
+        model.graph.node.insert(2, helper.make_node("Add", [name, "distance"], ["mixed"]))
+        onnx.save(model, tmp_path / file.name)
+
+    assert InsightFaceAnalyser(PackSettings(pack=str(tmp_path), batch=4)).photos_a_call == 1
+
+
 @pytest.mark.parametrize("mixes", [True, False])
 def test_a_graph_that_mixes_pictures_runs_them_one_by_one(
     mixes: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -70,8 +70,11 @@ class InsightFaceAnalyser:
         self._embedded: EmbeddedTogether | None = None
         if self.photos_a_call > 1:
             shared = self.photos_a_call, settings.batch_wait_ms / 1000, self.device.startswith(_ON_NVIDIA)
-            self.detector = Detector(scrfd, _unless_it_resists(scrfd.model_file, lambda: Together(scrfd, *shared)))
+            together = _unless_it_resists(scrfd.model_file, lambda: Together(scrfd, *shared))
+            self.detector = Detector(scrfd, together)
             self._embedded = _unless_it_resists(file.name, lambda: EmbeddedTogether(self.recogniser, *shared))
+            if not (together or self._embedded):
+                self.photos_a_call = 1
         cv2.setNumThreads(settings.threads or available_cpus())
         self._eyewear, self._eyes, self._covering = Eyewear(), Eyes(), Covering()
         self.model = f"{file.stem}@{digest(file)}"
