@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.string import TextLoader
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -37,7 +39,23 @@ _REFUSED = re.compile(
 )
 """What a server answers to a connection that will never be let in; libpq hands out no code for it."""
 _SYNC = ("synchronous_commit",)
-Connection = psycopg.Connection[DictRow]
+R = TypeVar("R")
+
+
+class Connection(psycopg.Connection[DictRow]):
+    """A connection that is closed when an answer is overdue; the server's own bounds end nothing where it hangs."""
+
+    answer_s: float = _CONNECT_S
+
+    def wait(self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
+        """Wait for one answer, at most `answer_s`."""
+        try:
+            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if timeout is None and self.info.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+                raise psycopg.OperationalError(f"no answer for {self.answer_s:g} s") from error
+            raise
 
 
 class PostgresDatabase:
@@ -47,8 +65,8 @@ class PostgresDatabase:
     A commit whose answer is lost may have happened or not: the caller gets `BackendUnavailable` and repeats its write.
 
     Bounds: a connection is waited for `patience_s`, a lock and a statement as long, 5 s for one attempt to connect.
-    The server ends a transaction that idles for twice `patience_s`. A line that was cut in silence is found by
-    keepalives after 25 s.
+    The server ends a transaction that idles for twice `patience_s`. An answer that is overdue by 5 s ends the
+    connection: the server hangs, or the line was cut in silence.
     """
 
     for_update = "FOR UPDATE"
@@ -60,13 +78,14 @@ class PostgresDatabase:
         self._patience_s, self._arguments = patience_s, _arguments(url, patience_s)
         with self._translated():
             self._require_server()
-        self._pool = ConnectionPool[Connection](
+        self._pool = ConnectionPool(
+            connection_class=Connection,
             kwargs={**self._arguments, "autocommit": True},
             min_size=0,
             max_size=size,
             reconnect_timeout=_AGAIN_S,
             configure=_configure,
-            check=ConnectionPool.check_connection,
+            check=_check,
             open=True,
         )
 
@@ -117,6 +136,7 @@ class PostgresDatabase:
     @contextmanager
     def _pooled(self) -> Iterator[Connection]:
         connection = self._taken(time.monotonic() + self._patience_s)
+        connection.answer_s = self._patience_s + _CONNECT_S
         try:
             yield connection
         finally:
@@ -184,6 +204,11 @@ def _arguments(url: str, patience_s: float) -> dict[str, Any]:
 def _configure(connection: Connection) -> None:
     connection.adapters.register_loader("json", TextLoader)  # stored values are read by pydantic, from text
     connection.execute("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting(%s) = 'off'", _SYNC)
+
+
+def _check(connection: Connection) -> None:
+    connection.answer_s = _CONNECT_S
+    ConnectionPool.check_connection(connection)
 
 
 @lru_cache(256)

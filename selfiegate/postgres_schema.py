@@ -36,6 +36,7 @@ def migrate(database: PostgresDatabase, part: str, migrations: Sequence[Migratio
         with database.write() as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             connection.execute(f"SET LOCAL statement_timeout = '{_LONGEST_S}s'".encode())
+            connection.answer_s = _LONGEST_S
             _apply(database, connection, part, migrations)
 
 

@@ -60,6 +60,7 @@ class PostgresServer:
         made = [program, "-D", str(self._data), *options]
         subprocess.run(made, check=True, capture_output=True, cwd=folder, **_OTHER_USER)
         self._process: subprocess.Popen[bytes] | None = None
+        self._paused = list[int]()
         self.start()
 
     def url(self, database: str = "postgres") -> str:
@@ -98,6 +99,21 @@ class PostgresServer:
     def stop(self) -> None:
         """End it in an orderly way."""
         self._end(signal.SIGQUIT)
+
+    def pause(self) -> None:
+        """Let it and all its processes hang: lines stay open, and nothing answers."""
+        with psycopg.connect(self.url()) as connection:
+            rows = connection.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()").fetchall()
+        assert self._process
+        self._paused = [self._process.pid, *(pid for (pid,) in rows)]
+        for pid in self._paused:
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        while self._paused:
+            with suppress(ProcessLookupError):
+                os.kill(self._paused.pop(), signal.SIGCONT)
 
     def database(self, name: str) -> str:
         """Make an empty database and return its address."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -294,3 +296,40 @@ def test_a_migration_may_take_longer_than_a_statement(url: str) -> None:
 
     assert database.read("SELECT number FROM selfiegate_schema")[0]["number"] == 1
     database.close()
+
+
+def test_a_server_that_hangs_is_given_up(own: PostgresServer) -> None:
+    database = PostgresDatabase(own.database("hangs"), SHORT_S)
+
+    def hang() -> None:
+        with database.write():
+            database.read("SELECT 1")
+            own.pause()
+            database.read("SELECT 1")
+
+    rescue = threading.Timer(PATIENCE_S, own.resume)
+    rescue.start()
+    try:
+        with pytest.raises(BackendUnavailable, match="no answer for 8 s"):
+            hang()
+        with pytest.raises(BackendUnavailable):
+            database.read("SELECT 1")
+    finally:
+        rescue.cancel()
+        own.resume()
+    assert database.read("SELECT 1 AS one")[0]["one"] == 1
+    database.close()
+
+
+def test_a_connection_that_hangs_is_replaced(url: str) -> None:
+    database = PostgresDatabase(url, 5 * SHORT_S)
+    (row,) = database.read("SELECT pg_backend_pid() AS pid")
+    os.kill(row["pid"], signal.SIGSTOP)
+    rescue = threading.Timer(PATIENCE_S, os.kill, (row["pid"], signal.SIGCONT))
+    rescue.start()
+    try:
+        assert database.read("SELECT pg_backend_pid() AS pid")[0]["pid"] != row["pid"]
+    finally:
+        rescue.cancel()
+        os.kill(row["pid"], signal.SIGCONT)
+        database.close()
