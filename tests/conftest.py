@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A PostgreSQL for all tests of this process; each makes a database of its own."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgres") / "server")
+    server = PostgresServer()
     yield server
     server.stop()
 

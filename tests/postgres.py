@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -39,6 +40,11 @@ def binaries() -> Path:
     return found[0]
 
 
+def _may_enter(folder: Path) -> bool:
+    """Say whether anybody may read this folder: a checkout below a private home is closed to other users."""
+    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (folder, *folder.parents))
+
+
 def _names(entries: Sequence[tuple[Any, ...]]) -> Iterator[str]:
     return (str(entry[0]) for entry in entries)
 
@@ -46,19 +52,21 @@ def _names(entries: Sequence[tuple[Any, ...]]) -> Iterator[str]:
 class PostgresServer:
     """One server with a data folder; it can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._binaries, self._folder, self._data = binaries(), folder, folder / "data"
-        folder.mkdir(parents=True)
+    def __init__(self) -> None:
+        # Not below pytest's folder, which other users cannot enter.
+        self._binaries, self._folder = binaries(), Path(tempfile.mkdtemp(prefix="selfiegate-postgres-"))
+        self._data = self._folder / "data"
         if _OTHER_USER:
-            shutil.chown(folder, "nobody", "nogroup")
-            for parent in folder.parents[:3]:
-                parent.chmod(parent.stat().st_mode | 0o711)
+            shutil.chown(self._folder, "nobody", "nogroup")
+            if not _may_enter(self._binaries):
+                self._binaries = shutil.copytree(self._binaries.parent, self._folder / "install") / "bin"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         program, options = str(self._binaries / "initdb"), ["-U", "selfiegate", "--auth=trust", "--encoding=UTF8", "-N"]
         made = [program, "-D", str(self._data), *options]
-        subprocess.run(made, check=True, capture_output=True, cwd=folder, **_OTHER_USER)
+        done = subprocess.run(made, check=False, capture_output=True, text=True, cwd=self._folder, **_OTHER_USER)
+        assert not done.returncode, done.stdout + done.stderr
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = list[int]()
         self.start()
@@ -97,8 +105,9 @@ class PostgresServer:
             (self._data / "postmaster.pid").unlink()
 
     def stop(self) -> None:
-        """End it in an orderly way."""
+        """End it, and remove what it wrote."""
         self._end(signal.SIGQUIT)
+        shutil.rmtree(self._folder)
 
     def pause(self) -> None:
         """Let it and all its processes hang: lines stay open, and nothing answers."""

@@ -45,7 +45,7 @@ def database(url: str) -> Iterator[PostgresDatabase]:
 @pytest.fixture
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A server that a test may kill."""
-    server = PostgresServer(tmp_path_factory.mktemp("own") / "server")
+    server = PostgresServer()
     yield server
     server.stop()
 

@@ -84,7 +84,7 @@ def test_eight_processes_on_four_homes_accept_one_in_every_round(
 
 
 def test_a_server_that_is_killed_in_every_round_lets_one_through_in_every_round(tmp_path: Path) -> None:
-    rounds, server = 4, PostgresServer(tmp_path / "server")
+    rounds, server = 4, PostgresServer()
     place, over, kills = Place(tmp_path, server.database("killed")), threading.Event(), list[int]()
 
     def kill() -> None:
