@@ -401,6 +401,26 @@ class LedgerContract:
         assert (row.status, row.loses_late) == ("accepted", False)
         assert not ledger.lose(row, verdict("rejected", None))
 
+    @pytest.mark.parametrize("since", [None, LOSS.model_copy(update={"user_id": "cid"})])
+    def test_a_note_that_changed_since_it_was_read_costs_nothing(
+        self, ledger: Ledger, claim: Claim, since: LateLoss | None
+    ) -> None:
+        ledger.accept(claim)
+        ledger.look_later(ledger.decide(claim, verdict(), 100), 100, LOSS)
+        stale = present(ledger.get(PHOTO, "ann"))
+        assert ledger.look_later(stale, 200, since)
+
+        assert not ledger.lose(stale, verdict("rejected", None))
+
+    def test_an_accepted_row_tells_the_lease_of_its_last_run(self, ledger: Ledger, claim: Claim) -> None:
+        ledger.accept(claim)
+        assert ledger.reopen(ledger.decide(claim, verdict(), 100))
+        again = ledger.claim(PHOTO, "ann", "run-2", lease_s=6000)
+        ledger.accept(again)
+
+        assert ledger.decide(again, verdict()).lease_until == again.lease_until
+        assert present(ledger.get(PHOTO, "ann")).lease_until == again.lease_until
+
     def test_a_row_that_was_opened_again_has_lost_nothing(self, ledger: Ledger, claim: Claim) -> None:
         ledger.accept(claim)
         row = ledger.decide(claim, verdict(), 100)
