@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from selfiegate import thumbnails as thumbs
 from selfiegate.clock import now_us
+from selfiegate.enrolment.profiles import remove_remains
 from selfiegate.enrolment.rivals import holders
 from selfiegate.enrolment.verdicts import lose
 from selfiegate.errors import BackendUnavailable
@@ -90,8 +91,7 @@ def _take_profile(rt: Runtime, row: Claim, loss: LateLoss, profile: Profile) -> 
     if rt.ledger.get(row.photo, row.user_id) != row:
         return "its row has changed"
     for remains in profile.remains:
-        rt.faces.remove(remains.face_id)
-        rt.thumbnails.remove(thumbs.folder(remains.photo, row.user_id))
+        remove_remains(rt, remains, keep=profile)  # the profile may still stay
     return "" if rt.profiles.remove(profile) else "its profile has changed"
 
 

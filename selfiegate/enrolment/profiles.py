@@ -59,19 +59,20 @@ def remove_older_photo(rt: Runtime, claim: Claim, face_id: str) -> None:
     if profile is None:
         return
     for remains in profile.remains:
-        _remove(rt, remains, keep=profile)
+        remove_remains(rt, remains, keep=profile)
     if profile.remains:
         cleaned = profile.model_copy(update={"remains": (), "revision": profile.revision + 1})
         rt.profiles.put(cleaned, replacing=profile)  # somebody newer has them noted, where this fails
     if profile.photo != claim.photo:
-        _remove(rt, Remains(face_id=face_id, photo=claim.photo), keep=profile)
+        remove_remains(rt, Remains(face_id=face_id, photo=claim.photo), keep=profile)
 
 
 def _remains(replaced: Profile) -> tuple[Remains, ...]:
     return (*replaced.remains, Remains(face_id=replaced.face_id, photo=replaced.photo))
 
 
-def _remove(rt: Runtime, remains: Remains, keep: Profile) -> None:
+def remove_remains(rt: Runtime, remains: Remains, keep: Profile) -> None:
+    """Remove what an older photo left behind, but for what is the profile's own."""
     if remains.face_id != keep.face_id:  # equal photos may have equal faces
         rt.faces.remove(remains.face_id)
     if remains.photo != keep.photo:

@@ -240,7 +240,8 @@ class DynamoLedger:
         return self._change(
             claim,
             f"{change} ADD attempt :one",
-            "#status = :accepted",
+            "#status = :accepted AND looks = :looks",
+            looks=claim.looks,
             status=verdict.status,
             verdict=verdict.model_dump_json(),
             nobody=None,
@@ -265,7 +266,7 @@ class DynamoLedger:
         sets = ", ".join(f"{'#status' if name == 'status' else name} = :{name}" for name in changes)
         return self._change(
             claim,
-            f"SET {sets} REMOVE verdict, expires_at ADD attempt :one",
+            f"SET {sets} REMOVE verdict, expires_at, held_until ADD attempt :one",
             "attribute_exists(verdict)" if upload_order else "#status = :accepted",
             **changes,
             accepted="accepted",

@@ -173,7 +173,7 @@ class MemoryLedger:
         """Replace the verdict of an accepted row by a refusal."""
         return self._change(
             claim,
-            lambda row: row.loses_late and _ours(row, claim),
+            lambda row: row.loses_late and _ours(row, claim) and row.looks == claim.looks,
             lambda row: {
                 "status": verdict.status,
                 "verdict": verdict,

@@ -205,8 +205,8 @@ class SqlLedger:
         """Replace the verdict of an accepted row by a refusal."""
         sql = f"""UPDATE claims SET status = ?, verdict = ?, face_id = NULL, told = '[]', lease_until = 0,
             notice = CASE notice WHEN 'off' THEN 'off' ELSE 'none' END, attempt = attempt + 1, look_at = 0
-            {_OURS} AND status = 'accepted' AND CAST(late_loss ->> 'attempt' AS integer) = attempt"""
-        return self._changed(sql, verdict.status, verdict.model_dump_json(), *_ours(claim))
+            {_OURS} AND status = 'accepted' AND CAST(late_loss ->> 'attempt' AS integer) = attempt AND looks = ?"""
+        return self._changed(sql, verdict.status, verdict.model_dump_json(), *_ours(claim), claim.looks)
 
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
