@@ -25,7 +25,7 @@ def accept(
     searched: SearchResult,
 ) -> Claim:
     """Store the verdict: accepted. The face is won and the profile saved by now."""
-    return _decide(rt, claim, "accepted", (), checks, searched, (face_id, thumbnails))
+    return _decide(rt, claim, _verdict(rt, claim, "accepted", (), checks, searched, (face_id, thumbnails)))
 
 
 def refuse(
@@ -36,32 +36,22 @@ def refuse(
     searched: SearchResult,
 ) -> Claim:
     """Store the verdict: rejected, or to be reviewed, with all reasons."""
-    return _decide(rt, claim, status_of(searched), reasons, checks, searched)
+    return _decide(rt, claim, _verdict(rt, claim, _status_of(searched), reasons, checks, searched))
 
 
 def lose(rt: Runtime, row: Claim, match: Match) -> bool:
     """Replace the verdict of an accepted row by that of one that lost to this face; False where the row has changed."""
     searched = lost(rt, match)
     checks = row.verdict.checks if row.verdict else ()
-    return rt.ledger.lose(row, _verdict(rt, row, status_of(searched), searched.reasons, checks, searched))
+    return rt.ledger.lose(row, _verdict(rt, row, _status_of(searched), searched.reasons, checks, searched))
 
 
-def status_of(searched: SearchResult) -> Status:
-    """Return the verdict on who lost a face: rejected, or to be reviewed."""
+def _status_of(searched: SearchResult) -> Status:
     return "needs_review" if searched.review else "rejected"
 
 
-def _decide(
-    rt: Runtime,
-    claim: Claim,
-    status: Status,
-    reasons: Sequence[Reason],
-    checks: Sequence[Check],
-    searched: SearchResult,
-    enrolled: tuple[str, Mapping[str, str]] | None = None,
-) -> Claim:
-    after_s = rt.settings.recheck_after_s if status == "accepted" else 0
-    verdict = _verdict(rt, claim, status, reasons, checks, searched, enrolled)
+def _decide(rt: Runtime, claim: Claim, verdict: Verdict) -> Claim:
+    after_s = rt.settings.recheck_after_s if verdict.status == "accepted" else 0
     try:
         return rt.ledger.decide(claim, verdict, in_us(after_s) if after_s else 0)
     except ClaimLost:

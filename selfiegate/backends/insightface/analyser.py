@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import cv2
 import numpy as np
-import onnxruntime
 from insightface.app import FaceAnalysis
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,6 +17,14 @@ from PIL import Image
 from selfiegate.backends.insightface import geometry
 from selfiegate.backends.insightface.covering import PARTS, Covering
 from selfiegate.backends.insightface.detector import Detector, Found
+from selfiegate.backends.insightface.devices import (
+    ON_NVIDIA,
+    device_of,
+    options_of,
+    session_options,
+    wanted_providers,
+    warn_once,
+)
 from selfiegate.backends.insightface.eyes import Eyes
 from selfiegate.backends.insightface.eyewear import Eyewear, eye_region
 from selfiegate.backends.insightface.networks import EmbeddedTogether, Together, answering, operations
@@ -33,8 +39,6 @@ _log = logging.getLogger(__name__)
 
 N = TypeVar("N")
 
-_ON_NVIDIA = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
-
 _LIKELY = 0.5
 """Probability from which a part is named as covered, and from which eyes behind it are not judged."""
 
@@ -44,13 +48,13 @@ class InsightFaceAnalyser:
 
     def __init__(self, settings: PackSettings) -> None:
         """Load the pack; raises `BackendMisconfigured` where it is absent or not usable."""
-        folder, providers = pack_folder(settings), _providers(settings)
+        folder, providers = pack_folder(settings), wanted_providers(settings)
         try:
             app = FaceAnalysis(
                 name=str(folder),
                 allowed_modules=["detection", "recognition"],
-                providers=[(name, _told(name, settings)) for name in providers],
-                sess_options=_session_options(settings),
+                providers=[(name, options_of(name, settings)) for name in providers],
+                sess_options=session_options(settings),
             )
             app.prepare(ctx_id=0, det_thresh=settings.detection_threshold, det_size=_sizes(settings))
             scrfd, self.recogniser = app.models["detection"], app.models["recognition"]
@@ -63,13 +67,13 @@ class InsightFaceAnalyser:
         file = Path(self.recogniser.model_file)
         # Of the process: photos side by side must not fight over cores.
         sessions = [self.recogniser.session, *self.detector.sessions]
-        self.device = _device(sessions, providers, settings)
+        self.device = device_of(sessions, providers, settings)
         for session in sessions:
             session.disable_fallback()  # to the CPU, without a word, at the first call that a device fails
         self.photos_a_call = settings.batch
         self._embedded: EmbeddedTogether | None = None
         if self.photos_a_call > 1:
-            shared = self.photos_a_call, settings.batch_wait_ms / 1000, self.device.startswith(_ON_NVIDIA)
+            shared = self.photos_a_call, settings.batch_wait_ms / 1000, self.device.startswith(ON_NVIDIA)
             together = _unless_it_resists(scrfd.model_file, lambda: Together(scrfd, *shared))
             self.detector = Detector(scrfd, together)
             self._embedded = _unless_it_resists(file.name, lambda: EmbeddedTogether(self.recogniser, *shared))
@@ -196,63 +200,9 @@ def _unless_it_resists(file: str, build: Callable[[], N]) -> N | None:
     try:
         return build()
     except Exception as error:  # onnx's and onnxruntime's errors share no base
-        _warn(f"{file} takes one photo a call, which leaves a GPU idle: {type(error).__name__}: {error}")
+        warn_once(f"{file} takes one photo a call, which leaves a GPU idle: {type(error).__name__}: {error}")
         return None
 
 
 def _sizes(settings: PackSettings) -> list[tuple[int, int]]:
     return [(side, side) for side in settings.detection_sizes]
-
-
-def _providers(settings: PackSettings) -> list[str]:
-    available = onnxruntime.get_available_providers()
-    wanted = list(settings.providers) or ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    missing = [name for name in settings.providers if name not in available]
-    if missing:
-        raise BackendMisconfigured(
-            f"onnxruntime has no {', '.join(missing)} here, only {', '.join(available)}; "
-            "mend SELFIEGATE_INSIGHTFACE__PROVIDERS or install requirements-gpu.lock in the place of onnxruntime"
-        )
-    return [name for name in wanted if name in available]
-
-
-def _told(provider: str, settings: PackSettings) -> dict[str, str]:
-    """Return a provider's own options; CUDA's exhaustive search for plans takes seconds for each count of photos."""
-    plans = {"cudnn_conv_algo_search": "HEURISTIC"} if provider == "CUDAExecutionProvider" else {}
-    return {"device_id": str(settings.device), **plans} if provider in _ON_NVIDIA else {}
-
-
-def _device(sessions: Sequence[Any], wanted: Sequence[str], settings: PackSettings) -> str:
-    """Return what the sessions really run on: onnxruntime takes another provider where one does not load.
-
-    Raises `BackendMisconfigured` where that one was asked for by its name.
-    """
-    used = [session.get_providers() for session in sessions]
-    unused = [name for name in wanted if not all(name in providers for providers in used)]
-    runs_on = ", ".join(dict.fromkeys(providers[0] for providers in used))
-    if not unused:
-        return runs_on
-    why = (
-        "onnxruntime said above why: mostly that CUDA or cuDNN is missing or of another version "
-        "(https://onnxruntime.ai/docs/install/#cuda-and-cudnn), or that this machine or container sees no GPU"
-    )
-    if settings.providers:
-        raise BackendMisconfigured(
-            f"{', '.join(unused)} of SELFIEGATE_INSIGHTFACE__PROVIDERS did not load, models would run on {runs_on}: "
-            f"{why}; mend that, or take the name out of SELFIEGATE_INSIGHTFACE__PROVIDERS"
-        )
-    found = f"{runs_on}, for {', '.join(unused)} did not load"
-    _warn(f"the models run on {found}; {why}; SELFIEGATE_INSIGHTFACE__PROVIDERS={unused[0]} refuses to start then")
-    return found
-
-
-@cache
-def _warn(what: str) -> None:
-    _log.warning("%s", what)  # once in a process
-
-
-def _session_options(settings: PackSettings) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or available_cpus()
-    options.log_severity_level = 3  # SCRFD at sizes it was not exported with warns about every output
-    return options
