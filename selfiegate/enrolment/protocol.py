@@ -38,10 +38,10 @@ from selfiegate.enrolment.search import SearchResult
 from selfiegate.enrolment.uploads import claim_upload
 from selfiegate.errors import FaceRefused, PhotoInProgress, StillContested, WrongInput
 from selfiegate.face import Face
+from selfiegate.ledger_rules import taken_over
 from selfiegate.model import Claim, Match, PhotoRef
 from selfiegate.policy import Judgement, judge
 from selfiegate.privacy import erasures
-from selfiegate.records import taken_over
 from selfiegate.runtime import Runtime
 from selfiegate.stuck import alive
 from selfiegate.user_ids import user_id_of

@@ -18,9 +18,10 @@ from typing import Any
 from selfiegate.aws.settings import AwsSettings
 from selfiegate.clock import LAST_MOMENT, in_us, now_us
 from selfiegate.errors import UnreadableRow
+from selfiegate.ledger_rules import as_decided, is_due, opened_anew
 from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Verdict
 from selfiegate.paging import Page
-from selfiegate.records import ALL, as_decided, is_due, opened_anew
+from selfiegate.records import ALL
 from selfiegate.rows import Skip, readable, refuse, warn
 from selfiegate.stores.dynamodb_rows import (
     BOOKMARK,

@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, nullcontext
 
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
+from selfiegate.ledger_rules import as_decided, is_due, opened_anew
 from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Verdict
 from selfiegate.paging import Page
-from selfiegate.records import ALL, as_decided, is_due, opened_anew
+from selfiegate.records import ALL
 from selfiegate.rows import Skip, refuse, warn
 
 _UNDECIDED = ("pending", "accepting")
@@ -104,14 +105,10 @@ class MemoryLedger:
 
     def decide(self, claim: Claim, verdict: Verdict, look_at: int = 0) -> Claim:
         """Store the verdict, once."""
-        changes = {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id}
+        changes: dict[str, object] = {"status": verdict.status, "verdict": verdict, "face_id": verdict.face_id}
         looks = {"look_at": look_at, "looks": 0, "late_loss": None}
         before = "accepting" if verdict.status == "accepted" else "pending"
-        decided = self._change(
-            claim,
-            lambda row: row.status == before and _ours(row, claim),
-            lambda _: {**changes, **looks},
-        )
+        decided = self._change(claim, lambda row: row.status == before and _ours(row, claim), lambda _: changes | looks)
         return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
 
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:

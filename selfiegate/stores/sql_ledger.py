@@ -1,6 +1,6 @@
 """The ledger in a SQL database, SQLite or PostgreSQL. Every change is a compare-and-set in one transaction."""
 
-# ruff: noqa: S608  the only text put into statements are the constants below
+# ruff: noqa: S608  the only text put into statements are the constants below and of `sql_rows`
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from contextlib import AbstractContextManager
 
 from selfiegate.clock import in_us, now_us
 from selfiegate.errors import UnreadableRow
-from selfiegate.model import Claim, Contest, LateLoss, PhotoRef, Verdict
+from selfiegate.ledger_rules import as_decided, opened_anew
+from selfiegate.model import Claim, Contest, PhotoRef, Verdict
 from selfiegate.paging import Page
-from selfiegate.records import ALL, as_decided, opened_anew
+from selfiegate.records import ALL
 from selfiegate.rows import Skip, readable, reading, refuse, warn
-from selfiegate.sql_database import SqlDatabase, SqlRow
+from selfiegate.stores.sql_late_looks import SqlLateLooks
+from selfiegate.stores.sql_rows import OURS, ROW, claim_of, claims_by, ours, row_of
 
 _CLAIM = """
 INSERT INTO claims (user_id, photo_id, photo, status, claimed_at, owner, lease_until, upload_order, notice, face_id)
@@ -25,24 +27,17 @@ SET owner = excluded.owner, lease_until = excluded.lease_until, attempt = claims
 WHERE claims.status IN ('pending', 'accepting') AND (claims.owner = excluded.owner OR claims.lease_until < :now)
 """
 
-_ROW = "WHERE user_id = ? AND photo_id = ?"
-_OURS = f"{_ROW} AND owner = ? AND attempt = ?"
 _UNDECIDED = "status IN ('pending', 'accepting')"
 _UNFINISHED = f"({_UNDECIDED} OR (status <> 'accepted' AND notice NOT IN ('sent', 'off')))"
 _EXPIRE = "DELETE FROM claims WHERE status ="
 _OLD = "claimed_at < ? AND (late_loss IS NULL OR notice IN ('sent', 'off'))"
-_TELL = f"UPDATE claims SET notice = 'none' {_ROW} AND notice = 'off' AND {_UNDECIDED}"
+_TELL = f"UPDATE claims SET notice = 'none' {ROW} AND notice = 'off' AND {_UNDECIDED}"
 _BOOKMARK = "INSERT INTO audit_bookmark (one, text) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET text = excluded.text"
 _FAR = 2**62
-_MOST_PAGES = 50
-"""How often rows that cannot be read are passed over to find others."""
 
 
-class SqlLedger:
+class SqlLedger(SqlLateLooks):
     """The ledger for all processes that share the database."""
-
-    def __init__(self, records: SqlDatabase) -> None:
-        self._db = records
 
     def batch(self) -> AbstractContextManager[object]:
         """Make the writes of this thread one transaction, those to the profiles beside it included."""
@@ -63,58 +58,58 @@ class SqlLedger:
             "upload_order": upload_order,
             "notice": "none" if notify else "off",
         }
-        row_of = user_id, photo.id
+        key = user_id, photo.id
         with self._db.write():
             self._db.execute(_CLAIM, values)
             if notify:
-                self._db.execute(_TELL, *row_of)
-            return _claim(self._db.read(f"SELECT * FROM claims {_ROW}", *row_of)[0])
+                self._db.execute(_TELL, *key)
+            return claim_of(self._db.read(f"SELECT * FROM claims {ROW}", *key)[0])
 
     def renew(self, claim: Claim, lease_s: float) -> bool:
         """Let the lease end that much from now."""
         lease_until = in_us(lease_s)
-        sql = f"UPDATE claims SET lease_until = ? {_OURS} AND status <> 'accepted'"
-        return self._changed(sql, lease_until, *_ours(claim))
+        sql = f"UPDATE claims SET lease_until = ? {OURS} AND status <> 'accepted'"
+        return self._changed(sql, lease_until, *ours(claim))
 
     def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
         """Return a row, or None."""
-        rows = self._db.read(f"SELECT * FROM claims {_ROW}", user_id, photo.id)
-        return _claim(rows[0]) if rows else None
+        rows = self._db.read(f"SELECT * FROM claims {ROW}", user_id, photo.id)
+        return claim_of(rows[0]) if rows else None
 
     def claims_of(self, user_id: str, skip: Skip = refuse) -> Sequence[Claim]:
         """Return all rows of a user, oldest first."""
         rows = self._db.read("SELECT * FROM claims WHERE user_id = ? ORDER BY claimed_at", user_id)
-        return list(readable(rows, _claim, skip))
+        return list(readable(rows, claim_of, skip))
 
     def note_face(self, claim: Claim, face_id: str | None) -> bool:
         """Record the face enrolled for an undecided row, None before it is enrolled."""
-        return self._changed(f"UPDATE claims SET face_id = ? {_OURS} AND {_UNDECIDED}", face_id, *_ours(claim))
+        return self._changed(f"UPDATE claims SET face_id = ? {OURS} AND {_UNDECIDED}", face_id, *ours(claim))
 
     def contest(self, claim: Claim, contest: Contest) -> bool:
         """Add a contest to a pending row, once each."""
         with self._db.write():
-            sql = f"SELECT contests FROM claims {_ROW} AND status = 'pending' {self._db.for_update}"
-            rows = self._db.read(sql, *_row(claim))
+            sql = f"SELECT contests FROM claims {ROW} AND status = 'pending' {self._db.for_update}"
+            rows = self._db.read(sql, *row_of(claim))
             if not rows:
                 return False
-            with reading("ledger row", *_row(claim)):
+            with reading("ledger row", *row_of(claim)):
                 contests = [Contest.from_store(held) for held in json.loads(rows[0]["contests"])]
             if contest not in contests:
-                self._db.execute(f"UPDATE claims SET contests = ? {_ROW}", _json([*contests, contest]), *_row(claim))
+                self._db.execute(f"UPDATE claims SET contests = ? {ROW}", _json([*contests, contest]), *row_of(claim))
             return True
 
     def accept(self, claim: Claim) -> bool:
         """Turn pending into accepting, unless it was contested since `claim` was read."""
         # Contests are only added while the row is ours, and another version writes them in other words.
-        sql = f"""UPDATE claims SET status = 'accepting' {_OURS} AND status = 'pending'
+        sql = f"""UPDATE claims SET status = 'accepting' {OURS} AND status = 'pending'
             AND json_array_length(contests) = ?"""
-        return self._changed(sql, *_ours(claim), len(claim.contests))
+        return self._changed(sql, *ours(claim), len(claim.contests))
 
     def release(self, claim: Claim) -> bool:
         """Turn accepting (or pending) back into pending."""
         return self._changed(
-            f"UPDATE claims SET status = 'pending', face_id = NULL {_OURS} AND {_UNDECIDED}",
-            *_ours(claim),
+            f"UPDATE claims SET status = 'pending', face_id = NULL {OURS} AND {_UNDECIDED}",
+            *ours(claim),
         )
 
     def decide(self, claim: Claim, verdict: Verdict, look_at: int = 0) -> Claim:
@@ -122,12 +117,12 @@ class SqlLedger:
         before = "accepting" if verdict.status == "accepted" else "pending"
         decided = self._changed(
             f"""UPDATE claims SET status = ?, verdict = ?, face_id = ?, look_at = ?, looks = 0, late_loss = NULL
-            {_OURS} AND status = ?""",
+            {OURS} AND status = ?""",
             verdict.status,
             verdict.model_dump_json(),
             verdict.face_id,
             look_at,
-            *_ours(claim),
+            *ours(claim),
             before,
         )
         return as_decided(self.get(claim.photo, claim.user_id), claim, verdict, decided)
@@ -135,15 +130,15 @@ class SqlLedger:
     def begin_notice(self, claim: Claim, lease_s: float) -> str | None:
         """Take it on us to tell the user, where nobody did or does."""
         now, token = now_us(), uuid.uuid4().hex
-        sql = f"""UPDATE claims SET notice = 'sending', notice_by = ?, lease_until = ?, attempt = attempt + 1 {_ROW}
+        sql = f"""UPDATE claims SET notice = 'sending', notice_by = ?, lease_until = ?, attempt = attempt + 1 {ROW}
             AND (notice = 'none' OR (notice = 'sending' AND lease_until < ?))"""
-        return token if self._changed(sql, token, in_us(lease_s), *_row(claim), now) else None
+        return token if self._changed(sql, token, in_us(lease_s), *row_of(claim), now) else None
 
     def end_notice(self, claim: Claim, token: str, sent: bool, told: Sequence[str] | None = None) -> None:
         """Record that the user was told, or that another may try."""
-        sql = f"UPDATE claims SET notice = ?, told = coalesce(?, told) {_ROW} AND notice = 'sending' AND notice_by = ?"
+        sql = f"UPDATE claims SET notice = ?, told = coalesce(?, told) {ROW} AND notice = 'sending' AND notice_by = ?"
         self._db.execute(
-            sql, "sent" if sent else "none", None if told is None else json.dumps(told), *_row(claim), token
+            sql, "sent" if sent else "none", None if told is None else json.dumps(told), *row_of(claim), token
         )
 
     def unfinished(
@@ -164,14 +159,9 @@ class SqlLedger:
                 AND (lease_until, user_id, photo_id) {behind} (?, ?, ?)
                 ORDER BY lease_until {order}, user_id {order}, photo_id {order} LIMIT ?) USING (user_id, photo_id)
             ORDER BY lease_until {order}, user_id {order}, photo_id {order}"""
-        claims, last = list[Claim](), (_FAR, "", "") if newest_first else (-_FAR, "", "")
-        for _ in range(_MOST_PAGES):
-            rows = self._db.read(sql, before - min(waits), before - waits[-1], *last, limit)
-            claims += readable(rows, _claim, skip)
-            if len(rows) < limit or len(claims) >= limit:
-                break
-            last = (rows[-1]["lease_until"], rows[-1]["user_id"], rows[-1]["photo_id"])
-        return claims[:limit]
+        due_first = (_FAR, "", "") if newest_first else (-_FAR, "", "")
+        bounds = before - min(waits), before - waits[-1]
+        return claims_by("lease_until", due_first, lambda last: self._db.read(sql, *bounds, *last, limit), limit, skip)
 
     def undecided(self, after: str = "", limit: int = 1000) -> Page[tuple[str, str]]:
         """Return user and photo id of rows without a verdict, sorted, from an index of these."""
@@ -181,50 +171,23 @@ class SqlLedger:
         found = [(row["user_id"], row["photo_id"]) for row in rows]
         return Page(found, json.dumps(found[-1]) if len(found) == limit else "")
 
-    def to_look_at(self, before: int, limit: int, skip: Skip = warn) -> Sequence[Claim]:
-        """Return accepted rows whose time has come, by the index `to_look_at`."""
-        sql = """SELECT * FROM claims WHERE status = 'accepted' AND look_at > 0 AND look_at < ?
-            AND (look_at, user_id, photo_id) > (?, ?, ?) ORDER BY look_at, user_id, photo_id LIMIT ?"""
-        claims, last = list[Claim](), (0, "", "")
-        for _ in range(_MOST_PAGES):
-            rows = self._db.read(sql, before, *last, limit)
-            claims += readable(rows, _claim, skip)
-            if len(rows) < limit or len(claims) >= limit:
-                break
-            last = (rows[-1]["look_at"], rows[-1]["user_id"], rows[-1]["photo_id"])
-        return claims[:limit]
-
-    def look_later(self, claim: Claim, look_at: int, late_loss: LateLoss | None = None) -> bool:
-        """Write when an accepted row is looked at next."""
-        sql = f"""UPDATE claims SET look_at = ?, looks = looks + 1, late_loss = ?
-            {_OURS} AND status = 'accepted' AND look_at = ?"""
-        held = late_loss and late_loss.model_dump_json()
-        return self._changed(sql, look_at, held, *_ours(claim), claim.look_at)
-
-    def lose(self, claim: Claim, verdict: Verdict) -> bool:
-        """Replace the verdict of an accepted row by a refusal."""
-        sql = f"""UPDATE claims SET status = ?, verdict = ?, face_id = NULL, told = '[]', lease_until = 0,
-            notice = CASE notice WHEN 'off' THEN 'off' ELSE 'none' END, attempt = attempt + 1, look_at = 0
-            {_OURS} AND status = 'accepted' AND CAST(late_loss ->> 'attempt' AS integer) = attempt AND looks = ?"""
-        return self._changed(sql, verdict.status, verdict.model_dump_json(), *_ours(claim), claim.looks)
-
     def note_upload(self, claim: Claim, upload_order: str) -> bool:
         """Let a row stand for a later upload."""
-        return self._changed(f"UPDATE claims SET upload_order = ? {_OURS}", upload_order, *_ours(claim))
+        return self._changed(f"UPDATE claims SET upload_order = ? {OURS}", upload_order, *ours(claim))
 
     def reopen(self, claim: Claim, upload_order: str = "", notify: bool = False) -> bool:
         """Turn a decided row back into a pending one that nobody holds."""
         changes = opened_anew(claim, upload_order, notify)
         sql = f"""UPDATE claims SET {", ".join(f"{name} = ?" for name in changes)},
-            verdict = NULL, contests = '[]', told = '[]', attempt = attempt + 1 {_OURS}
+            verdict = NULL, contests = '[]', told = '[]', attempt = attempt + 1 {OURS}
             AND {"verdict IS NOT NULL" if upload_order else "status = 'accepted'"}"""
-        return self._changed(sql, *changes.values(), *_ours(claim))
+        return self._changed(sql, *changes.values(), *ours(claim))
 
     def remove(self, claim: Claim | UnreadableRow) -> bool:
         """Remove a row."""
         if isinstance(claim, UnreadableRow):
-            return self._changed(f"DELETE FROM claims {_ROW}", claim.user_id, claim.name)
-        return self._changed(f"DELETE FROM claims {_OURS}", *_ours(claim))
+            return self._changed(f"DELETE FROM claims {ROW}", claim.user_id, claim.name)
+        return self._changed(f"DELETE FROM claims {OURS}", *ours(claim))
 
     def expire(self, before: int) -> int:
         """Remove refused rows first claimed before this time."""
@@ -246,27 +209,6 @@ class SqlLedger:
         """Write down where an audit stopped."""
         self._db.execute(_BOOKMARK, text)
 
-    def _changed(self, sql: str, *parameters: object) -> bool:
-        return self._db.execute(sql, *parameters) == 1
-
-
-def _row(claim: Claim) -> tuple[str, str]:
-    return claim.user_id, claim.photo.id
-
-
-def _ours(claim: Claim) -> tuple[str, str, str, int]:
-    return *_row(claim), claim.owner, claim.attempt
-
 
 def _json(contests: Sequence[Contest]) -> str:
     return json.dumps([contest.model_dump() for contest in contests])
-
-
-def _claim(row: SqlRow) -> Claim:
-    with reading("ledger row", row["user_id"], row["photo_id"]):
-        values = {name: row[name] for name in Claim.model_fields}
-        values["contests"], values["told"] = json.loads(values["contests"]), json.loads(values["told"])
-        values["photo"] = json.loads(values["photo"])
-        for name in ("verdict", "late_loss"):
-            values[name] = values[name] and json.loads(values[name])
-        return Claim.from_store(values)
