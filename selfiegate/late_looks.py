@@ -21,6 +21,8 @@ from selfiegate.model import Claim
 from selfiegate.runtime import Runtime
 from selfiegate.stuck import alive
 
+LATE = "late look"
+"""What a report calls a finding of ours."""
 MOST_LOOKS = 6
 _MOST_ROWS = 1000
 _LOOK_S = 20.0

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -222,10 +222,11 @@ def _translate(sql: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
 
 def _place(url: str) -> str:
     """Name a database without its password."""
-    try:
+    parts = None
+    with suppress(psycopg.ProgrammingError):  # its text may hold the password
         parts = psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:  # its text may hold the password
-        raise BackendMisconfigured("SELFIEGATE_DATABASE is no address: write postgresql://USER@HOST/DATABASE") from None
+    if parts is None or not url:
+        raise BackendMisconfigured("SELFIEGATE_DATABASE is no address: write postgresql://USER@HOST/DATABASE")
     return f"PostgreSQL {parts.get('dbname', '')} at {parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
 
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from selfiegate.audit import (
@@ -27,9 +27,10 @@ from selfiegate.audit import (
     remove,
     reopen,
     second_look,
+    too_many,
 )
 from selfiegate.clock import seconds_until
-from selfiegate.late_looks import look_again
+from selfiegate.late_looks import LATE, look_again
 from selfiegate.model import Claim
 from selfiegate.privacy.erasures import expire, unattended
 from selfiegate.records import Erasure
@@ -40,24 +41,10 @@ from selfiegate.unreadable import unreadable_rows
 
 _SUSPECT = 4
 """Attempts from which on a photo is run by itself."""
-_FEW, _SMALL_SHARE = 20, 0.05
-"""More findings than this, and than this share of what was looked at, are no leftovers: a store is missing, say."""
-_STORES = {
-    Kind.FACE: "faces",
-    Kind.FOREIGN_FACE: "faces",
-    Kind.LOST_PROFILE: "faces",
-    Kind.PROFILE: "profiles",
-    Kind.THUMBNAIL: "thumbnails",
-    Kind.BARE_PROFILE: "thumbnails",
-    Kind.UNREADABLE: "profiles",
-}
 _TOO_MANY = "too many to repair: see what happened to the stores"
 """Said in the table as well: Prefect keeps that, but not our log."""
 FAILED_PART = "failed part"
 """What a line has found that tells of a part of `reconcile` itself."""
-
-LATE = "late look"
-"""What a line has found that tells of an accepted face which was looked up once more."""
 
 _WAITING = "photos that wait for a person"
 
@@ -226,13 +213,6 @@ async def seen_twice(first: Round, take: Take, pause_s: float) -> Sequence[Orpha
     while not again.ended:
         await take(advance, again)
     return again.found
-
-
-def too_many(found: Sequence[Orphan], seen: Mapping[str, int]) -> int:
-    """Return how many findings there are where they are no leftovers, else 0."""
-    by_store = Counter(_STORES[orphan.kind] for orphan in found)
-    are_many = any(count > max(_FEW, _SMALL_SHARE * seen[store]) for store, count in by_store.items())
-    return len(found) if are_many else 0
 
 
 async def look_after(orphan: Orphan, take: Take, restarts: Restarts, repair: bool) -> Line:

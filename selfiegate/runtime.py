@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, TypeVar
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.errors import WrongSetting
 from selfiegate.extras import named_when_missing
+from selfiegate.gallery import Gallery
 from selfiegate.known_gallery import KnownGallery
 from selfiegate.matching import COSINE, NOBODY_DECIDES, REKOGNITION
-from selfiegate.ports import FaceBackend, Gallery, Notifier, PhotoStore, ThumbnailStore
+from selfiegate.ports import FaceBackend, Notifier, PhotoStore, ThumbnailStore
 from selfiegate.records import Erasures, Ledger, Profiles, Records
 from selfiegate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from selfiegate.notices.memory import MemoryNotices
-    from selfiegate.postgres_database import PostgresDatabase
     from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails
 
 
@@ -153,17 +153,10 @@ def open_records(settings: Settings) -> Records:
             aws = settings.aws
             return Records(ledger, DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
         case "postgres":
+            from selfiegate.postgres_database import PostgresDatabase
             from selfiegate.stores.postgres_records import postgres_records
 
-            return postgres_records(_database(settings))
-
-
-def _database(settings: Settings) -> PostgresDatabase:
-    from selfiegate.postgres_database import PostgresDatabase
-
-    if settings.database is None:
-        raise WrongSetting("SELFIEGATE_DATABASE is not set; it is the address of a database, postgresql://...")
-    return PostgresDatabase(settings.database.get_secret_value(), settings.sqlite_patience_s)
+            return postgres_records(PostgresDatabase(settings.database_url, settings.sqlite_patience_s))
 
 
 def _thumbnails(settings: Settings) -> ThumbnailStore:

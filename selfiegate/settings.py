@@ -90,10 +90,7 @@ class Settings(BaseSettings):
     retries: Retries = Retries()
     bridge: BridgeSettings = BridgeSettings()
     audit_run_s: float = Field(
-        1800.0,
-        ge=1,
-        le=86_400,
-        description="Seconds after which an audit stops looking; the next audit goes on there",
+        1800.0, ge=1, le=86_400, description="Seconds after which an audit stops looking; the next audit goes on there"
     )
     audit_pause_s: float = Field(
         5.0,
@@ -142,6 +139,11 @@ class Settings(BaseSettings):
         if faults := [told(*fault) for fault in self._faults()]:
             raise ValueError("\n".join(faults))
         return self
+
+    @property
+    def database_url(self) -> str:
+        """The address of PostgreSQL, its password and all; empty where there is none, which it refuses."""
+        return self.database.get_secret_value() if self.database else ""
 
     def _faults(self) -> Iterator[Fault]:
         for field, value, cause in self.matching.faults(self.backend):

@@ -11,7 +11,7 @@ where a row, or an erasure of its user, accounts for it. Nothing of a user whose
 """
 
 from selfiegate.audit.orphans import Kind, Orphan
-from selfiegate.audit.repairs import drop, remove, remove_thumbnails, reopen
+from selfiegate.audit.repairs import drop, remove, remove_thumbnails, reopen, too_many
 from selfiegate.audit.rounds import KEPT, Round, advance, begin, keep, orphans, second_look
 
 __all__ = [
@@ -28,4 +28,5 @@ __all__ = [
     "remove_thumbnails",
     "reopen",
     "second_look",
+    "too_many",
 ]

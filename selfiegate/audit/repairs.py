@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from selfiegate.audit.orphans import Kind, Orphan, faces_of, folders_of, is_ours, of_face
 from selfiegate.audit.rounds import undecided_folders
@@ -12,6 +13,24 @@ from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.runtime import Runtime
 
 _LOST = ReasonCode.FACE_ALREADY_ENROLLED
+_FEW, _SMALL_SHARE = 20, 0.05
+"""More findings than this, and than this share of what was looked at, are no leftovers: a store is missing, say."""
+_STORES = {
+    Kind.FACE: "faces",
+    Kind.FOREIGN_FACE: "faces",
+    Kind.LOST_PROFILE: "faces",
+    Kind.PROFILE: "profiles",
+    Kind.THUMBNAIL: "thumbnails",
+    Kind.BARE_PROFILE: "thumbnails",
+    Kind.UNREADABLE: "profiles",
+}
+
+
+def too_many(found: Sequence[Orphan], seen: Mapping[str, int]) -> int:
+    """Return how many findings there are where they are no leftovers, else 0."""
+    by_store = Counter(_STORES[orphan.kind] for orphan in found)
+    are_many = any(count > max(_FEW, _SMALL_SHARE * seen[store]) for store, count in by_store.items())
+    return len(found) if are_many else 0
 
 
 def remove(rt: Runtime, orphan: Orphan) -> bool:

@@ -19,9 +19,10 @@ from selfiegate.decoding.decode import Limits
 from selfiegate.decoding.process_pool import decode
 from selfiegate.errors import BackendUnavailable, PhotoRejected
 from selfiegate.face import Face
+from selfiegate.gallery import Gallery
 from selfiegate.model import Detection, Match, PhotoRef, ReasonCode
 from selfiegate.paging import Page
-from selfiegate.ports import EnrolledFace, Gallery, GalleryStats, PhotoStore, Thresholds
+from selfiegate.ports import EnrolledFace, GalleryStats, PhotoStore, Thresholds
 
 _REMEMBERED = 64
 """Photos whose aligned face is kept between a run's steps: 38 kB each. Forgotten ones are looked at again."""

@@ -12,7 +12,7 @@ from selfiegate.backups.copies import back_up, opened
 from selfiegate.backups.restore import Restore, Restored
 from selfiegate.cli import console
 from selfiegate.errors import WrongInput
-from selfiegate.ports import Gallery
+from selfiegate.gallery import Gallery
 from selfiegate.records import Records
 from selfiegate.runtime import Runtime, assembled
 from selfiegate.user_ids import user_id_of

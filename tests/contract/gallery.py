@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from selfiegate.gallery import Gallery
 from selfiegate.paging import Page
-from selfiegate.ports import Gallery
 from tests.present import present
 
 D = 64

@@ -17,8 +17,9 @@ import pytest
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, PhotoRejected, WrongInput
 from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
+from selfiegate.gallery import Gallery
 from selfiegate.local_disk import require_local
-from selfiegate.ports import Gallery, PhotoStore, ThumbnailStore
+from selfiegate.ports import PhotoStore, ThumbnailStore
 from selfiegate.records import Records
 from selfiegate.sqlite_database import require_wal
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails

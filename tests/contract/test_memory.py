@@ -6,8 +6,9 @@ import pytest
 
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.galleries.memory import MemoryGallery
+from selfiegate.gallery import Gallery
 from selfiegate.model import PhotoRef
-from selfiegate.ports import FaceBackend, Gallery, PhotoStore, SearchesTogether, ThumbnailStore
+from selfiegate.ports import FaceBackend, PhotoStore, SearchesTogether, ThumbnailStore
 from selfiegate.records import Records
 from selfiegate.runtime import MemoryRuntime, Runtime, memory_runtime
 from selfiegate.stores.memory_photos import MemoryPhotos, MemoryThumbnails

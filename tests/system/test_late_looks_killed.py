@@ -18,9 +18,9 @@ from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.enrolment.sequence import process_photo
-from selfiegate.late_looks import look_again
+from selfiegate.late_looks import LATE, look_again
 from selfiegate.model import Claim, Match
-from selfiegate.reconciliation import LATE, Restarts, reconcile
+from selfiegate.reconciliation import Restarts, reconcile
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
 from selfiegate.thumbnails import home as home_of

@@ -23,12 +23,12 @@ from selfiegate.clock import LAST_MOMENT
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.galleries.sqlite import SqliteGallery
-from selfiegate.late_looks import MOST_LOOKS, look_again
+from selfiegate.late_looks import LATE, MOST_LOOKS, look_again
 from selfiegate.model import Claim
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.privacy.erasures import request_erasure
 from selfiegate.privacy.sequence import forget_user
-from selfiegate.reconciliation import LATE, Line, Reconciled, Restarts, reconcile
+from selfiegate.reconciliation import Line, Reconciled, Restarts, reconcile
 from selfiegate.runtime import Runtime, memory_runtime, open_runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
