@@ -26,17 +26,10 @@ from selfiegate.steps import inline
 from selfiegate.thumbnails import home as home_of
 from tests.chaos.rounds import PATIENCE_S, context
 from tests.present import present
+from tests.protocol.meetings import WRITES_OF_A_LOSS
 from tests.runtimes import THRESHOLDS, Meanwhile, ScriptedRuntime, replacing, scripted_runtime
 
 pytestmark = [pytest.mark.system, pytest.mark.promise]
-
-CALLS = (
-    ("ledger", "look_later"),
-    ("profiles", "remove"),
-    ("faces", "remove"),
-    ("thumbnails", "remove"),
-    ("ledger", "lose"),
-)
 
 
 def opened(home: Path) -> ScriptedRuntime:
@@ -118,7 +111,7 @@ def assert_held_by_ann(rt: ScriptedRuntime) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("part", "method"), CALLS)
+@pytest.mark.parametrize(("part", "method"), WRITES_OF_A_LOSS)
 def test_a_process_that_is_killed_leaves_the_rest_to_the_next(
     tmp_path: Path, part: str, method: str, after: bool
 ) -> None:
@@ -130,7 +123,7 @@ def test_a_process_that_is_killed_leaves_the_rest_to_the_next(
     assert_held_by_ann(rt)
 
 
-@pytest.mark.parametrize(("part", "method"), CALLS[:-1])
+@pytest.mark.parametrize(("part", "method"), WRITES_OF_A_LOSS[:-1])
 def test_a_backfill_that_lists_the_photo_meanwhile_changes_nothing(tmp_path: Path, part: str, method: str) -> None:
     rt = killed(tmp_path, part, method, after=True)
     (row,) = rt.ledger.claims_of("robert")

@@ -37,6 +37,7 @@ from selfiegate.stores.sqlite_records import sqlite_records
 from tests.aws.local import PHOTOS
 from tests.present import present
 from tests.protocol.lagging import LaggingFaces
+from tests.protocol.meetings import WRITES_OF_A_LOSS
 from tests.rekognition import RekognitionServer
 from tests.runtimes import THRESHOLDS, Failing, Meanwhile, replacing
 
@@ -288,15 +289,6 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-CALLS = (
-    ("ledger", "look_later"),
-    ("profiles", "remove"),
-    ("faces", "remove"),
-    ("thumbnails", "remove"),
-    ("ledger", "lose"),
-)
-
-
 def killed_at(blind: Blind, part: str, method: str, after: bool) -> None:
     """Let the process that looks die before or after one of its calls."""
 
@@ -308,7 +300,7 @@ def killed_at(blind: Blind, part: str, method: str, after: bool) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("part", "method"), CALLS)
+@pytest.mark.parametrize(("part", "method"), WRITES_OF_A_LOSS)
 def test_a_process_that_dies_leaves_the_rest_to_the_next(blind: Blind, part: str, method: str, after: bool) -> None:
     time.sleep(0.05)
     killed_at(blind, part, method, after)
@@ -344,7 +336,7 @@ def test_a_photo_that_is_gone_by_then_loses_all_the_same(blind: Blind) -> None:
     blind.assert_held_by("ann")
 
 
-@pytest.mark.parametrize(("part", "method"), CALLS[:-1])
+@pytest.mark.parametrize(("part", "method"), WRITES_OF_A_LOSS[:-1])
 def test_the_same_photo_run_or_listed_again_meanwhile_changes_nothing(blind: Blind, part: str, method: str) -> None:
     """Let a run, which a backfill's chunk takes as well, meet a loss that is half carried out (findings 2 and 4).
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.protocol.erasing import forget, upload_again
+from tests.protocol.meetings import Calls, Fate, UnderWay, dies, everywhere, fails, lives, loses_a_reply, meet_once
 from tests.protocol.promises import assert_kept_in_the_end, person
 from tests.protocol.scheduled import Run
 from tests.protocol.scheduler import World
-from tests.unit.test_photos_meet import Calls, UnderWay, dies, everywhere, fails, lives, loses_a_reply
 
 Meets = Callable[[World], Run]
 
@@ -72,32 +72,25 @@ WHOLE = [pytest.param(fate, 1, marks=pytest.mark.slow) for fate in FATES]
 
 @pytest.mark.parametrize(("fate", "stride"), [*((fate, 25) for fate in FATES), *WHOLE])
 @pytest.mark.parametrize("meets", MEETS)
-def test_a_late_look_may_meet_anything_anywhere(meets: Meets, fate: Callable[[World, Run], None], stride: int) -> None:
+def test_a_late_look_may_meet_anything_anywhere(meets: Meets, fate: Fate, stride: int) -> None:
     """Show that one of two users with one face keeps it, and that nothing is left of the other."""
 
     def meeting(look_is_first: bool, calls: Calls) -> UnderWay:
         with World(lagging=True, dated=True) as world:
             world.let_both_through("user_a", "user_b")
             pair = world.look(), meets(world)
-            return meet_once(world, *(pair if look_is_first else pair[::-1]), calls, fate)
+            one, other = pair if look_is_first else pair[::-1]
+            return meet_once(world, one, other, calls, fate, doubled_for_now, one_has_the_face)
 
     everywhere(meeting, stride)
 
 
-def meet_once(world: World, one: Run, other: Run, calls: Calls, fate: Callable[[World, Run], None]) -> UnderWay:
-    """Let two meet after so many calls, and hold the promises; returns which had not ended by then."""
-    for run, count in ((one, calls[0]), (other, calls[1])):
-        for _ in range(count):
-            run.step()
-    under_way = not one.over, not other.over
-    try:
-        fate(world, one)
-        one.end()
-        other.end()
-        assert_kept_in_the_end(world)
-        held = [profile.user_id for profile in world.profiles.all() if person(profile.photo.key) == "ann"]
-        assert len(held) == 1 or world.watch.wishes, f"{held} have the face"
-    except AssertionError as error:
-        error.add_note("\n".join(world.journal))
-        raise
-    return under_way
+def doubled_for_now(world: World) -> None:
+    """Ask nothing: two users have one face until the look has ended."""
+
+
+def one_has_the_face(world: World) -> None:
+    """Show that the promises hold, and that nobody lost the face to nobody."""
+    assert_kept_in_the_end(world)
+    held = [profile.user_id for profile in world.profiles.all() if person(profile.photo.key) == "ann"]
+    assert len(held) == 1 or world.watch.wishes, f"{held} have the face"
