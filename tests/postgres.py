@@ -99,7 +99,11 @@ class PostgresServer:
                 return
 
     def kill(self) -> None:
-        """End it as a power failure would, but for what the kernel still writes."""
+        """End it as a power failure would, but for what the kernel still writes: its children could commit alone."""
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+        for child in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
         self._end(signal.SIGKILL)
         with suppress(FileNotFoundError):
             (self._data / "postmaster.pid").unlink()
