@@ -24,7 +24,7 @@ from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.late_looks import LATE, MOST_LOOKS, look_again
-from selfiegate.model import Claim
+from selfiegate.model import Claim, Remains
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.privacy.erasures import request_erasure
 from selfiegate.privacy.sequence import forget_user
@@ -34,6 +34,7 @@ from selfiegate.settings import Settings
 from selfiegate.steps import inline
 from selfiegate.stores.memory_photos import MemoryPhotos
 from selfiegate.stores.sqlite_records import sqlite_records
+from selfiegate.thumbnails import folder as thumbnail_folder
 from tests.aws.local import PHOTOS
 from tests.present import present
 from tests.protocol.lagging import LaggingFaces
@@ -325,6 +326,36 @@ def test_the_loser_keeps_the_account_where_the_winner_is_forgotten_before_anythi
     assert [row.loses_late for row in blind.rt.ledger.claims_of("bob")] == [False]
     assert blind.notices.sent == []
     blind.assert_held_by("bob")
+
+
+def test_what_older_photos_left_behind_goes_with_the_account(blind: Blind) -> None:
+    older = blind.photos.add("bob/older.png", scripted_photo("one", size=(90, 90)))
+    blind.rt.thumbnails.put(f"{thumbnail_folder(older, 'bob')}/128.png", b"a thumbnail", "image/png")
+    leave_behind(blind, Remains(face_id=blind.rt.faces.enrol(older, "bob"), photo=older))
+    late(blind.rt)
+
+    assert blind.rows("bob") == ["rejected"]
+    blind.assert_held_by("ann")
+
+
+def test_leftovers_that_are_the_profiles_own_stay_while_the_profile_does(blind: Blind) -> None:
+    """Name the profile's own photo among them, as after the photos A, B and A again."""
+    profile = present(blind.rt.profiles.get("bob"))
+    leave_behind(blind, Remains(face_id=profile.face_id, photo=profile.photo))
+    time.sleep(0.05)
+    killed_at(blind, "profiles", "remove", after=False)
+    blind.forget("ann")
+    late(blind.rt)
+
+    assert blind.rows("bob") == ["accepted"]
+    blind.assert_held_by("bob")
+
+
+def leave_behind(blind: Blind, remains: Remains) -> None:
+    """Let the loser's profile name leftovers, as where a run died before it removed them."""
+    profile = present(blind.rt.profiles.get("bob"))
+    noted = profile.model_copy(update={"remains": (remains,), "revision": profile.revision + 1})
+    assert blind.rt.profiles.put(noted, replacing=profile)
 
 
 def test_a_photo_that_is_gone_by_then_loses_all_the_same(blind: Blind) -> None:
