@@ -55,7 +55,7 @@ def look_again(rt: Runtime) -> list[Found]:
             failures = 0
         except SelfiegateError as error:  # of this row, or of a store that does not answer: the others must go on
             failures += 1
-            found += _put_off(rt, row, f"{type(error).__name__}: {error}", failed=True)
+            found += _failed(rt, row, f"{type(error).__name__}: {error}")
     return found
 
 
@@ -66,10 +66,11 @@ def _look_at(rt: Runtime, due: Claim) -> Sequence[Found]:
     if row.loses_late:
         return _told(rt, row, take_back(rt, row))
     profile = rt.profiles.get(row.user_id)
-    known = profile is not None and profile.photo == row.photo and profile.model == rt.faces.model
-    if profile is None or not known or not rt.settings.recheck_after_s:
+    if profile is None or profile.photo != row.photo or not rt.settings.recheck_after_s:
         rt.ledger.look_later(row, 0)  # a newer photo is looked up by itself
         return ()
+    if profile.model != rt.faces.model:
+        return _put_off(rt, row, f"its face is of the model {profile.model}, until the gallery is rebuilt")
     look = look_up(rt, row, profile)
     if not look.again:
         rt.ledger.look_later(row, 0)
@@ -91,6 +92,15 @@ def _put_off(rt: Runtime, due: Claim, why: str, failed: bool = False) -> Sequenc
     rt.ledger.look_later(row, 0 if over else in_us(min(pause_s, _LONGEST_PAUSE_S)), loss)
     _log.warning("%s of %s is looked at %s: %s", row.photo.name, row.user_id, "no more" if over else "later", why)
     return [Found(row, f"{'given up' if over else 'put off'}: {why}")] if over or failed else ()
+
+
+def _failed(rt: Runtime, row: Claim, why: str) -> Sequence[Found]:
+    """Put a row off; where even that fails, it stays due."""
+    try:
+        return _put_off(rt, row, why, failed=True)
+    except SelfiegateError:
+        _log.warning("%s of %s stays due for a look: %s", row.photo.name, row.user_id, why)
+        return [Found(row, f"put off: {why}")]
 
 
 def _lost(row: Claim) -> Found:

@@ -24,7 +24,7 @@ from selfiegate.enrolment.sequence import process_photo
 from selfiegate.errors import BackendUnavailable, SelfiegateError, WrongInput
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.late_looks import LATE, MOST_LOOKS, look_again
-from selfiegate.model import Claim, Remains
+from selfiegate.model import Claim, PhotoRef, Remains
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.privacy.erasures import request_erasure
 from selfiegate.privacy.sequence import forget_user
@@ -408,6 +408,46 @@ def test_a_row_that_fails_keeps_no_other_back(blind: Blind, error: SelfiegateErr
     blind.assert_held_by("ann")
     put_off = blind.rt.ledger.claims_of("ann")[0]
     assert (put_off.looks, put_off.look_at > row.look_at) == (1, True)
+
+
+def test_a_row_that_cannot_even_be_put_off_keeps_no_other_back(blind: Blind) -> None:
+    class FailsForAnn:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(blind.rt.ledger, name)
+
+        def get(self, photo: PhotoRef, user_id: str) -> Claim | None:
+            if user_id == "ann":
+                raise BackendUnavailable("no answer")
+            return blind.rt.ledger.get(photo, user_id)
+
+    time.sleep(0.05)
+    found = look_again(replacing(blind.rt, "ledger", FailsForAnn()))
+
+    assert [(one.row.user_id, one.done) for one in found] == [
+        ("ann", "put off: BackendUnavailable: no answer"),
+        ("bob", "put off: BackendUnavailable: no answer"),  # ann's row tells whether ann holds the face
+    ]
+    assert blind.is_due("ann")
+    late(blind.rt)
+    blind.assert_held_by("ann")
+
+
+def test_a_face_of_another_model_is_looked_up_once_the_gallery_is_rebuilt(blind: Blind) -> None:
+    class OfAnotherModel:
+        model = "another"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(blind.faces, name)
+
+    assert late(replacing(blind.rt, "faces", OfAnotherModel())) == []
+    for user_id in ("ann", "bob"):
+        (row,) = blind.rt.ledger.claims_of(user_id)
+        assert (row.looks, row.look_at > 0) == (1, True)
+        assert blind.rt.ledger.look_later(row, 1)  # its pause is over
+    late(blind.rt)
+
+    assert blind.rows("bob") == ["rejected"]
+    blind.assert_held_by("ann")
 
 
 def test_where_no_row_can_be_looked_at_the_looks_end_early(blind: Blind) -> None:
