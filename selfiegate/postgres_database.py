@@ -35,7 +35,7 @@ _MISCONFIGURED = (
 )
 _REFUSED = re.compile(
     r"password authentication failed|no password supplied|(database|role) .* does not exist|no pg_hba|"
-    r"permission denied for database|invalid connection option|could not parse|could not translate host name"
+    r"permission denied for database|invalid connection option|could not parse"
 )
 """What a server answers to a connection that will never be let in; libpq hands out no code for it."""
 _SYNC = ("synchronous_commit",)
