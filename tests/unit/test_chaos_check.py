@@ -18,6 +18,8 @@ from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
 from tests.chaos.check import read_files, scanned, traces, violations
+from tests.chaos.rounds import pass_time
+from tests.chaos.worker import Where
 from tests.runtimes import scripted_runtime
 
 PEOPLE = {("user_a", "a.png"): "ann", ("user_b", "b.png"): "ann", ("user_c", "c.png"): "bob"}
@@ -121,6 +123,16 @@ def test_a_table_of_several_pages_is_read_whole(aws: AwsSettings) -> None:
 
     assert "LastEvaluatedKey" in table.scan()
     assert {item["user_id"] for item in scanned(table)} == {f"user_{n}" for n in range(4)}
+
+
+def test_time_passes_for_all_rows_of_a_table_of_several_pages(aws: AwsSettings, tmp_path: Path) -> None:
+    table = boto3.resource("dynamodb", endpoint_url=str(aws.endpoint_url)).Table(aws.ledger_table)
+    for n in range(4):
+        key = {"user_id": f"user_{n}", "photo_id": "photo"}
+        table.put_item(Item={**key, "lease_until": 1, "filling": "x" * 390_000})
+    pass_time(Where(tmp_path, aws))
+
+    assert [item["lease_until"] for item in scanned(table)] == [0, 0, 0, 0]
 
 
 def test_a_profile_that_is_not_the_photo_uploaded_last_is_found(home: Path) -> None:
