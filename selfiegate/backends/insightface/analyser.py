@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+import onnxruntime  # noqa: F401  before insightface: what that says of its absence names no extra of ours
 from insightface.app import FaceAnalysis
 from numpy.typing import NDArray
 from PIL import Image
