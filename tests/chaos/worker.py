@@ -178,7 +178,7 @@ def mend(where: Where, photos: Sequence[Photo], answer: Any) -> None:
     for _ in range(3):
         for orphan in audit.orphans(rt):
             repaired[orphan.kind] += 1
-            if orphan.kind in (Kind.PROFILE, Kind.LOST_PROFILE):
+            if orphan.kind in (Kind.PROFILE, Kind.BARE_PROFILE, Kind.LOST_PROFILE):
                 if audit.reopen(rt, orphan):
                     run(rt, next(one for one in photos if one.user_id == orphan.user_id))
                 audit.drop(rt, orphan)
