@@ -43,7 +43,7 @@ R = TypeVar("R")
 
 
 class Connection(psycopg.Connection[DictRow]):
-    """A connection that is closed when an answer is overdue; the server's own bounds end nothing where it hangs."""
+    """A connection that gives up an overdue answer; the server's own bounds end nothing where it hangs."""
 
     answer_s: float = _CONNECT_S
 
@@ -52,8 +52,7 @@ class Connection(psycopg.Connection[DictRow]):
         try:
             return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
         except psycopg.OperationalError as error:
-            if timeout is None and self.info.transaction_status == TransactionStatus.ACTIVE:
-                self.close()
+            if timeout is None and self.info.transaction_status == TransactionStatus.ACTIVE:  # the pool closes it
                 raise psycopg.OperationalError(f"no answer for {self.answer_s:g} s") from error
             raise
 

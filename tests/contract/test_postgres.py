@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -65,17 +65,19 @@ class PostgresStorage:
             return done.fetchall() if done.description else []
 
 
-def test_processes_that_start_at_once_make_one_schema(postgres: PostgresServer) -> None:
-    url = postgres.database("starts")
-    program = (
-        "import sys; from selfiegate.postgres_database import PostgresDatabase as D; "
-        "from selfiegate.stores.postgres_records import postgres_records; "
-        "print(postgres_records(D(sys.argv[1])).known_gallery.records_id)"
-    )
-    starts = [subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE) for _ in range(6)]
-    answers = [start.communicate(timeout=PATIENCE_S)[0] for start in starts]
+def test_starts_at_one_moment_make_one_schema(postgres: PostgresServer) -> None:
+    url, at_once = postgres.database("starts"), threading.Barrier(6, timeout=PATIENCE_S)
 
-    assert [start.returncode for start in starts] == [0] * 6
+    def start(database: PostgresDatabase) -> str:
+        at_once.wait()
+        return postgres_records(database).known_gallery.records_id
+
+    databases = [PostgresDatabase(url) for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(start, databases))
+    for database in databases:
+        database.close()
+
     assert len(set(answers)) == 1
 
 
