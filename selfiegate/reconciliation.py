@@ -129,12 +129,12 @@ async def apart(name: str, part: Awaitable[T], lines: list[Line], otherwise: T) 
         return otherwise
 
 
-async def carry_on_erasures(take: Take, restarts: Restarts, lines: list[Line]) -> None:
+async def carry_on_erasures(take: Take, restarts: Restarts, lines: list[Line], for_s: float = _ERASURES_S) -> None:
     """Carry on erasures that nobody is at, one after the other; say what those that were put off wait for.
 
     What there is no time for is left to the next reconcile.
     """
-    enough = time.monotonic() + _ERASURES_S
+    enough = time.monotonic() + for_s
     for erasure in await take(unattended):
         pause_s = seconds_until(erasure.lease_until)
         if pause_s > 0:

@@ -11,7 +11,7 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.errors import BackendUnavailable
 from selfiegate.model import Claim
 from selfiegate.privacy.erasures import put_off, request_erasure
-from selfiegate.reconciliation import Reconciled, Restarts, reconcile
+from selfiegate.reconciliation import Reconciled, Restarts, carry_on_erasures, reconcile
 from selfiegate.records import Erasure
 from selfiegate.runtime import MemoryRuntime, memory_runtime
 from selfiegate.settings import Settings
@@ -115,6 +115,16 @@ def test_the_table_says_where_findings_are_too_many_to_repair(rt: MemoryRuntime)
 
     assert {line.done for line in done.lines} == {"listed: too many to repair: see what happened to the stores"}
     assert rt.faces.stats().faces == 30
+
+
+def test_erasures_that_there_is_no_time_for_are_left_to_the_next_reconcile(rt: MemoryRuntime) -> None:
+    left_behind(rt)
+    started = Started()
+    asyncio.run(carry_on_erasures(inline(rt, attempts=1), started.restarts, [], for_s=0))
+
+    assert started.names == []
+    reconciled(rt, started)
+    assert started.names == ALL
 
 
 def test_an_erasure_that_was_put_off_is_told_with_its_reason_and_left_alone(rt: MemoryRuntime) -> None:
