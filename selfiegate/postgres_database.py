@@ -70,6 +70,7 @@ class PostgresDatabase:
 
     for_update = "FOR UPDATE"
     each_of_json = "(SELECT json_array_elements_text(CAST(? AS json)))"
+    each_number_of_json = "(SELECT CAST(json_array_elements_text(CAST(? AS json)) AS bigint))"
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, size: int = 16) -> None:
         self._local = threading.local()

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
-from selfiegate.galleries.bond import fits, mark_of, state_of
+from selfiegate.galleries.bond_of_files import fits, mark_of, state_of
 from selfiegate.private_files import create_file, make_folder
 from selfiegate.settings import Settings
 from selfiegate.values import Value

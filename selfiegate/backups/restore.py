@@ -23,7 +23,8 @@ from pydantic import ValidationError
 from selfiegate.backups.copies import GALLERY, RECORDS, opened, require_embedded
 from selfiegate.backups.mending import Mended, mend
 from selfiegate.errors import BackendUnavailable, WrongInput
-from selfiegate.galleries.bond import GalleryState, fits, mark_of, renewed, state_of
+from selfiegate.galleries.bond import GalleryState
+from selfiegate.galleries.bond_of_files import fits, mark_of, renewed, state_of
 from selfiegate.home_use import RESTORING, used_alone
 from selfiegate.known_gallery import GalleryMark
 from selfiegate.records import Records

@@ -16,7 +16,8 @@ import pytest
 
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, PhotoRejected, WrongInput
-from selfiegate.galleries.sqlite import CANDIDATES, SqliteGallery
+from selfiegate.galleries.sql import CANDIDATES
+from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.gallery import Gallery
 from selfiegate.local_disk import require_local
 from selfiegate.ports import PhotoStore, ThumbnailStore
