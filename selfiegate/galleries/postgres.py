@@ -1,0 +1,209 @@
+"""The gallery in PostgreSQL: `sql`'s, for processes on any number of machines.
+
+A process knows a face by its number, and asks for those above the highest that it knows. So numbers must become visible
+in their order, which those of a sequence do not: a transaction may commit after another that drew a later number. Here
+a number is the value of one row plus one. The row's lock is held until the commit, so one transaction adds at a time.
+
+A server that takes over may lack the last commits of the one before, and then gives their numbers to other faces. So
+each row of `sketches` carries a random token for good. A process that finds another token, or none, at the highest
+number that it knows forgets what it has read and begins anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.galleries.bond import Bond, Notes
+from selfiegate.galleries.sketch import SketchIndex, sketch
+from selfiegate.galleries.sql import NewFace, SqlGallery
+from selfiegate.postgres_database import PostgresDatabase
+from selfiegate.postgres_schema import Migration, migrate
+from selfiegate.records import Records
+
+_log = logging.getLogger(__name__)
+_MEND = "restore the whole database from one backup; see 'A gallery or records that are lost' in docs/operations.md"
+_AT_ONCE = 50_000
+"""Sketches read in one statement, 3.6 MB; its answer is overdue after `PATIENCE_S`."""
+_COPIED = 10_000
+"""Faces written at once, 11 MB."""
+
+_FIRST = """
+CREATE TABLE gallery_notes (name text PRIMARY KEY, value text NOT NULL);
+INSERT INTO gallery_notes VALUES ('newest', '0');
+CREATE TABLE faces (
+    id bigint PRIMARY KEY,
+    face_id text COLLATE "C" NOT NULL UNIQUE,
+    user_id text COLLATE "C" NOT NULL,
+    embedding bytea NOT NULL);
+CREATE INDEX faces_by_user ON faces (user_id, id);
+CREATE TABLE sketches (
+    id bigint PRIMARY KEY,
+    bits bytea,  -- NULL once the face is removed
+    token uuid NOT NULL DEFAULT gen_random_uuid());
+ALTER TABLE faces ALTER COLUMN embedding SET STORAGE PLAIN;
+ALTER TABLE sketches ALTER COLUMN bits SET STORAGE PLAIN;
+"""
+GALLERY = (Migration(_FIRST, oldest_program=1),)
+
+_STATE = """
+SELECT (SELECT value FROM gallery_notes WHERE name = 'id') AS id,
+       (SELECT value FROM gallery_notes WHERE name = 'records') AS records,
+       coalesce((SELECT value::bigint FROM gallery_notes WHERE name = 'relied_on'), 0) AS relied_on,
+       (SELECT value::bigint FROM gallery_notes WHERE name = 'newest') AS newest
+"""
+_NEWEST = "SELECT value::bigint AS newest FROM gallery_notes WHERE name = 'newest'"
+_ADD = """
+WITH numbered AS (
+    UPDATE gallery_notes SET value = (value::bigint + 1)::text
+    WHERE name = 'newest' AND NOT EXISTS (SELECT 1 FROM faces WHERE face_id = :face_id)
+    RETURNING value::bigint AS id
+), face AS (
+    INSERT INTO faces (id, face_id, user_id, embedding) SELECT id, :face_id, :user_id, :embedding FROM numbered
+)
+INSERT INTO sketches (id, bits) SELECT id, :bits FROM numbered
+"""
+_REMOVE = """
+WITH gone AS (
+    DELETE FROM faces WHERE face_id = ? RETURNING id
+), blank AS (
+    UPDATE sketches SET bits = NULL FROM gone WHERE sketches.id = gone.id
+)
+UPDATE gallery_notes SET value = (value::bigint + 1)::text WHERE name = 'newest' AND EXISTS (SELECT 1 FROM gone)
+"""
+_NEW_SKETCHES = """
+SELECT (SELECT token FROM sketches WHERE id = :highest) AS token, packed, last,
+       (SELECT token FROM sketches WHERE id = last) AS last_token
+FROM (SELECT string_agg(int8send(id) || bits, ''::bytea ORDER BY id) AS packed, max(id) AS last
+      FROM (SELECT id, bits FROM sketches WHERE id > :highest ORDER BY id LIMIT :at_once) AS rows_after) AS packed_rows
+"""
+
+
+class PostgresGallery(SqlGallery):
+    """A gallery in a database that processes on any number of machines share."""
+
+    embeddings_sql = """
+    SELECT string_agg(int8send(id) || embedding, ''::bytea)
+    FROM faces WHERE id IN (SELECT CAST(json_array_elements_text(CAST(? AS json)) AS bigint))
+    """
+
+    def __init__(
+        self,
+        database: PostgresDatabase,
+        model: str,
+        dimensions: int = 512,
+        records: Records | None = None,
+        together: bool = False,
+    ) -> None:
+        """Bring the tables up to date; raises `BackendMisconfigured` where they hold another model's faces.
+
+        With `records` the gallery is held to them, now and at each use: see `bond`. `together`: they are written
+        through the same `database`.
+        """
+        migrate(database, "gallery", GALLERY)
+        self._tables, self._together = database, together
+        notes = Notes(f"the gallery in {database.place}", _MEND, database, "gallery_notes", _STATE)
+        bond = Bond(notes, records, model, together) if records else None
+        super().__init__(database, model, dimensions, bond)
+        self._highest: int = 0
+        self._token: UUID | None = None
+        self._local = threading.local()
+        notes.note_once("model", model)
+        (row,) = database.read("SELECT value FROM gallery_notes WHERE name = 'model'")
+        if row["value"] != model:
+            raise BackendMisconfigured(
+                f"{notes.place} holds faces of the model {row['value']}, but {model} is loaded, and the two cannot be "
+                "compared; set SELFIEGATE_INSIGHTFACE__PACK to the former pack (rec_tiny is of selfiegate_tiny, "
+                "w600k_r50 of buffalo_l), or SELFIEGATE_DATABASE to a new database and enrol everybody again"
+            )
+        if bond:
+            bond.tie()
+
+    def newest(self) -> int:
+        """Return the highest number; numbers only grow, and become visible in their order."""
+        return int(self._tables.read(_NEWEST)[0]["newest"])
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Make what this thread adds one transaction; the records then rely on it, by the same one where they can."""
+        if getattr(self._local, "adds", False):
+            yield
+            return
+        mark = self._bond.mark() if self._bond and not self._together else None
+        with self._tables.write():
+            self._tables.read(f"{_NEWEST} FOR UPDATE")  # the lock: no other transaction adds until this one has ended
+            if self._bond:
+                self._bond.check_in(self._bond.mark() if self._together else mark)
+            self._local.adds = True
+            try:
+                yield
+            finally:
+                self._local.adds = False
+            if self._bond and self._together:
+                self._bond.rely_on()
+        if self._bond and not self._together:
+            self._bond.rely_on()
+
+    def add(self, face_id: str, user_id: str, embedding: NDArray[np.float32]) -> None:
+        """Store a face; an id that is stored already stays as it is."""
+        halves, bits = embedding.astype(np.float16).tobytes(), sketch(embedding)
+        with self.batch():
+            face = {"face_id": face_id, "user_id": user_id, "embedding": halves, "bits": bits}
+            self._tables.execute(_ADD, face)
+
+    def add_all(self, faces: Iterable[NewFace]) -> None:
+        """Store many faces in one transaction."""
+        faces = iter(faces)
+        with self.batch():
+            while some := list(itertools.islice(faces, _COPIED)):
+                self._copy_in(some)
+
+    def _copy_in(self, faces: Sequence[NewFace]) -> None:
+        held = self.held([face_id for face_id, _, _ in faces])
+        first_of_each = {face[0]: face for face in reversed(faces)}
+        new = [face for face in reversed(first_of_each.values()) if face[0] not in held]
+        (row,) = self._tables.read(_NEWEST)
+        with self._tables.write() as connection:
+            with connection.cursor().copy("COPY faces (id, face_id, user_id, embedding) FROM STDIN") as copy:
+                for number, (face_id, user_id, embedding) in enumerate(new, row["newest"] + 1):
+                    copy.write_row((number, face_id, user_id, embedding.astype(np.float16).tobytes()))
+            with connection.cursor().copy("COPY sketches (id, bits) FROM STDIN") as copy:
+                for number, (_, _, embedding) in enumerate(new, row["newest"] + 1):
+                    copy.write_row((number, sketch(embedding)))
+        sql = "UPDATE gallery_notes SET value = ? WHERE name = 'newest'"
+        self._tables.execute(sql, str(row["newest"] + len(new)))
+
+    def remove(self, face_id: str) -> None:
+        """Remove a face; an unknown one is fine."""
+        self._check()
+        if self._tables.read("SELECT 1 FROM faces WHERE face_id = ?", face_id):
+            with self.batch():
+                self._tables.execute(_REMOVE, face_id)
+
+    def _packed(self, sql: str, *parameters: Any) -> bytes:
+        (row,) = self._tables.read_binary(sql, *parameters)
+        return bytes(next(iter(row.values())) or b"")
+
+    def _read_new_sketches(self) -> SketchIndex:
+        while True:
+            asked = {"highest": self._highest, "at_once": _AT_ONCE}
+            (row,) = self._tables.read_binary(_NEW_SKETCHES, asked)
+            if row["token"] != self._token:
+                _log.warning("the gallery in PostgreSQL has other faces than it had; all sketches are read again")
+                self._index = SketchIndex(self._sketches["bits"].itemsize)
+                self._highest, self._token = 0, None
+                continue
+            if row["last"] is None:
+                return self._index
+            rows = np.frombuffer(row["packed"] or b"", self._sketches)
+            self._index.extend(rows["id"].astype(np.int64), rows["bits"].tobytes())
+            self._highest, self._token = row["last"], row["last_token"]
