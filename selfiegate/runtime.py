@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from selfiegate.backends.embedding import EmbeddingBackend
-from selfiegate.errors import WrongSetting
+from selfiegate.databases import open_gallery, open_records
 from selfiegate.extras import named_when_missing
 from selfiegate.gallery import Gallery
 from selfiegate.known_gallery import KnownGallery
@@ -55,15 +55,10 @@ class MemoryRuntime(Runtime):
 @named_when_missing()
 def open_runtime(settings: Settings, more_notices: Sequence[Notifier] = ()) -> Runtime:
     """Build what the settings name; imports only that."""
-    if settings.backend == "insightface" and settings.records != "sqlite":
-        raise WrongSetting(
-            f"the setting SELFIEGATE_RECORDS cannot be {settings.records!r} with SELFIEGATE_BACKEND='insightface': "
-            "other machines share these records, but not this machine's faces; use sqlite, or the backend rekognition"
-        )
     if settings.matching.review_threshold is not None:
         _log.warning("%s", NOBODY_DECIDES)
     records = open_records(settings)
-    return assembled(settings, records, partial(_sqlite_gallery, settings, records), more_notices, held_to=records)
+    return assembled(settings, records, partial(open_gallery, settings, records), more_notices, held_to=records)
 
 
 @named_when_missing()
@@ -111,13 +106,6 @@ def open_detector(settings: Settings, photos: PhotoStore) -> FaceBackend:
     return _face_backend(settings, photos, MemoryGallery)
 
 
-def _sqlite_gallery(settings: Settings, records: Records, model: str) -> Gallery:
-    from selfiegate.galleries.sqlite import SqliteGallery
-
-    path = settings.folder / "gallery.db"
-    return SqliteGallery(path, model, patience_s=settings.sqlite_patience_s, records=records)
-
-
 def _face_backend(
     settings: Settings, photos: PhotoStore, open_gallery: Callable[[str], Gallery], held_to: Records | None = None
 ) -> FaceBackend:
@@ -133,30 +121,6 @@ def _face_backend(
 
             thresholds = settings.matching.on(REKOGNITION)
             return RekognitionBackend(settings.aws, photos, settings.photos, thresholds, held_to)
-
-
-@named_when_missing()
-def open_records(settings: Settings) -> Records:
-    """Build ledger, profiles and erasures alone: who only looks at them needs no models."""
-    match settings.records:
-        case "sqlite":
-            from selfiegate.stores.sqlite_records import sqlite_records
-
-            return sqlite_records(settings.folder / "records.db", settings.sqlite_patience_s)
-        case "dynamodb":
-            from selfiegate.stores.dynamodb_erasures import DynamoErasures
-            from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
-            from selfiegate.stores.dynamodb_ledger import DynamoLedger
-            from selfiegate.stores.dynamodb_profiles import DynamoProfiles
-
-            ledger = DynamoLedger(settings.aws, settings.rejected_days)
-            aws = settings.aws
-            return Records(ledger, DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
-        case "postgres":
-            from selfiegate.postgres_database import PostgresDatabase
-            from selfiegate.stores.postgres_records import postgres_records
-
-            return postgres_records(PostgresDatabase(settings.database_url, settings.sqlite_patience_s))
 
 
 def _thumbnails(settings: Settings) -> ThumbnailStore:

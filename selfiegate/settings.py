@@ -7,11 +7,8 @@ The environment goes before the working folder's `selfiegate.toml`, and that bef
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,10 +16,8 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from selfiegate.aws.settings import AwsSettings
@@ -33,7 +28,8 @@ from selfiegate.key_template import KeyTemplate
 from selfiegate.matching import Matching
 from selfiegate.policy import Rules
 from selfiegate.setting_groups import BridgeSettings, Retries
-from selfiegate.setting_types import COMMAS, Database, Folder, Name, folder, text
+from selfiegate.setting_sources import Environment, TomlFile, files
+from selfiegate.setting_types import COMMAS, Database, Folder, Name, text
 from selfiegate.sql_database import PATIENCE_S
 from selfiegate.thumbnails import ThumbnailSettings
 from selfiegate.wrong_settings import PREFIX, Fault, env_name, nearest, sentence, told
@@ -68,6 +64,9 @@ class Settings(BaseSettings):
     )
     records: Literal["sqlite", "dynamodb", "postgres"] = Field(
         "sqlite", description="Where ledger and profiles are kept; postgres, where a database is set"
+    )
+    gallery: Literal["sqlite", "postgres"] = Field(
+        "sqlite", description="Where insightface's faces are kept; postgres, where a database is set"
     )
     aws: AwsSettings = AwsSettings()
     insightface: PackSettings = PackSettings()
@@ -131,7 +130,7 @@ class Settings(BaseSettings):
     @classmethod
     def _in_the_database(cls, given: Any) -> Any:
         """Keep in the database what is not said to be kept elsewhere."""
-        return {"records": "postgres", **given} if given.get("database") else given
+        return {"records": "postgres", "gallery": "postgres", **given} if given.get("database") else given
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -148,8 +147,15 @@ class Settings(BaseSettings):
     def _faults(self) -> Iterator[Fault]:
         for field, value, cause in self.matching.faults(self.backend):
             yield ("matching", field), value, cause
-        if self.records == "postgres" and self.database is None:
-            yield ("records",), self.records, "it needs a database; mend it, SELFIEGATE_DATABASE=postgresql://..."
+        if "postgres" in (self.records, self.gallery) and self.database is None:
+            name = "records" if self.records == "postgres" else "gallery"
+            yield (name,), "postgres", "it needs a database; mend it, SELFIEGATE_DATABASE=postgresql://..."
+        if self.backend == "insightface" and (self.records == "sqlite") != (self.gallery == "sqlite"):
+            why = (
+                f"with SELFIEGATE_GALLERY={self.gallery} other machines share the one and not the other, and a face "
+                "would be accepted twice; mend it, SELFIEGATE_DATABASE=postgresql://... alone puts both there"
+            )
+            yield ("records",), self.records, why
         least, most = self.rules.min_brightness, self.rules.max_brightness
         if least > most:
             yield ("rules", "min_brightness"), least, f"it is above SELFIEGATE_RULES__MAX_BRIGHTNESS, {most:g}"
@@ -165,6 +171,11 @@ class Settings(BaseSettings):
                 f"a run that is alive would be presumed dead; mend it, {_DELAYS} or SELFIEGATE_RETRIES__STEP_TIMEOUT_S"
             )
             yield ("silent_run_s",), self.silent_run_s, f"all attempts at a step may take {longest_s:g} s: {why}"
+
+    @property
+    def is_of_one_machine(self) -> bool:
+        """Say whether faces or records lie in files of this machine."""
+        return self.records == "sqlite" or (self.backend == "insightface" and self.gallery == "sqlite")
 
     @property
     def stuck_after_s(self) -> float:
@@ -189,42 +200,14 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments, then the environment, then the two files."""
-        return init_settings, _Environment(settings_cls), *(_File(settings_cls, file) for file in _files())
-
-
-class _Environment(EnvSettingsSource):
-    """Leaves to the validators what is not JSON: pydantic's own error for it names no setting that can be set."""
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        try:
-            return json.loads(value) if value.lstrip().startswith(("[", "{")) else value
-        except (ValueError, RecursionError):
-            return value
-
-
-class _File(TomlConfigSettingsSource):
-    """A selfiegate.toml; a missing one sets nothing."""
-
-    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
-        try:
-            return super()._read_file(file_path)
-        except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-            raise WrongSetting(f"{file_path} cannot be read: {error}") from None
+        return init_settings, Environment(settings_cls), *(TomlFile(settings_cls, file) for file in files())
 
 
 def sources() -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield where settings come from, those that go first at the head: a name and what is set there, nested."""
-    yield "environment", _Environment(Settings)()
-    for file in _files():
-        yield str(file), _File(Settings, file)()
-
-
-def _files() -> Iterator[Path]:
-    yield Path("selfiegate.toml")
-    home = os.environ.get(f"{PREFIX}HOME") or "~/.selfiegate"
-    with suppress(ValueError):  # the setting itself is refused
-        folder(text(home))
-        yield Path(home).expanduser() / "selfiegate.toml"
+    yield "environment", Environment(Settings)()
+    for file in files():
+        yield str(file), TomlFile(Settings, file)()
 
 
 def leaves(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:

@@ -26,11 +26,11 @@ async def cluster(address: str | None, workers: int) -> AsyncIterator[Submit]:
     Raises `BackendMisconfigured` where the workers at an address would not share faces and records with this process.
     """
     settings = load_settings()
-    if address and (settings.backend == "insightface" or settings.records == "sqlite"):
+    if address and settings.is_of_one_machine:
         raise BackendMisconfigured(
             f"a Dask cluster at {address} cannot share the faces and records of {settings.folder}; leave the "
-            "address out for processes on this machine, or set SELFIEGATE_BACKEND=rekognition and "
-            "SELFIEGATE_RECORDS=dynamodb or postgres"
+            "address out for processes on this machine, or set SELFIEGATE_DATABASE=postgresql://..., or "
+            "SELFIEGATE_BACKEND=rekognition and SELFIEGATE_RECORDS=dynamodb"
         )
 
     def runner_of_prefect() -> Any:

@@ -11,14 +11,18 @@ from typing import Any, TypeVar
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.scripted import ScriptedAnalyser
 from selfiegate.errors import BackendUnavailable
+from selfiegate.galleries.postgres import PostgresGallery
 from selfiegate.galleries.sqlite import SqliteGallery
+from selfiegate.gallery import Gallery
 from selfiegate.model import PhotoRef
 from selfiegate.notices.memory import MemoryNotices
 from selfiegate.ports import Thresholds
+from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.records import Records
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
+from selfiegate.stores.postgres_records import postgres_records
 from selfiegate.stores.sqlite_records import sqlite_records
 
 R = TypeVar("R", bound=Runtime)
@@ -41,7 +45,7 @@ def scripted_runtime(home: Path, settings: Settings | None = None) -> ScriptedRu
     return scripted_over(home, settings, records, gallery)
 
 
-def scripted_over(home: Path, settings: Settings, records: Records, gallery: SqliteGallery) -> ScriptedRuntime:
+def scripted_over(home: Path, settings: Settings, records: Records, gallery: Gallery) -> ScriptedRuntime:
     """Return the same over records and a gallery that are open already."""
     photos = FolderPhotos(settings.photos)
     return ScriptedRuntime(
@@ -52,6 +56,16 @@ def scripted_over(home: Path, settings: Settings, records: Records, gallery: Sql
         thumbnails=FolderThumbnails(home / "thumbnails"),
         notifier=MemoryNotices(),
     )
+
+
+def runtime_on_postgres(home: Path, url: str, thumbnails: Path) -> ScriptedRuntime:
+    """Return a home's runtime with records and faces in a database; thumbnails lie in one place for all homes."""
+    home.mkdir(parents=True, exist_ok=True)
+    database = PostgresDatabase(url, size=4)
+    records = postgres_records(database)
+    gallery = PostgresGallery(database, ScriptedAnalyser.model, records=records, together=True)
+    rt = scripted_over(home, Settings(home=home), records, gallery)
+    return replacing(rt, "thumbnails", FolderThumbnails(thumbnails))
 
 
 def replacing(rt: R, part: str, double: object) -> R:

@@ -11,8 +11,9 @@ from contextlib import ExitStack, suppress
 
 from deployments import logs
 from selfiegate.aws.sqs_queue import Queue
+from selfiegate.databases import open_records
 from selfiegate.errors import BackendUnavailable
-from selfiegate.runtime import open_photos, open_records
+from selfiegate.runtime import open_photos
 from selfiegate.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -73,7 +73,7 @@ def opened(folder: Path) -> Backup:
 
 def require_embedded(settings: Settings) -> None:
     """Refuse where other services hold a part of what would be copied or put back."""
-    if settings.records != "sqlite" or settings.backend != "insightface":
+    if settings.records != "sqlite" or settings.gallery != "sqlite" or settings.backend != "insightface":
         raise BackendMisconfigured(
             f"only the embedded stores are copied and restored, and SELFIEGATE_BACKEND is {settings.backend!r}, "
             f"SELFIEGATE_RECORDS {settings.records!r}; DynamoDB has point-in-time recovery, PostgreSQL pg_dump, and "

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from selfiegate.backups.mending import drop, many, release_lost_claims
 from selfiegate.cpus import available_cpus
+from selfiegate.databases import open_records
 from selfiegate.errors import BackendMisconfigured, PhotoRejected, UnreadableRow, WrongInput
 from selfiegate.galleries.memory import MemoryGallery
 from selfiegate.model import Profile
 from selfiegate.ports import Creatable, EnrolledFace
-from selfiegate.runtime import Runtime, assembled, open_records
+from selfiegate.runtime import Runtime, assembled
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
 from selfiegate.user_ids import user_id_of

@@ -1,11 +1,11 @@
-"""The commands about the tables that the records lie in."""
+"""The commands about the tables that records and gallery lie in."""
 
 from __future__ import annotations
 
 import typer
 
+from selfiegate import databases
 from selfiegate.cli import console
-from selfiegate.runtime import open_records
 
 app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 
@@ -17,5 +17,5 @@ def upgrade() -> None:
     Safe to repeat, and while other processes work.
     """
     settings = console.connected()
-    open_records(settings)
-    console.out.print(f"the records in {settings.records} are as this version needs them")
+    databases.upgrade(settings)
+    console.out.print(f"the tables in {settings.records} are as this version needs them")

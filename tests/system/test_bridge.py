@@ -19,11 +19,12 @@ from deployments.bridge.photo_events import PrefectEvents, event_of
 from deployments.bridge.serve import serve
 from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.aws.sqs_queue import Message, Queue
+from selfiegate.databases import open_records
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Ledger
-from selfiegate.runtime import open_photos, open_records
+from selfiegate.runtime import open_photos
 from selfiegate.setting_groups import BridgeSettings
 from selfiegate.settings import Settings
 from tests.aws.local import PHOTOS, THUMBNAILS

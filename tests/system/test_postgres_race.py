@@ -1,4 +1,4 @@
-"""Eight processes on four homes whose records are shared through PostgreSQL alone, and a server that is killed."""
+"""Eight processes on four homes that share nothing but PostgreSQL and thumbnails, and a server that is killed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
+from selfiegate.backends.scripted import scripted_photo
 from selfiegate.enrolment.protocol import claim_photo
 from selfiegate.enrolment.sequence import finish
 from selfiegate.errors import BackendUnavailable
-from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import Claim, PhotoRef
-from selfiegate.postgres_database import PostgresDatabase
-from selfiegate.settings import Settings
-from selfiegate.stores.folder import FolderThumbnails
-from selfiegate.stores.postgres_records import postgres_records
 from tests.chaos.racing import assert_one_is_accepted_in_every_round
 from tests.postgres import PATIENCE_S, PostgresServer
-from tests.runtimes import ScriptedRuntime, replacing, scripted_over
+from tests.runtimes import ScriptedRuntime, runtime_on_postgres
 
 pytestmark = [pytest.mark.system, pytest.mark.promise]
 
@@ -31,19 +26,14 @@ HOMES = 4
 
 
 class Place(NamedTuple):
-    """Where a race is held: a folder for the homes and the faces, and a database for the records."""
+    """Where a race is held: a folder for the homes, and a database for records and faces."""
 
     folder: Path
     url: str
 
     def runtime(self, home: int) -> ScriptedRuntime:
-        """Open a home's runtime; faces and thumbnails are in one place, as in a collection and a bucket."""
-        folder = self.folder / f"home-{home}"
-        folder.mkdir(exist_ok=True)
-        records = postgres_records(PostgresDatabase(self.url, size=4))
-        gallery = SqliteGallery(self.folder / "faces" / "gallery.db", ScriptedAnalyser.model, records=records)
-        rt = scripted_over(folder, Settings(home=folder), records, gallery)
-        return replacing(rt, "thumbnails", FolderThumbnails(self.folder / "thumbnails"))
+        """Open a home's runtime; thumbnails are in one place, as in a bucket."""
+        return runtime_on_postgres(self.folder / f"home-{home}", self.url, self.folder / "thumbnails")
 
 
 def upload(rt: ScriptedRuntime, turn: int, user: int) -> PhotoRef:

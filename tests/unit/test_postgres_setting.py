@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from selfiegate.databases import open_records
 from selfiegate.errors import WrongSetting
-from selfiegate.runtime import open_records, open_runtime
 from selfiegate.settings import load_settings
 from selfiegate.settings_table import rows
 from tests.postgres import PATIENCE_S, PostgresServer
@@ -27,7 +27,7 @@ def test_one_setting_puts_the_records_into_postgresql(
     monkeypatch.setenv("SELFIEGATE_DATABASE", postgres.database("one"))
     ids = {open_records(load_settings()).known_gallery.records_id for _ in range(2)}
 
-    assert load_settings().records == "postgres"
+    assert (load_settings().records, load_settings().gallery) == ("postgres", "postgres")
     assert len(ids) == 1
 
 
@@ -53,7 +53,7 @@ def test_records_may_lie_elsewhere_beside_a_database(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SELFIEGATE_DATABASE", "postgresql://db/selfiegate")
     monkeypatch.setenv("SELFIEGATE_RECORDS", "dynamodb")
 
-    assert load_settings().records == "dynamodb"
+    assert (load_settings().records, load_settings().gallery) == ("dynamodb", "postgres")
 
 
 def test_records_in_postgresql_need_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +63,23 @@ def test_records_in_postgresql_need_a_database(monkeypatch: pytest.MonkeyPatch) 
         load_settings()
 
 
-def test_faces_of_one_machine_beside_records_in_postgresql_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("wanted", [{"SELFIEGATE_GALLERY": "sqlite"}, {"SELFIEGATE_RECORDS": "sqlite"}], ids=str)
+def test_one_of_records_and_faces_in_postgresql_and_the_other_in_a_file_is_refused(
+    wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SELFIEGATE_DATABASE", "postgresql://db/selfiegate")
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
 
-    with pytest.raises(WrongSetting, match="other machines share these records, but not this machine's faces"):
-        open_runtime(load_settings())
+    with pytest.raises(WrongSetting, match=r"SELFIEGATE_RECORDS .*: with SELFIEGATE_GALLERY=.* accepted twice"):
+        load_settings()
+
+
+def test_a_gallery_in_postgresql_needs_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFIEGATE_GALLERY", "postgres")
+
+    with pytest.raises(WrongSetting, match=r"SELFIEGATE_GALLERY .* needs a database; .*SELFIEGATE_DATABASE="):
+        load_settings()
 
 
 @pytest.mark.parametrize(
@@ -114,4 +126,4 @@ def test_the_command_makes_the_tables(postgres: PostgresServer, monkeypatch: pyt
     first, second = _selfiegate("database", "upgrade"), _selfiegate("database", "upgrade")
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert "the records in postgres are as this version needs them" in first.stdout
+    assert "the tables in postgres are as this version needs them" in first.stdout

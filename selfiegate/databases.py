@@ -1,0 +1,71 @@
+"""Opens the databases that the settings name: of records, and of faces that are compared here."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from selfiegate.extras import named_when_missing
+from selfiegate.gallery import Gallery
+from selfiegate.records import Records
+from selfiegate.settings import Settings
+
+if TYPE_CHECKING:
+    from selfiegate.postgres_database import PostgresDatabase
+
+
+@named_when_missing()
+def open_records(settings: Settings) -> Records:
+    """Build ledger, profiles and erasures alone: who only looks at them needs no models."""
+    match settings.records:
+        case "sqlite":
+            from selfiegate.stores.sqlite_records import sqlite_records
+
+            return sqlite_records(settings.folder / "records.db", settings.sqlite_patience_s)
+        case "dynamodb":
+            from selfiegate.stores.dynamodb_erasures import DynamoErasures
+            from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
+            from selfiegate.stores.dynamodb_ledger import DynamoLedger
+            from selfiegate.stores.dynamodb_profiles import DynamoProfiles
+
+            ledger = DynamoLedger(settings.aws, settings.rejected_days)
+            aws = settings.aws
+            return Records(ledger, DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
+        case "postgres":
+            from selfiegate.stores.postgres_records import postgres_records
+
+            return postgres_records(_postgres(settings.database_url, settings.sqlite_patience_s))
+
+
+@named_when_missing()
+def open_gallery(settings: Settings, records: Records, model: str) -> Gallery:
+    """Build the gallery for a model's faces, and hold it to the records."""
+    match settings.gallery:
+        case "sqlite":
+            from selfiegate.galleries.sqlite import SqliteGallery
+
+            path = settings.folder / "gallery.db"
+            return SqliteGallery(path, model, patience_s=settings.sqlite_patience_s, records=records)
+        case "postgres":
+            from selfiegate.galleries.postgres import PostgresGallery
+
+            database = _postgres(settings.database_url, settings.sqlite_patience_s)
+            return PostgresGallery(database, model, records=records, together=settings.records == "postgres")
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the tables of records and gallery up to date; no model is loaded."""
+    open_records(settings)
+    if settings.gallery == "postgres":
+        from selfiegate.galleries.postgres import GALLERY
+        from selfiegate.postgres_schema import migrate
+
+        migrate(_postgres(settings.database_url, settings.sqlite_patience_s), "gallery", GALLERY)
+
+
+@cache
+def _postgres(url: str, patience_s: float) -> PostgresDatabase:
+    """Share one pool in this process: what is written to records and gallery can then be one transaction."""
+    from selfiegate.postgres_database import PostgresDatabase
+
+    return PostgresDatabase(url, patience_s)
