@@ -108,6 +108,19 @@ class PostgresServer:
         with suppress(FileNotFoundError):
             (self._data / "postmaster.pid").unlink()
 
+    def copy_data(self, to: Path) -> None:
+        """Copy its data as a standby has them, while it is shut down."""
+        self._end(signal.SIGINT)
+        subprocess.run(["cp", "-a", self._data, to], check=True)
+        self.start()
+
+    def put_back(self, copy: Path) -> None:
+        """Go on from a copy of the data, as a standby does that takes over."""
+        self.kill()
+        shutil.rmtree(self._data)
+        subprocess.run(["cp", "-a", copy, self._data], check=True)
+        self.start()
+
     def stop(self) -> None:
         """End it, and remove what it wrote."""
         self._end(signal.SIGQUIT)

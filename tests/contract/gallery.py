@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.galleries.sql import CANDIDATES
 from selfiegate.gallery import Gallery
 from selfiegate.paging import Page
 from tests.present import present
@@ -185,3 +188,52 @@ class GalleryContract:
         gallery.add("face", "ann", vector)
 
         np.testing.assert_allclose(present(gallery.embedding("face")), vector, atol=1e-3)
+
+
+class SharedGalleryContract:
+    """What a gallery promises that several processes open."""
+
+    @pytest.fixture
+    def gallery(self) -> Gallery:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def another(self) -> Callable[[str], Gallery]:
+        """Return what opens the same gallery for a model."""
+        raise NotImplementedError
+
+    def test_what_one_opener_enrols_the_others_find(self, gallery: Gallery, another: Callable[[str], Gallery]) -> None:
+        other = another("model")
+        other.search(vectors(1)[0])
+        gallery.add("face", "ann", vectors(1)[0])
+
+        assert other.search(vectors(1)[0])[0].user_id == "ann"
+
+    def test_what_one_opener_removes_the_others_no_longer_find(
+        self, gallery: Gallery, another: Callable[[str], Gallery]
+    ) -> None:
+        other = another("model")
+        gallery.add("face", "ann", vectors(1)[0])
+        other.search(vectors(1)[0])
+        gallery.remove("face")
+
+        assert list(other.search(vectors(1)[0])) == []
+
+    def test_many_removed_faces_do_not_hide_the_one_that_is_left(
+        self, gallery: Gallery, another: Callable[[str], Gallery]
+    ) -> None:
+        other = another("model")
+        near, far = vectors(2)
+        with gallery.batch():
+            for n in range(CANDIDATES):
+                gallery.add(f"face-{n}", "ann", near)
+        gallery.add("kept", "bob", far)
+        other.search(near)
+        for n in range(CANDIDATES):
+            gallery.remove(f"face-{n}")
+
+        assert [match.face_id for match in other.search(near)] == ["kept"]
+
+    def test_faces_of_another_model_are_not_mixed_in(self, gallery: Gallery, another: Callable[[str], Gallery]) -> None:
+        with pytest.raises(BackendMisconfigured, match="holds faces of the model model, but other is loaded"):
+            another("other")

@@ -16,7 +16,6 @@ import pytest
 
 from selfiegate.decoding.decode import Limits
 from selfiegate.errors import BackendMisconfigured, PhotoRejected, WrongInput
-from selfiegate.galleries.sql import CANDIDATES
 from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.gallery import Gallery
 from selfiegate.local_disk import require_local
@@ -25,12 +24,12 @@ from selfiegate.records import Records
 from selfiegate.sqlite_database import require_wal
 from selfiegate.stores.folder import FolderPhotos, FolderThumbnails
 from selfiegate.stores.sqlite_records import sqlite_records
-from tests.contract.gallery import D, GalleryContract, vectors
+from tests.contract.gallery import D, GalleryContract, SharedGalleryContract, vectors
 from tests.contract.photos import PhotoStoreContract, ThumbnailStoreContract, Upload
 from tests.contract.records import RecordsContract, SharedRecordsContract, Storage
 
 
-class TestSqliteGallery(GalleryContract):
+class TestSqliteGallery(GalleryContract, SharedGalleryContract):
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
         return tmp_path / "home" / "gallery.db"
@@ -39,35 +38,9 @@ class TestSqliteGallery(GalleryContract):
     def gallery(self, path: Path) -> Gallery:
         return SqliteGallery(path, "model", dimensions=D)
 
-    def test_what_one_opener_enrols_the_others_find(self, gallery: Gallery, path: Path) -> None:
-        other = SqliteGallery(path, "model", dimensions=D)
-        other.search(vectors(1)[0])
-        gallery.add("face", "ann", vectors(1)[0])
-
-        assert other.search(vectors(1)[0])[0].user_id == "ann"
-
-    def test_what_one_opener_removes_the_others_no_longer_find(self, gallery: Gallery, path: Path) -> None:
-        other = SqliteGallery(path, "model", dimensions=D)
-        gallery.add("face", "ann", vectors(1)[0])
-        other.search(vectors(1)[0])
-        gallery.remove("face")
-
-        assert list(other.search(vectors(1)[0])) == []
-
-    def test_many_removed_faces_do_not_hide_the_one_that_is_left(self, gallery: SqliteGallery, path: Path) -> None:
-        other = SqliteGallery(path, "model", dimensions=D)
-        near, far = vectors(2)
-        gallery.add_all((f"face-{n}", "ann", near) for n in range(CANDIDATES))
-        gallery.add("kept", "bob", far)
-        other.search(near)
-        for n in range(CANDIDATES):
-            gallery.remove(f"face-{n}")
-
-        assert [match.face_id for match in other.search(vectors(1)[0])] == ["kept"]
-
-    def test_faces_of_another_model_are_not_mixed_in(self, gallery: Gallery, path: Path) -> None:
-        with pytest.raises(BackendMisconfigured, match="holds faces of the model model, but other is loaded"):
-            SqliteGallery(path, "other", dimensions=D)
+    @pytest.fixture
+    def another(self, path: Path) -> Callable[[str], Gallery]:
+        return lambda model: SqliteGallery(path, model, dimensions=D)
 
     def test_its_files_are_for_their_owner_alone(self, gallery: Gallery, path: Path) -> None:
         gallery.add("face", "ann", vectors(1)[0])

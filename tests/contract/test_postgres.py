@@ -12,13 +12,10 @@ import psycopg
 import pytest
 
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.galleries.postgres import PostgresGallery
-from selfiegate.gallery import Gallery
 from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.postgres_schema import Migration, migrate
 from selfiegate.records import Records
 from selfiegate.stores.postgres_records import postgres_records
-from tests.contract.gallery import D, GalleryContract
 from tests.contract.records import RecordsContract, SharedRecordsContract, Storage
 from tests.postgres import PATIENCE_S, PostgresServer
 
@@ -38,12 +35,6 @@ class TestPostgresRecords(RecordsContract, SharedRecordsContract):
     @pytest.fixture
     def storage(self, postgres: PostgresServer) -> Storage:
         return PostgresStorage(postgres.url("contract"))
-
-
-class TestPostgresGallery(GalleryContract):
-    @pytest.fixture
-    def gallery(self, database: PostgresDatabase) -> Gallery:
-        return PostgresGallery(database, "model", dimensions=D)
 
 
 class PostgresStorage:

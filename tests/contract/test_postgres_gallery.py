@@ -1,0 +1,187 @@
+"""The gallery in PostgreSQL, on a real server: its promises, and what may befall its numbers."""
+
+# ruff: noqa: S608  the only text put into statements are the names below
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.galleries.postgres import PostgresGallery
+from selfiegate.gallery import Gallery
+from selfiegate.postgres_database import PostgresDatabase
+from selfiegate.stores.postgres_records import postgres_records
+from tests.contract.gallery import D, GalleryContract, SharedGalleryContract, vectors
+from tests.postgres import PATIENCE_S, PostgresServer
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    return postgres.database("gallery")
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[[str], PostgresDatabase]]:
+    databases = list[PostgresDatabase]()
+
+    def open_one(url: str) -> PostgresDatabase:
+        databases.append(PostgresDatabase(url))
+        return databases[-1]
+
+    yield open_one
+    for database in databases:
+        database.close()
+
+
+Open = Callable[[str], PostgresDatabase]
+
+
+def bonded(database: PostgresDatabase) -> PostgresGallery:
+    return PostgresGallery(database, "model", D, records=postgres_records(database), together=True)
+
+
+class TestPostgresGallery(GalleryContract, SharedGalleryContract):
+    @pytest.fixture
+    def gallery(self, url: str, opened: Open) -> Gallery:
+        return PostgresGallery(opened(url), "model", D)
+
+    @pytest.fixture
+    def another(self, url: str, opened: Open) -> Callable[[str], Gallery]:
+        return lambda model: PostgresGallery(opened(url), model, D)
+
+
+class TestPostgresGalleryBesideItsRecords(GalleryContract, SharedGalleryContract):
+    @pytest.fixture
+    def gallery(self, url: str, opened: Open) -> Gallery:
+        return bonded(opened(url))
+
+    @pytest.fixture
+    def another(self, url: str, opened: Open) -> Callable[[str], Gallery]:
+        def open_another(model: str) -> Gallery:
+            database = opened(url)
+            return PostgresGallery(database, model, D, records=postgres_records(database), together=True)
+
+        return open_another
+
+
+@pytest.mark.promise
+def test_a_face_that_is_committed_after_a_later_one_is_found(url: str, opened: Open) -> None:
+    """Its number may be drawn first and become visible last; who asks for later numbers alone would never see it."""
+    slow, quick, reader = (bonded(opened(url)) for _ in range(3))
+    one, other = vectors(2)
+    added, enough = threading.Event(), threading.Event()
+
+    def add_slowly() -> None:
+        with slow.batch():
+            slow.add("first", "ann", one)
+            added.set()
+            assert enough.wait(PATIENCE_S)
+
+    with ThreadPoolExecutor(2) as pool, psycopg.connect(url, autocommit=True) as watcher:
+        first = pool.submit(add_slowly)
+        assert added.wait(PATIENCE_S)
+        second = pool.submit(quick.add, "second", "bob", other)
+        give_up = time.monotonic() + PATIENCE_S
+        while not second.done() and watcher.execute(WAITING).fetchone() == (0,):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        seen = {match.face_id for match in reader.search(one)}
+        enough.set()
+        first.result(PATIENCE_S)
+        second.result(PATIENCE_S)
+
+    assert seen <= {"second"}
+    assert {match.face_id for match in reader.search(one)} == {"first", "second"}
+
+
+def test_a_batch_that_fails_leaves_neither_faces_nor_numbers(url: str, opened: Open) -> None:
+    gallery, other = bonded(opened(url)), bonded(opened(url))
+    one, two = vectors(2)
+
+    def fail() -> None:
+        with gallery.batch():
+            gallery.add("lost", "ann", one)
+            list(gallery.search(one))  # which promises nothing here, and must not harm what comes later
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert gallery.newest() == 0
+    other.add("kept", "bob", two)
+
+    assert [match.face_id for match in gallery.search(one)] == ["kept"]
+
+
+@pytest.mark.parametrize("later", [1, 5], ids=["as many faces", "more faces"])
+def test_numbers_that_a_takeover_gives_to_other_faces_are_read_again(tmp_path: Path, opened: Open, later: int) -> None:
+    """A server that takes over may lack the last commits: here it is the same server with the data of before."""
+    server = PostgresServer()
+    try:
+        url = server.database("gallery")
+        database = opened(url)
+        gallery, (first, lost, *others) = bonded(database), vectors(7)
+        gallery.add("first", "ann", first)
+        server.copy_data(tmp_path / "standby")
+        gallery.add("lost", "bob", lost)
+        assert gallery.search(lost)[0].face_id == "lost"
+        server.put_back(tmp_path / "standby")
+        writer = bonded(opened(url))
+        for n in range(later):
+            writer.add(f"other {n}", "carl", others[n])
+
+        assert [gallery.search(others[n], limit=1)[0].face_id for n in range(later)] == [
+            f"other {n}" for n in range(later)
+        ]
+        assert {match.face_id for match in gallery.search(lost)} == {"first", *(f"other {n}" for n in range(later))}
+    finally:
+        server.stop()
+
+
+GALLERY_TABLES, RECORD_TABLES = ("gallery_notes", "faces", "sketches"), ("claims", "profiles", "erasures", "gallery")
+
+
+def lost(tables: tuple[str, ...], part: str) -> list[str]:
+    return [f"DROP TABLE {', '.join(tables)}", f"DELETE FROM selfiegate_schema WHERE part = '{part}'"]
+
+
+def as_before(tables: tuple[str, ...]) -> list[str]:
+    return [line for name in tables for line in (f"TRUNCATE {name}", f"INSERT INTO {name} SELECT * FROM before.{name}")]
+
+
+WRONG = {
+    "the gallery is lost": (lost(GALLERY_TABLES, "gallery"), "is not the gallery that the records rely on"),
+    "the records are lost": (lost((*RECORD_TABLES, "audit_bookmark"), "records"), "belongs to other records"),
+    "the gallery is older": (as_before(GALLERY_TABLES), "is older than the records: it ends with face number 1"),
+    "the records are older": (as_before(RECORD_TABLES), "the records are older than"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), WRONG.values(), ids=WRONG)
+def test_tables_that_do_not_belong_together_are_refused(url: str, opened: Open, change: list[str], said: str) -> None:
+    gallery, (one, two) = bonded(opened(url)), vectors(2)
+    gallery.add("first", "ann", one)
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE SCHEMA before")
+        for name in (*GALLERY_TABLES, *RECORD_TABLES):
+            connection.execute(f"CREATE TABLE before.{name} AS SELECT * FROM {name}".encode())
+    gallery.add("second", "bob", two)
+    with psycopg.connect(url) as connection:
+        for statement in change:
+            connection.execute(statement.encode())
+
+    for _ in range(2):  # nor does the refusal create what makes the next start succeed
+        with pytest.raises(BackendMisconfigured, match=said):
+            bonded(opened(url))
+    if "DROP" not in change[0]:
+        for use in (lambda: gallery.search(one), lambda: gallery.add("third", "carl", one)):
+            with pytest.raises(BackendMisconfigured, match=said):
+                use()
