@@ -5,14 +5,15 @@ in their order, which those of a sequence do not: a transaction may commit after
 a number is the value of one row plus one. The row's lock is held until the commit, so one transaction adds at a time.
 
 A server that takes over may lack the last commits of the one before, and then gives their numbers to other faces. So
-each row of `sketches` carries a random token for good. A process that finds another token, or none, at the highest
-number that it knows forgets what it has read and begins anew.
+each row of `sketches` carries a random token for good, and each change has its row. A process that finds another token,
+or none, at the highest number that it knows reads all rows again. Marks of before are then of no use to it.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.bond import Bond, Notes
 from selfiegate.galleries.sketch import SketchIndex, sketch
 from selfiegate.galleries.sql import NewFace, SqlGallery
+from selfiegate.model import Match
 from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.postgres_schema import Migration, migrate
 from selfiegate.records import Records
@@ -48,7 +50,7 @@ CREATE TABLE faces (
 CREATE INDEX faces_by_user ON faces (user_id, id);
 CREATE TABLE sketches (
     id bigint PRIMARY KEY,
-    bits bytea,  -- NULL once the face is removed
+    bits bytea,  -- NULL once the face is removed, and for the removal itself
     token uuid NOT NULL DEFAULT gen_random_uuid());
 ALTER TABLE faces ALTER COLUMN embedding SET STORAGE PLAIN;
 ALTER TABLE sketches ALTER COLUMN bits SET STORAGE PLAIN;
@@ -77,8 +79,11 @@ WITH gone AS (
     DELETE FROM faces WHERE face_id = ? RETURNING id
 ), blank AS (
     UPDATE sketches SET bits = NULL FROM gone WHERE sketches.id = gone.id
+), numbered AS (
+    UPDATE gallery_notes SET value = (value::bigint + 1)::text WHERE name = 'newest' AND EXISTS (SELECT 1 FROM gone)
+    RETURNING value::bigint AS id
 )
-UPDATE gallery_notes SET value = (value::bigint + 1)::text WHERE name = 'newest' AND EXISTS (SELECT 1 FROM gone)
+INSERT INTO sketches (id) SELECT id FROM numbered
 """
 _NEW_SKETCHES = """
 SELECT (SELECT token FROM sketches WHERE id = :highest) AS token, packed, last,
@@ -116,6 +121,7 @@ class PostgresGallery(SqlGallery):
         super().__init__(database, model, dimensions, bond)
         self._highest: int = 0
         self._token: UUID | None = None
+        self._highest_told = self._distrusted = 0
         self._local = threading.local()
         notes.note_once("model", model)
         (row,) = database.read("SELECT value FROM gallery_notes WHERE name = 'model'")
@@ -130,7 +136,17 @@ class PostgresGallery(SqlGallery):
 
     def newest(self) -> int:
         """Return the highest number; numbers only grow, and become visible in their order."""
-        return int(self._tables.read(_NEWEST)[0]["newest"])
+        newest = int(self._tables.read(_NEWEST)[0]["newest"])
+        with self._lock:
+            self._highest_told = max(self._highest_told, newest)
+        return newest
+
+    def search_many(
+        self, embeddings: Sequence[NDArray[np.float32]], limit: int = 10, floor: float = -math.inf, above: int = 0
+    ) -> Sequence[Sequence[Match]]:
+        """Search many faces; a mark from before a takeover leaves nothing out."""
+        found = super().search_many(embeddings, limit, floor, above)
+        return super().search_many(embeddings, limit, floor) if 0 < above <= self._distrusted else found
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -200,7 +216,7 @@ class PostgresGallery(SqlGallery):
             if row["token"] != self._token:
                 _log.warning("the gallery in PostgreSQL has other faces than it had; all sketches are read again")
                 self._index = SketchIndex(self._sketches["bits"].itemsize)
-                self._highest, self._token = 0, None
+                self._highest, self._token, self._distrusted = 0, None, self._highest_told
                 continue
             if row["last"] is None:
                 return self._index
