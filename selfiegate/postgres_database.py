@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import time
@@ -24,6 +25,8 @@ from selfiegate.sql_database import PATIENCE_S, named
 
 _CONNECT_S = 5
 """How long one attempt to connect to one host may take."""
+FRESH_S = 1.0
+"""A connection that was used within this time is handed out without asking the server whether it lives."""
 _AGAIN_S = 1.0
 """After so long a connection is asked for anew: the pool's own pauses between attempts would double without end."""
 _OLDEST = 15
@@ -46,6 +49,8 @@ class Connection(psycopg.Connection[DictRow]):
     """A connection that gives up an overdue answer; the server's own bounds end nothing where it hangs."""
 
     answer_s: float = _CONNECT_S
+    used_at: float = -math.inf
+    """When it was last given back, on the monotonic clock."""
 
     def wait(self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
         """Wait for one answer, at most `answer_s`."""
@@ -70,7 +75,7 @@ class PostgresDatabase:
 
     for_update = "FOR UPDATE"
     each_of_json = "(SELECT json_array_elements_text(CAST(? AS json)))"
-    each_number_of_json = "(SELECT CAST(json_array_elements_text(CAST(? AS json)) AS bigint))"
+    among_numbers = "= ANY(CAST(translate(?, '[]', '{}') AS bigint[]))"
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, size: int = 16) -> None:
         self._local = threading.local()
@@ -145,6 +150,7 @@ class PostgresDatabase:
         try:
             yield connection
         finally:
+            connection.used_at = time.monotonic()
             self._pool.putconn(connection)
 
     def _taken(self, give_up: float) -> Connection:
@@ -212,6 +218,8 @@ def _configure(connection: Connection) -> None:
 
 
 def _check(connection: Connection) -> None:
+    if time.monotonic() - connection.used_at < FRESH_S:
+        return
     connection.answer_s = _CONNECT_S
     ConnectionPool.check_connection(connection)
 

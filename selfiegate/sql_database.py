@@ -29,8 +29,8 @@ class SqlDatabase(Protocol):
     """What a SELECT ends with that no other transaction may overtake before this one is done."""
     each_of_json: str
     """A subquery for the texts of a JSON array that is a parameter."""
-    each_number_of_json: str
-    """The same for whole numbers."""
+    among_numbers: str
+    """A condition on what is before it: it is in a JSON array of whole numbers, which is a parameter."""
 
     def read(self, sql: str, *parameters: Any) -> Sequence[SqlRow]:
         """Return all rows of one SELECT; within `write` of the same thread it sees what that wrote."""

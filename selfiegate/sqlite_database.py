@@ -25,7 +25,8 @@ class Database:
 
     for_update = ""
     """A transaction holds the file's write lock from its start."""
-    each_of_json = each_number_of_json = "(SELECT value FROM json_each(?))"
+    each_of_json = "(SELECT value FROM json_each(?))"
+    among_numbers = f"IN {each_of_json}"
 
     def __init__(self, path: Path, schema: Schema, patience_s: float = PATIENCE_S) -> None:
         self._path, self._schema, self._patience_s = path, schema, patience_s

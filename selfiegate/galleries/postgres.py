@@ -96,10 +96,9 @@ FROM (SELECT string_agg(int8send(id) || bits, ''::bytea ORDER BY id) AS packed, 
 class PostgresGallery(SqlGallery):
     """A gallery in a database that processes on any number of machines share."""
 
-    embeddings_sql = """
-    SELECT string_agg(int8send(id) || embedding, ''::bytea)
-    FROM faces WHERE id IN (SELECT CAST(json_array_elements_text(CAST(? AS json)) AS bigint))
-    """
+    embeddings_sql = f"""
+    SELECT string_agg(int8send(id) || embedding, ''::bytea) FROM faces WHERE id {PostgresDatabase.among_numbers}
+    """  # noqa: S608  a constant
 
     def __init__(
         self,

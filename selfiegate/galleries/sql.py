@@ -50,7 +50,7 @@ class SqlGallery(ABC):
         self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])
         self._embeddings = np.dtype([("id", ">i8"), ("embedding", np.float16, dimensions)])
         self._lock = threading.Lock()
-        self._names_sql = f"SELECT id, face_id, user_id FROM faces WHERE id IN {database.each_number_of_json}"  # noqa: S608
+        self._names_sql = f"SELECT id, face_id, user_id FROM faces WHERE id {database.among_numbers}"  # noqa: S608
         self._held_sql = f"SELECT face_id FROM faces WHERE face_id IN {database.each_of_json}"  # noqa: S608
 
     @abstractmethod

@@ -14,7 +14,7 @@ import pytest
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import PhotoRef
-from selfiegate.postgres_database import PostgresDatabase, require_supported
+from selfiegate.postgres_database import FRESH_S, PostgresDatabase, require_supported
 from selfiegate.postgres_schema import Migration, migrate
 from selfiegate.stores.postgres_records import postgres_records
 from tests.postgres import PATIENCE_S, PostgresServer
@@ -324,6 +324,7 @@ def test_a_server_that_hangs_is_given_up(own: PostgresServer) -> None:
 def test_a_connection_that_hangs_is_replaced(url: str) -> None:
     database = PostgresDatabase(url, 5 * SHORT_S)
     (row,) = database.read("SELECT pg_backend_pid() AS pid")
+    time.sleep(1.1 * FRESH_S)
     os.kill(row["pid"], signal.SIGSTOP)
     rescue = threading.Timer(PATIENCE_S, os.kill, (row["pid"], signal.SIGCONT))
     rescue.start()

@@ -16,7 +16,7 @@ import pytest
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.postgres import PostgresGallery
 from selfiegate.gallery import Gallery
-from selfiegate.postgres_database import PostgresDatabase
+from selfiegate.postgres_database import FRESH_S, PostgresDatabase
 from selfiegate.stores.postgres_records import postgres_records
 from tests.contract.gallery import D, GalleryContract, SharedGalleryContract, vectors
 from tests.postgres import PATIENCE_S, PostgresServer
@@ -137,6 +137,7 @@ def test_numbers_that_a_takeover_gives_to_other_faces_are_read_again(tmp_path: P
         mark = gallery.newest()
         assert gallery.search(lost)[0].face_id == "lost"
         server.put_back(tmp_path / "standby")
+        time.sleep(1.1 * FRESH_S)
         writer = bonded(opened(url))
         for n in range(later):
             writer.add(f"other {n}", "carl", others[n])
