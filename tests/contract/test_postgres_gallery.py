@@ -133,6 +133,7 @@ def test_numbers_that_a_takeover_gives_to_other_faces_are_read_again(tmp_path: P
             (f"filler {n}", "ann", one) for n, one in enumerate(vectors(2000, seed=1))
         )  # not all are scored
         server.copy_data(tmp_path / "standby")
+        time.sleep(1.1 * FRESH_S)  # else connections of before are used, and fail
         gallery.add("lost", "bob", lost)
         mark = gallery.newest()
         assert gallery.search(lost)[0].face_id == "lost"
