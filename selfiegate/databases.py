@@ -50,7 +50,8 @@ def open_gallery(settings: Settings, records: Records, model: str) -> Gallery:
             from selfiegate.galleries.postgres import PostgresGallery
 
             database = _postgres(settings.database_url, settings.sqlite_patience_s)
-            return PostgresGallery(database, model, records=records, together=settings.records == "postgres")
+            together, snapshot = settings.records == "postgres", settings.folder / "sketches.copy"
+            return PostgresGallery(database, model, records=records, together=together, snapshot=snapshot)
 
 
 def upgrade(settings: Settings) -> None:

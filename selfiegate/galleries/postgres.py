@@ -3,28 +3,24 @@
 A process knows a face by its number, and asks for those above the highest that it knows. So numbers must become visible
 in their order, which those of a sequence do not: a transaction may commit after another that drew a later number. Here
 a number is the value of one row plus one. The row's lock is held until the commit, so one transaction adds at a time.
-
-A server that takes over may lack the last commits of the one before, and then gives their numbers to other faces. So
-each row of `sketches` carries a random token for good, and each change has its row. A process that finds another token,
-or none, at the highest number that it knows reads all rows again. Marks of before are then of no use to it.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.bond import Bond, Notes
+from selfiegate.galleries.postgres_sketches import PostgresSketches
 from selfiegate.galleries.sketch import SketchIndex, sketch
 from selfiegate.galleries.sql import NewFace, SqlGallery
 from selfiegate.model import Match
@@ -32,10 +28,7 @@ from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.postgres_schema import Migration, migrate
 from selfiegate.records import Records
 
-_log = logging.getLogger(__name__)
 _MEND = "restore the whole database from one backup; see 'A gallery or records that are lost' in docs/operations.md"
-_AT_ONCE = 50_000
-"""Sketches read in one statement, 3.6 MB; its answer is overdue after `PATIENCE_S`."""
 _COPIED = 10_000
 """Faces written at once, 11 MB."""
 
@@ -50,7 +43,8 @@ CREATE TABLE faces (
 CREATE INDEX faces_by_user ON faces (user_id, id);
 CREATE TABLE sketches (
     id bigint PRIMARY KEY,
-    bits bytea,  -- NULL once the face is removed, and for the removal itself
+    bits bytea,  -- NULL once the face is removed, and for a removal
+    removed bigint,  -- the face that a removal removed
     token uuid NOT NULL DEFAULT gen_random_uuid());
 ALTER TABLE faces ALTER COLUMN embedding SET STORAGE PLAIN;
 ALTER TABLE sketches ALTER COLUMN bits SET STORAGE PLAIN;
@@ -83,13 +77,7 @@ WITH gone AS (
     UPDATE gallery_notes SET value = (value::bigint + 1)::text WHERE name = 'newest' AND EXISTS (SELECT 1 FROM gone)
     RETURNING value::bigint AS id
 )
-INSERT INTO sketches (id) SELECT id FROM numbered
-"""
-_NEW_SKETCHES = """
-SELECT (SELECT token FROM sketches WHERE id = :highest) AS token, packed, last,
-       (SELECT token FROM sketches WHERE id = last) AS last_token
-FROM (SELECT string_agg(int8send(id) || bits, ''::bytea ORDER BY id) AS packed, max(id) AS last
-      FROM (SELECT id, bits FROM sketches WHERE id > :highest ORDER BY id LIMIT :at_once) AS rows_after) AS packed_rows
+INSERT INTO sketches (id, removed) SELECT numbered.id, gone.id FROM numbered, gone
 """
 
 
@@ -107,20 +95,18 @@ class PostgresGallery(SqlGallery):
         dimensions: int = 512,
         records: Records | None = None,
         together: bool = False,
+        snapshot: Path | None = None,
     ) -> None:
         """Bring the tables up to date; raises `BackendMisconfigured` where they hold another model's faces.
 
         With `records` the gallery is held to them, now and at each use: see `bond`. `together`: they are written
-        through the same `database`.
+        through the same `database`. With `snapshot`, a file, sketches are kept there for the next start.
         """
         migrate(database, "gallery", GALLERY)
         self._tables, self._together = database, together
         notes = Notes(f"the gallery in {database.place}", _MEND, database, "gallery_notes", _STATE)
         bond = Bond(notes, records, model, together) if records else None
         super().__init__(database, model, dimensions, bond)
-        self._highest: int = 0
-        self._token: UUID | None = None
-        self._highest_told = self._distrusted = 0
         self._local = threading.local()
         notes.note_once("model", model)
         (row,) = database.read("SELECT value FROM gallery_notes WHERE name = 'model'")
@@ -132,12 +118,13 @@ class PostgresGallery(SqlGallery):
             )
         if bond:
             bond.tie()
+        self._sketches_here = PostgresSketches(database, dimensions // 8, notes.state().id, snapshot)
 
     def newest(self) -> int:
         """Return the highest number; numbers only grow, and become visible in their order."""
         newest = int(self._tables.read(_NEWEST)[0]["newest"])
         with self._lock:
-            self._highest_told = max(self._highest_told, newest)
+            self._sketches_here.marked(newest)
         return newest
 
     def search_many(
@@ -145,7 +132,7 @@ class PostgresGallery(SqlGallery):
     ) -> Sequence[Sequence[Match]]:
         """Search many faces; a mark from before a takeover leaves nothing out."""
         found = super().search_many(embeddings, limit, floor, above)
-        return super().search_many(embeddings, limit, floor) if 0 < above <= self._distrusted else found
+        return super().search_many(embeddings, limit, floor) if 0 < above <= self._sketches_here.distrusted else found
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -209,16 +196,4 @@ class PostgresGallery(SqlGallery):
         return bytes(next(iter(row.values())) or b"")
 
     def _read_new_sketches(self) -> SketchIndex:
-        while True:
-            asked = {"highest": self._highest, "at_once": _AT_ONCE}
-            (row,) = self._tables.read_binary(_NEW_SKETCHES, asked)
-            if row["token"] != self._token:
-                _log.warning("the gallery in PostgreSQL has other faces than it had; all sketches are read again")
-                self._index = SketchIndex(self._sketches["bits"].itemsize)
-                self._highest, self._token, self._distrusted = 0, None, self._highest_told
-                continue
-            if row["last"] is None:
-                return self._index
-            rows = np.frombuffer(row["packed"] or b"", self._sketches)
-            self._index.extend(rows["id"].astype(np.int64), rows["bits"].tobytes())
-            self._highest, self._token = row["last"], row["last_token"]
+        return self._sketches_here.current()

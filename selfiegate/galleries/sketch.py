@@ -7,7 +7,7 @@ techniques from rounding algorithms"), so the nearest sketches hold the nearest 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import faiss
@@ -39,6 +39,10 @@ def dots(vectors: NDArray[np.float32], probe: NDArray[np.float32]) -> NDArray[np
     return np.asarray(np.einsum("ij,j->i", vectors, probe), np.float32)
 
 
+Block = tuple[NDArray[np.int64], NDArray[np.uint8]]
+"""Ascending row ids, and a sketch of each: shapes (rows,) and (rows, width)."""
+
+
 class _Rows(NamedTuple):
     ids: NDArray[np.int64]
     """Ascending."""
@@ -62,6 +66,7 @@ class SketchIndex:
 
     def __init__(self, width: int) -> None:
         """Make an empty index of sketches of `width` bytes (a multiple of 8)."""
+        self.width = width
         self._rows = _Rows(np.empty(0, np.int64), np.empty((0, width), np.uint8), np.empty(0, np.bool_), 0)
         self._removed = 0
 
@@ -77,12 +82,23 @@ class SketchIndex:
         rows.removed[start:end] = False
         self._rows = rows._replace(filled=end)
 
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows, and an eighth more, in one go."""
+        self._rows = self._grown(max(rows + rows // 8, self._rows.filled))
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """Return the ids and sketches that are there now, so many rows at a time."""
+        ids, sketches, removed, filled = self._rows
+        parts = (slice(start, min(start + rows, filled)) for start in range(0, filled, rows))
+        return ((ids[part][~removed[part]], sketches[part][~removed[part]]) for part in parts)
+
     def discard(self, row_id: int) -> None:
-        """Remove a row; its memory is kept until the process ends."""
-        ids, _, removed, filled = self._rows
+        """Remove a row, if it is there: its sketch is wiped, its place is kept until the process ends."""
+        ids, sketches, removed, filled = self._rows
         slot = int(np.searchsorted(ids[:filled], row_id))
         if slot < filled and ids[slot] == row_id and not removed[slot]:
             removed[slot] = True
+            sketches[slot] = 0
             self._removed += 1
 
     def nearest(self, embeddings: Sequence[NDArray[np.float32]], limit: int, above: int = 0) -> list[NDArray[np.int64]]:

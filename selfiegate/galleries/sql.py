@@ -43,11 +43,8 @@ class SqlGallery(ABC):
     """Selects ids (8 bytes, the highest first) and embeddings of a JSON array of ids, as one value."""
 
     def __init__(self, database: SqlDatabase, model: str, dimensions: int, bond: Bond | None) -> None:
-        """Begin with an empty index; the first search fills it."""
         self.model = model
         self._db, self._bond = database, bond
-        self._index = SketchIndex(dimensions // 8)
-        self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])
         self._embeddings = np.dtype([("id", ">i8"), ("embedding", np.float16, dimensions)])
         self._lock = threading.Lock()
         self._names_sql = f"SELECT id, face_id, user_id FROM faces WHERE id {database.among_numbers}"  # noqa: S608

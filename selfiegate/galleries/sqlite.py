@@ -66,7 +66,8 @@ class SqliteGallery(SqlGallery):
         self._file = Database(path, GALLERY, patience_s)
         notes = Notes(str(path), MEND, self._file, "meta", STATE)
         super().__init__(self._file, model, dimensions, Bond(notes, records, model) if records else None)
-        self._highest = 0
+        self._index, self._highest = SketchIndex(dimensions // 8), 0
+        self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])
         notes.note_once("model", model)
         held = self._file.read("SELECT value FROM meta WHERE name = 'model'")[0][0]
         if held != model:

@@ -9,17 +9,22 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 import pytest
 
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.postgres import PostgresGallery
+from selfiegate.galleries.postgres_sketches import PostgresSketches
+from selfiegate.galleries.sketch import sketch
+from selfiegate.galleries.snapshot import load
 from selfiegate.gallery import Gallery
 from selfiegate.postgres_database import FRESH_S, PostgresDatabase
 from selfiegate.stores.postgres_records import postgres_records
 from tests.contract.gallery import D, GalleryContract, SharedGalleryContract, vectors
 from tests.postgres import PATIENCE_S, PostgresServer
+from tests.present import present
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -149,6 +154,76 @@ def test_numbers_that_a_takeover_gives_to_other_faces_are_read_again(tmp_path: P
         assert "lost" not in {match.face_id for match in gallery.search(lost, limit=3000)}
     finally:
         server.stop()
+
+
+class Started(NamedTuple):
+    """A process's sketches after a start, and what they hold."""
+
+    sketches: PostgresSketches
+    numbers: list[int]
+
+
+@pytest.fixture
+def start(url: str, opened: Open, tmp_path: Path) -> Callable[[], Started]:
+    def started() -> Started:
+        """Start as a process does, which keeps a copy from ten sketches on, and none that holds what was removed."""
+        sketches = PostgresSketches(opened(url), D // 8, "gallery", tmp_path / "copy", worth_keeping=10, removed_s=0)
+        numbers = [int(n) for ids, _ in sketches.current().blocks(1000) for n in ids]
+        sketches.close()
+        return Started(sketches, numbers)
+
+    return started
+
+
+def kept(path: Path) -> list[int]:
+    _, index = present(load(path, "gallery", D // 8))
+    return [int(n) for ids, _ in index.blocks(1000) for n in ids]
+
+
+def test_a_start_goes_on_from_the_copy_on_disk(
+    url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
+) -> None:
+    gallery = PostgresGallery(opened(url), "model", D)
+    for n, vector in enumerate(vectors(12)):
+        gallery.add(f"face {n}", "ann", vector)
+    assert start().numbers == kept(tmp_path / "copy") == [*range(1, 13)]
+    gallery.add("later", "ann", vectors(1)[0])
+    with psycopg.connect(url) as connection:  # what comes from the copy is not fetched
+        connection.execute("DELETE FROM sketches WHERE id < 12")
+
+    assert start().numbers == [*range(1, 14)]
+
+
+def test_what_was_removed_is_wiped_from_memory_and_from_the_copy(
+    url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
+) -> None:
+    gallery = PostgresGallery(opened(url), "model", D)
+    for n, vector in enumerate(vectors(12)):
+        gallery.add(f"face {n}", "ann", vector)
+    running, copied = start().sketches, (tmp_path / "copy").read_bytes()
+    gallery.remove("face 4")
+    index = running.current()
+    running.close()
+
+    assert [int(n) for ids, _ in index.blocks(1000) for n in ids] == [1, 2, 3, 4, *range(6, 13)]
+    assert sketch(vectors(12)[4]) in copied
+    assert sketch(vectors(12)[4]) not in (tmp_path / "copy").read_bytes()
+    assert sketch(vectors(12)[4]) not in index._rows.sketches.tobytes()
+
+
+def test_a_copy_of_a_time_that_the_database_does_not_know_is_not_used(
+    url: str, opened: Open, start: Callable[[], Started], caplog: pytest.LogCaptureFixture
+) -> None:
+    gallery = PostgresGallery(opened(url), "model", D)
+    for n, vector in enumerate(vectors(12)):
+        gallery.add(f"face {n}", "ann", vector)
+    start()
+    with psycopg.connect(url) as connection:  # as after a restore, and other uploads
+        connection.execute("UPDATE sketches SET token = gen_random_uuid() WHERE id > 5")
+        connection.execute("DELETE FROM sketches WHERE id = 3")
+
+    assert start().numbers == [1, 2, *range(4, 13)]
+    assert "all sketches are read again" in caplog.text
 
 
 GALLERY_TABLES, RECORD_TABLES = ("gallery_notes", "faces", "sketches"), ("claims", "profiles", "erasures", "gallery")
