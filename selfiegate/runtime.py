@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.databases import open_gallery, open_records
+from selfiegate.errors import WrongSetting
 from selfiegate.extras import named_when_missing
 from selfiegate.gallery import Gallery
 from selfiegate.known_gallery import KnownGallery
@@ -130,7 +131,13 @@ def _thumbnails(settings: Settings) -> ThumbnailStore:
         return S3Thumbnails(settings.aws)
     from selfiegate.stores.folder import FolderThumbnails
 
-    return FolderThumbnails(settings.folder / "thumbnails")
+    if settings.thumbnails.folder is None and settings.records != "sqlite":
+        raise WrongSetting(
+            f"SELFIEGATE_AWS__THUMBNAIL_BUCKET is not set, and records in {settings.records} serve many machines: "
+            "thumbnails in this machine's home would be found and removed by no other; set the bucket, or "
+            "SELFIEGATE_THUMBNAILS__FOLDER to a folder that all machines share, on one machine to any"
+        )
+    return FolderThumbnails((settings.thumbnails.folder or settings.folder / "thumbnails").expanduser())
 
 
 def _notifier(settings: Settings, more: Sequence[Notifier]) -> Notifier:

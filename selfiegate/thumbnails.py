@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from PIL import Image
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from selfiegate.decoding.decode import Limits, turned
 from selfiegate.decoding.process_pool import decode
@@ -25,6 +26,9 @@ class ThumbnailSettings(Group):
     )
     format: Literal["jpeg", "webp"] = Field("jpeg", description="Of the files")
     quality: int = Field(85, ge=1, le=95, description="Of JPEG or WebP: 1 (smallest) to 95 (best)")
+    folder: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = Field(
+        None, description="Where they lie, unless in a bucket; SELFIEGATE_HOME's folder thumbnails, if nothing is set"
+    )
     square: bool = Field(False, description="Crop a square round the face first")
 
     @property

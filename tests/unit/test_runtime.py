@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from selfiegate.errors import BackendMisconfigured, WrongSetting
-from selfiegate.runtime import memory_runtime, runtime, using
+from selfiegate.runtime import memory_runtime, open_runtime, runtime, using
 from selfiegate.settings import load_settings
 from tasks.cluster import cluster
+from tests.postgres import PostgresServer
 
 WITHOUT = """
 import sys
@@ -47,6 +49,19 @@ def test_faces_of_one_machine_beside_records_of_many_are_refused(monkeypatch: py
 
     with pytest.raises(WrongSetting, match=r"SELFIEGATE_RECORDS .*'dynamodb': with SELFIEGATE_GALLERY=sqlite"):
         load_settings()
+
+
+def test_thumbnails_of_one_machine_beside_records_of_many_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres: PostgresServer
+) -> None:
+    monkeypatch.setenv("SELFIEGATE_DATABASE", postgres.database("thumbnails"))
+    with pytest.raises(WrongSetting, match="THUMBNAIL_BUCKET is not set, and records in postgres serve many machines"):
+        open_runtime(load_settings())
+    monkeypatch.setenv("SELFIEGATE_THUMBNAILS__FOLDER", str(tmp_path / "shared"))
+    rt = open_runtime(load_settings())
+    rt.thumbnails.put("ann/photo/250x250.jpg", b"small", "image/jpeg")
+
+    assert (tmp_path / "shared/ann/photo/250x250.jpg").exists()
 
 
 @pytest.mark.parametrize("wanted", [{}, {"SELFIEGATE_BACKEND": "rekognition"}], ids=str)
