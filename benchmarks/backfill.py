@@ -38,12 +38,13 @@ from insightface.app import FaceAnalysis
 from PIL import Image
 from prefect.testing.utilities import prefect_test_harness
 
-from benchmarks.gallery import build, strangers
+from benchmarks.gallery import grow, strangers
 from benchmarks.lfw import PHOTOS
 from flows.backfill import backfill
 from selfiegate.backends.insightface.analyser import InsightFaceAnalyser
 from selfiegate.backends.insightface.pack import pack_folder
 from selfiegate.decoding.decode import decode
+from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import ReasonCode
 from selfiegate.runtime import Runtime, open_runtime, using
 from selfiegate.settings import load_settings
@@ -77,7 +78,8 @@ def main(count: int, galleries: Sequence[int]) -> None:
 def _ours(home: Path, source: Path, faces: int) -> float:
     rt = open_runtime(load_settings().model_copy(update={"home": home}))
     if faces:
-        build(home / "gallery.db", strangers(faces, np.random.default_rng(0)), rt.faces.model)
+        gallery = SqliteGallery(home / "gallery.db", rt.faces.model)
+        grow(gallery, 0, strangers(faces, np.random.default_rng(0)))
         os.sync()  # else the disk is still at it
     with using(rt):
         found = asyncio.run(backfill(str(source), "*/{user_id}.jpg"))

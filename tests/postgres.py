@@ -52,10 +52,11 @@ def _names(entries: Sequence[tuple[Any, ...]]) -> Iterator[str]:
 class PostgresServer:
     """One server with a data folder; it can be killed and started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, durable: bool = False) -> None:
+        """Make its data and start it; where it is to survive a power failure, too, its writes are slower."""
         # Not below pytest's folder, which other users cannot enter.
         self._binaries, self._folder = binaries(), Path(tempfile.mkdtemp(prefix="selfiegate-postgres-"))
-        self._data = self._folder / "data"
+        self._data, self._fsync = self._folder / "data", "fsync=on" if durable else "fsync=off"
         if _OTHER_USER:
             shutil.chown(self._folder, "nobody", "nogroup")
             if not _may_enter(self._binaries):
@@ -77,7 +78,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", "fsync=off"]
+        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", self._fsync]
         options = [word for setting in settings for word in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -191,6 +191,10 @@ class PostgresGallery(SqlGallery):
             with self.batch():
                 self._tables.execute(_REMOVE, face_id)
 
+    def close(self) -> None:
+        """Wait for the copy that is being written, if there is one."""
+        self._sketches_here.close()
+
     def _packed(self, sql: str, *parameters: Any) -> bytes:
         (row,) = self._tables.read_binary(sql, *parameters)
         return bytes(next(iter(row.values())) or b"")

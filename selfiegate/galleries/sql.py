@@ -148,6 +148,10 @@ class SqlGallery(ABC):
         (row,) = self._db.read("SELECT count(*) AS faces, count(DISTINCT user_id) AS users FROM faces")
         return GalleryStats(faces=row["faces"], users=row["users"], model=self.model)
 
+    @abstractmethod
+    def remove(self, face_id: str) -> None:
+        """Remove a face; an unknown one is fine."""
+
     def _check(self) -> None:
         if self._bond:
             self._bond.check()
