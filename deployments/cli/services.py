@@ -47,13 +47,20 @@ def worker(
 @app.command()
 def up(
     folder: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(".up"),
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="`postgresql`: faces and records in a PostgreSQL that is started, too, for three workers with a home "
+            "each. Or the address of one that runs, which keeps them."
+        ),
+    ] = None,
 ) -> None:
     """Run everything on this machine until Ctrl-C: Prefect, worker, bridge, and a stand-in for AWS (moto)."""
     load_settings()
     from deployments.local.up import up  # boto3 is an extra
 
     logs.log_to_stderr()
-    up(folder)
+    up(folder, database)
 
 
 @app.command()

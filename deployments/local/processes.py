@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -34,6 +35,9 @@ class Part:
     """Open files that it shares with us until it ends: a lock, say."""
     patience_s: float = 120.0
     """How long it may take to be ready: Prefect's first start migrates its database."""
+    user: Mapping[str, Any] = field(default_factory=dict)
+    """What makes `subprocess` run it as another user."""
+    stop_signal: signal.Signals = signal.SIGTERM
     starts: int = field(default=0, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -50,6 +54,7 @@ class Part:
                 start_new_session=True,
                 pass_fds=self.keep,
                 umask=0o077,  # Prefect's database and the logs name users
+                **self.user,
             )
         self.starts += 1
 
@@ -75,9 +80,9 @@ class Part:
             self.process.wait()
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM."""
+        """Send the signal that ends it."""
         if self.process and self.alive:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(self.stop_signal)
 
     def stop(self, patience_s: float = 30.0) -> None:
         """Ask it to end, and end it where it does not."""

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from deployments.local.demo_photos import ANOTHER, WORKSHOP, draw
-from deployments.local.up import Local, running
+from deployments.local.parts import Local
+from deployments.local.up import running
 from selfiegate.aws.clients import client
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.runtime import Runtime, open_runtime
@@ -110,7 +111,7 @@ class Traffic:
 
 
 @contextmanager
-def traffic(folder: Path, **env: str) -> Iterator[Traffic]:
+def traffic(folder: Path, database: str | None = None, **env: str) -> Iterator[Traffic]:
     """Start everything below a folder, as it would be without what conftest.py sets.
 
     Sees that the signals are left alone: it outlives the tests that conftest.py watches.
@@ -122,7 +123,7 @@ def traffic(folder: Path, **env: str) -> Iterator[Traffic]:
         patch.delenv("SELFIEGATE_RETRIES__FIRST_DELAY_S", raising=False)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # `running` sets these in its own process too
             patch.setenv(name, "up")
-        local = stack.enter_context(running(folder, (), **env))
+        local = stack.enter_context(running(folder, (), database, **env))
         for name, value in local.env.items():
             if name.startswith(("SELFIEGATE_", "AWS_")):
                 patch.setenv(name, value)

@@ -23,8 +23,8 @@ import pytest
 from numpy.typing import NDArray
 
 from deployments.local.demo_photos import ANOTHER, draw
+from deployments.local.parts import BATCHES
 from deployments.local.processes import Part, answers, free_port
-from deployments.local.up import _BATCHES
 from tests.hostile.leaks import Secrets, everything_in
 
 pytestmark = [
@@ -80,7 +80,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, workshop: Path, pack: object,
     boto3.client("ses", endpoint_url=moto).verify_email_identity(EmailAddress="ops@selfiegate.example")
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
-        **_BATCHES,
+        **BATCHES,
         "PYTHONPATH": str(ROOT),
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",

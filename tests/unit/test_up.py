@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from deployments.local.folder import taken
-from deployments.local.up import Local, instructions, make_stack, switch_schedules_on
-from selfiegate.errors import BackendUnavailable, WrongInput
+from deployments.local.parts import Local
+from deployments.local.postgres import programs
+from deployments.local.stack import make_stack
+from deployments.local.up import instructions, running, switch_schedules_on
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 
 
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
@@ -144,3 +147,28 @@ def test_a_server_that_stays_busy_is_told_in_the_end(tmp_path: Path, busy: tuple
     env = {"PREFECT_API_URL": busy[0], "SELFIEGATE_AWS__PHOTO_BUCKET": "photos"}
     with pytest.raises(BackendUnavailable, match=r"schedules cannot be switched on.*503"):
         switch_schedules_on(Local(tmp_path, env, {}))
+
+
+@pytest.mark.parametrize(
+    ("database", "refusal", "words"),
+    [
+        ("mysql://ann:hunter2@127.0.0.1/faces", WrongInput, "--database takes 'postgresql', or an address"),
+        ("postgresql://ann:hunter2@127.0.0.1:1/faces", BackendUnavailable, "PostgreSQL faces at 127.0.0.1:1"),
+        ("postgresql://ann:hunter2/@127.0.0.1/faces", WrongInput, "write @ as %40, / as %2F"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_before_anything_starts(
+    tmp_path: Path, database: str, refusal: type[Exception], words: str
+) -> None:
+    with pytest.raises(refusal, match=words) as refused, running(tmp_path / "up", database=database):
+        pass
+
+    assert "hunter2" not in str(refused.value)
+    assert [*(tmp_path / "up").glob("*.log")] == []
+
+
+def test_where_no_postgresql_is_installed_the_refusal_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "postgres").touch()  # a client's package, without initdb
+
+    with pytest.raises(BackendMisconfigured, match=r"no PostgreSQL is installed here; run `make up`.*install"):
+        programs([tmp_path, tmp_path / "nowhere"])
