@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,11 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("workshop")
         draw(folder)
     return folder
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory: no power fails here, and a killed process loses nothing that it wrote, so disks only cost."""
+    fast = Path("/dev/shm")  # noqa: S108  a folder of our own in it
+    with tempfile.TemporaryDirectory(dir=fast if fast.is_dir() else None) as folder:
+        yield Path(folder)

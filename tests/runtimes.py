@@ -58,13 +58,16 @@ def scripted_over(home: Path, settings: Settings, records: Records, gallery: Gal
     )
 
 
-def runtime_on_postgres(home: Path, url: str, thumbnails: Path) -> ScriptedRuntime:
+def runtime_on_postgres(
+    home: Path, url: str, thumbnails: Path, settings: Settings | None = None, size: int = 4
+) -> ScriptedRuntime:
     """Return a home's runtime with records and faces in a database; thumbnails lie in one place for all homes."""
     home.mkdir(parents=True, exist_ok=True)
-    database = PostgresDatabase(url, size=4)
+    settings = settings or Settings(home=home)
+    database = PostgresDatabase(url, settings.sqlite_patience_s, size)
     records = postgres_records(database)
     gallery = PostgresGallery(database, ScriptedAnalyser.model, records=records, together=True)
-    rt = scripted_over(home, Settings(home=home), records, gallery)
+    rt = scripted_over(home, settings, records, gallery)
     return replacing(rt, "thumbnails", FolderThumbnails(thumbnails))
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import boto3
 import numpy as np
+import psycopg
 
 SAME_PERSON = 0.4
 """Cosine; the product's match threshold."""
@@ -74,9 +75,32 @@ def read_files(home: Path) -> Stores:
         sketch = "SELECT count(*) FROM (SELECT id FROM sketches EXCEPT SELECT id FROM faces)"
         if any(db.execute(sql).fetchone()[0] for sql in (lone, sketch)):
             stores.odd.append("faces and sketches differ")
-    files = [path for path in (home / "thumbnails").rglob("*") if path.is_file()]
-    stores.thumbnails = {str(path.relative_to(home / "thumbnails")) for path in files}
+    stores.thumbnails = _files(home / "thumbnails")
     return stores
+
+
+def read_postgres(url: str, home: Path) -> Stores:
+    """Read all tables, and `thumbnails/`."""
+    stores = Stores()
+    with psycopg.connect(url) as db:
+        columns = "user_id, photo ->> 'key', photo_id, status, verdict::text, face_id"
+        stores.rows = [Row(*row) for row in db.execute(f"SELECT {columns} FROM claims".encode())]  # noqa: S608
+        wanted = (
+            "SELECT user_id, profile ->> 'face_id', profile -> 'photo' ->> 'key', profile ->> 'remains' FROM profiles"
+        )
+        stores.profiles = {user: Held(face, key, left != "[]") for user, face, key, left in db.execute(wanted)}
+        for face_id, user_id, blob in db.execute("SELECT face_id, user_id, embedding FROM faces"):
+            stores.faces[face_id] = user_id
+            stores.embeddings[face_id] = np.frombuffer(blob, np.float16).astype(np.float32)
+        faces, sketches = "SELECT id FROM faces", "SELECT id FROM sketches WHERE bits IS NOT NULL"
+        if any(db.execute(f"{a} EXCEPT {b}".encode()).fetchall() for a, b in ((faces, sketches), (sketches, faces))):
+            stores.odd.append("faces and sketches differ")
+    stores.thumbnails = _files(home / "thumbnails")
+    return stores
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def read_aws(aws: Any) -> Stores:

@@ -24,7 +24,7 @@ from selfiegate.runtime import Runtime, open_runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
 from selfiegate.thumbnails import ThumbnailSettings
-from tests.runtimes import scripted_runtime
+from tests.runtimes import runtime_on_postgres, scripted_runtime
 
 Fate = Literal["kill before", "kill after", "no answer", "reply lost", "busy", "disk full", "stop", "hang"]
 STRUCK = 7
@@ -39,6 +39,10 @@ class Where:
 
     home: Path
     aws: Any = None
+    database: str = ""
+    """The address of a PostgreSQL for records and faces; `home` has the photos and thumbnails then."""
+    line: str = ""
+    """The same by a line that may be cut; who mends does without it."""
     people: dict[tuple[str, str], str] = field(default_factory=dict)
     """Whom each (user, photo's key) shows that was ever handed in."""
     sqlite_patience_s: float = 30
@@ -47,6 +51,9 @@ class Where:
 
     def open(self) -> Runtime:
         """Open the product's stores."""
+        if self.database:
+            settings = Settings(home=self.home, thumbnails=SMALL, sqlite_patience_s=self.sqlite_patience_s)
+            return runtime_on_postgres(self.home, self.line or self.database, self.home / "thumbnails", settings)
         if self.aws is None:
             settings = Settings(home=self.home, thumbnails=SMALL, sqlite_patience_s=self.sqlite_patience_s)
             return scripted_runtime(self.home, settings)
@@ -169,7 +176,7 @@ def run(rt: Runtime, photo: Photo) -> None:
 
 def mend(where: Where, photos: Sequence[Photo], answer: Any) -> None:
     """Run again what is unfinished, and audit, as `flows.reconcile` does; says what it repaired."""
-    rt, repaired = where.open(), Counter[str]()
+    rt, repaired = replace(where, line="").open(), Counter[str]()
     for photo in photos:
         with contextlib.suppress(PhotoInProgress):  # it waits for another photo of its user
             run(rt, photo)
