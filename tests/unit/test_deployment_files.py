@@ -11,6 +11,8 @@ import pytest
 import yaml
 from prefect import Flow
 
+from selfiegate.settings import load_settings
+
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "deployments" / "compose.yaml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
@@ -19,7 +21,7 @@ DOCKERFILE = (ROOT / "deployments" / "Dockerfile").read_text()
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_says_what_happens_when_it_ends(service: str) -> None:
-    assert SERVICES[service]["restart"] == ("no" if service == "deploy" else "unless-stopped")
+    assert SERVICES[service]["restart"] == ("no" if service in {"deploy", "upgrade"} else "unless-stopped")
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -44,8 +46,30 @@ def test_services_wait_for_services_that_can_be_waited_for() -> None:
         ("postgres", "service_healthy"),
         ("prefect", "service_healthy"),
         ("deploy", "service_completed_successfully"),
+        ("upgrade", "service_completed_successfully"),
     }
     assert all("test" in SERVICES[name]["healthcheck"] for name, state in awaited if state == "service_healthy")
+
+
+def test_workers_share_a_database_and_a_folder_of_thumbnails(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = dict(SERVICES["worker"]["environment"])
+    address = re.fullmatch(r"\$\{SELFIEGATE_DATABASE-(.+)\}", given["SELFIEGATE_DATABASE"])
+    assert address
+    given["SELFIEGATE_DATABASE"] = address[1].replace("${DATABASE_PASSWORD:?}", "secret")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+
+    assert not settings.is_of_one_machine
+    assert str(settings.thumbnails.folder).startswith("/data/")
+    assert SERVICES["bridge"]["environment"] == SERVICES["upgrade"]["environment"] == SERVICES["worker"]["environment"]
+
+
+def test_postgresql_makes_our_database_by_a_script_that_is_there() -> None:
+    (script,) = (one for one in SERVICES["postgres"]["volumes"] if "docker-entrypoint-initdb.d" in one)
+
+    assert (ROOT / "deployments" / script.split(":")[0]).is_file()
+    assert {"POSTGRES_USER", "POSTGRES_DB", "DATABASE_PASSWORD"} <= SERVICES["postgres"]["environment"].keys()
 
 
 def test_workers_can_be_scaled() -> None:
