@@ -6,6 +6,7 @@ import select
 import socket
 import threading
 import time
+from contextlib import suppress
 
 
 class Line:
@@ -44,7 +45,7 @@ class Line:
             threading.Thread(target=self._pass, args=(client,), daemon=True).start()
 
     def _pass(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._to) as server:
+        with client, suppress(OSError), socket.create_connection(self._to) as server:  # what a server's end does
             cut = False
             while True:
                 ready, _, _ = select.select([client, server], [], [], 0.05)
