@@ -94,7 +94,7 @@ def main(sizes: tuple[int, ...] = SIZES) -> None:
                     grow(place.open(), held, block)
                 truth.add(held, block)
                 held += len(block)
-                scanned = np.concatenate([scanned, block]) if held <= _LARGEST_SCAN else scanned[:0]
+                scanned = np.concatenate([scanned, block]) if size <= _LARGEST_SCAN else scanned[:0]
             exact = _exact(scanned, probes)
             rows = (("SQLite", sqlite), ("PostgreSQL", copy), ("PostgreSQL, from the copy", copy))
             for kind, place in rows:
