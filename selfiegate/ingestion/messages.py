@@ -1,16 +1,18 @@
-"""Events as photos: what AWS and the workshop say about uploads, and whose photo a key is.
+"""Events as photos: what AWS, S3-compatible stores and the workshop say about uploads, and whose photo a key is.
 
 Known messages, as JSON text or parsed:
 
     {"userId", "s3Bucket", "s3Key"}            the workshop's, or {"s3Bucket", "images": [{"userId", "s3Key"}]}
-    {"Records": [{"eventName", "s3"}]}         S3 notifications; their keys are form-encoded
+    {"user_id", "bucket", "key"}               our own; may hold a version and a time, and no user_id
+    {"Records": [{"eventName", "s3"}]}         S3 notifications, webhooks of MinIO and Ceph; keys are form-encoded
     {"source", "detail-type", "detail"}        EventBridge: S3's `Object Created`, or an S3 call seen by CloudTrail
     {"Type": "Notification", "Message"}        any of these in an SNS envelope
     {"Body"}, {"Records": [{"body"}]}          any of these in an SQS message, as boto3 or Lambda give it
 
 Well-formed events that create no object (deletions, S3's test event, other services) name no photo.
 Shapes: AWS's "Event message structure" (S3 notifications), "EventBridge event message structure" and
-"Amazon S3 CloudTrail events". What is wrong raises `WrongInput`, never another error.
+"Amazon S3 CloudTrail events"; MinIO's `webhook.go`. Ceph (`rgw_notify.cc`) form-encodes no key.
+What is wrong raises `WrongInput`, never another error.
 """
 
 from __future__ import annotations
@@ -29,9 +31,9 @@ from selfiegate.user_ids import user_id_of
 from selfiegate.values import Value
 
 _KNOWN = (
-    "known are the workshop's userId, s3Bucket and s3Key (or s3Bucket and images), S3's Records, EventBridge's "
-    "'Object Created' of aws.s3, CloudTrail's PutObject, PostObject, CopyObject and CompleteMultipartUpload, "
-    "and each of these in an SNS or SQS message"
+    "known are the workshop's userId, s3Bucket and s3Key (or s3Bucket and images), user_id, bucket and key, S3's "
+    "Records, EventBridge's 'Object Created' of aws.s3, CloudTrail's PutObject, PostObject, CopyObject and "
+    "CompleteMultipartUpload, and each of these in an SNS or SQS message"
 )
 _MAX_MESSAGE = 1 << 20
 """SQS and EventBridge carry a mebibyte at most."""
@@ -104,8 +106,15 @@ def _uploads(message: object, texts: int, wrong: list[str]) -> list[Upload]:
             return _from_eventbridge(message)
         case {"images": images}:
             return _each("images", images, wrong, lambda image: [_from_workshop(message, image)])
+    return [_from_line(message)]
+
+
+def _from_line(event: Mapping[str, Any]) -> Upload:
+    match event:
         case {"s3Bucket": _} | {"s3Key": _} | {"userId": _}:
-            return [_from_workshop(message, message)]
+            return _from_workshop(event, event)
+        case {"bucket": _} | {"key": _} | {"user_id": _}:
+            return _from_own(event)
     raise WrongInput(f"the event is of no known shape; {_KNOWN}")
 
 
@@ -136,6 +145,12 @@ def _from_workshop(outer: Mapping[str, Any], image: object) -> Upload:
     return _upload(_text(outer, "s3Bucket"), _text(image, "s3Key"), user_id=user_id)
 
 
+def _from_own(event: Mapping[str, Any]) -> Upload:
+    user_id = user_id_of(_text(event, "user_id")) if event.get("user_id") is not None else None
+    more = {name: _told(event, name) for name in ("version", "time")}
+    return _upload(_text(event, "bucket"), _text(event, "key"), user_id=user_id, **more)
+
+
 def _from_record(record: object, texts: int, wrong: list[str]) -> list[Upload]:
     match record:
         case {"body": _}:
@@ -145,12 +160,18 @@ def _from_record(record: object, texts: int, wrong: list[str]) -> list[Upload]:
     name = _text(record, "eventName").removeprefix("s3:")  # MinIO writes the prefix, AWS does not
     if not name.startswith("ObjectCreated:"):
         return []
-    try:
-        key = unquote_plus(_text(record, "s3", "object", "key"), errors="strict")
-    except UnicodeDecodeError:
-        raise WrongInput("the event's s3.object.key is not form-encoded UTF-8") from None
+    key = _text(record, "s3", "object", "key")
+    if _at(record, "eventSource") != "ceph:s3":
+        key = _form_decoded(key)
     time = _told(record, "eventTime")
     return [_created(record, "s3", key, version="versionId", etag="eTag", time=time)]
+
+
+def _form_decoded(key: str) -> str:
+    try:
+        return unquote_plus(key, errors="strict")
+    except UnicodeDecodeError:
+        raise WrongInput("the event's s3.object.key is not form-encoded UTF-8") from None
 
 
 def _from_eventbridge(event: Mapping[str, Any]) -> list[Upload]:
@@ -188,7 +209,7 @@ def _from_cloudtrail(event: Mapping[str, Any]) -> list[Upload]:
     ]
 
 
-def _upload(bucket: str, key: str, *, version: str = "", etag: str = "", **more: str) -> Upload:
+def _upload(bucket: str, key: str, *, version: str = "", etag: str = "", **more: Any) -> Upload:
     if not _BUCKET.fullmatch(bucket):
         raise WrongInput(f"{bucket[:80]!r} is no name of a bucket: 3 to 255 letters, digits, dots, hyphens")
     if len(key.encode()) > MAX_KEY:

@@ -145,7 +145,8 @@ TEST_EVENT = {
     "RequestId": "5582815E1AEA5ADF",
     "HostId": "8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR+YstdA6Knx4Ip8EXAMPLE",
 }
-SHAPES = [WORKSHOP, BATCH, notification(), eventbridge(), cloudtrail(), TEST_EVENT, sns(notification())]
+OWN = {"user_id": "ann", "bucket": "wild-rydes", "key": "a+b %2F.jpg"}
+SHAPES = [WORKSHOP, BATCH, OWN, notification(), eventbridge(), cloudtrail(), TEST_EVENT, sns(notification())]
 
 
 def test_the_workshops_input_names_its_user() -> None:
@@ -220,6 +221,35 @@ def test_envelopes_and_text_change_nothing(shape: dict[str, Any]) -> None:
     assert uploads(lambda_sqs) == uploads(lambda_sns) == plain
 
 
+def test_our_own_line_names_user_bucket_and_key() -> None:
+    more = {**OWN, "version": VERSION, "time": TIME}
+
+    assert uploads(OWN) == [Upload(bucket="wild-rydes", key="a+b %2F.jpg", user_id="ann")]
+    assert uploads(more) == [Upload(bucket="wild-rydes", key="a+b %2F.jpg", user_id="ann", version=VERSION, time=TIME)]
+
+
+def test_our_own_line_may_leave_the_user_to_the_key() -> None:
+    assert uploads({"bucket": "wild-rydes", "key": "ann/1.jpg"}) == [Upload(bucket="wild-rydes", key="ann/1.jpg")]
+
+
+def test_minios_webhook_tells_its_key_form_encoded() -> None:
+    """As `internal/event/target/webhook.go` sends it; the outer Key is decoded, and not read."""
+    created = record("rider+7%2Fph%C3%B6to%2B1.jpg", "s3:ObjectCreated:Put", contentType="image/jpeg")
+    body = {"EventName": "s3:ObjectCreated:Put", "Key": "wild-rydes/rider 7/phöto+1.jpg", "Records": [created]}
+
+    (upload,) = uploads({**body, "Records": [{**created, "eventSource": "minio:s3"}]})
+    assert upload.key == "rider 7/phöto+1.jpg"
+
+
+def test_cephs_webhook_tells_its_key_as_it_is() -> None:
+    """As RGW's `rgw_notify.cc` sends it: the object's name, and an empty version where there is none."""
+    created = record("rider+7/100%25 phöto.jpg", versionId="")
+    told = {**created, "eventSource": "ceph:s3", "eventTime": "2026-11-20 14:35:33.408496Z"}
+
+    (upload,) = uploads({"Records": [told]})
+    assert (upload.key, upload.version) == ("rider+7/100%25 phöto.jpg", "")
+
+
 def test_s3_compatible_stores_name_their_events_with_a_prefix() -> None:
     assert uploads(notification(record(name="s3:ObjectCreated:Put", eTag=f'"{ETAG}"'))) == [PINNED]
 
@@ -267,6 +297,10 @@ def test_creations_are_taken_from_among_deletions() -> None:
         ({"userId": "ann", "s3Bucket": "wild-rydes"}, "no s3Key"),
         ({"s3Bucket": "wild-rydes", "images": {"a": 1}}, "images is not a list"),
         ({"s3Bucket": "wild-rydes", "images": [{"s3Key": "a.jpg"}]}, "no userId"),
+        ({"user_id": "ann", "key": "a.jpg"}, "no bucket"),
+        ({"user_id": "ann", "bucket": "wild-rydes"}, "no key"),
+        ({**OWN, "user_id": ""}, "no user_id"),
+        ({**OWN, "time": 7}, "time is not text"),
         ({**WORKSHOP, "userId": "a\nb"}, "control or invisible"),
         ({**WORKSHOP, "userId": 7}, "userId is not text"),
         ({**WORKSHOP, "s3Bucket": "/etc"}, "'/etc' is no name of a bucket"),
