@@ -1,10 +1,12 @@
-"""Opens the databases that the settings name: of records, and of faces that are compared here."""
+"""Opens what the settings name: the databases of records, of faces that are compared here, and the queue of events."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING
 
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.event_queue import EventQueue
 from selfiegate.extras import named_when_missing
 from selfiegate.gallery import Gallery
 from selfiegate.records import Records
@@ -12,6 +14,7 @@ from selfiegate.settings import Settings
 
 if TYPE_CHECKING:
     from selfiegate.postgres_database import PostgresDatabase
+    from selfiegate.stores.postgres_queue import PostgresQueue
 
 
 @named_when_missing()
@@ -54,9 +57,40 @@ def open_gallery(settings: Settings, records: Records, model: str) -> Gallery:
             return PostgresGallery(database, model, records=records, together=together, snapshot=snapshot)
 
 
+@named_when_missing()
+def open_queue(settings: Settings, patience_s: float | None = None) -> EventQueue:
+    """Build the queue of photo events: SQS where its address is set, else PostgreSQL.
+
+    A `patience_s` of its own gives the queue in PostgreSQL a pool of its own.
+    """
+    if settings.aws.queue_url:
+        from selfiegate.aws.sqs_queue import SqsQueue
+
+        return SqsQueue(settings.aws)
+    return open_postgres_queue(settings, patience_s)
+
+
+@named_when_missing()
+def open_postgres_queue(settings: Settings, patience_s: float | None = None) -> PostgresQueue:
+    """Build the queue in PostgreSQL; raises `BackendMisconfigured` where the settings name another, or none."""
+    if settings.aws.queue_url:
+        raise BackendMisconfigured(
+            "photo events are in SQS (SELFIEGATE_AWS__QUEUE_URL): look at them by `aws sqs` (docs/operations.md)"
+        )
+    if settings.database is None:
+        raise BackendMisconfigured(
+            "photo events come from a queue: set SELFIEGATE_DATABASE=postgresql://... or SELFIEGATE_AWS__QUEUE_URL"
+        )
+    from selfiegate.stores.postgres_queue import PostgresQueue
+
+    return PostgresQueue(_postgres(settings.database_url, patience_s or settings.sqlite_patience_s))
+
+
 def upgrade(settings: Settings) -> None:
-    """Bring the tables of records and gallery up to date; no model is loaded."""
+    """Bring the tables of records, gallery and queue up to date; no model is loaded."""
     open_records(settings)
+    if settings.database and not settings.aws.queue_url:
+        open_postgres_queue(settings)
     if settings.gallery == "postgres":
         from selfiegate.galleries.postgres import GALLERY
         from selfiegate.postgres_schema import migrate

@@ -25,8 +25,8 @@ from deployments.bridge.health import Meters, health_of
 from deployments.bridge.pace import DEFAULT_PACE, Outage, Pace
 from deployments.bridge.reading import Reading, read
 from deployments.bridge.unclaimed import Unclaimed, Wait
-from selfiegate.aws.sqs_queue import Message, Queue
 from selfiegate.errors import SelfiegateError
+from selfiegate.event_queue import EventQueue, Message
 from selfiegate.ports import PhotoStore
 from selfiegate.records import Records
 from selfiegate.settings import Settings
@@ -68,7 +68,7 @@ class Bridge:
     def __init__(
         self,
         settings: Settings,
-        queue: Queue,
+        queue: EventQueue,
         photos: PhotoStore,
         records: Records,
         emit: Emit,
@@ -184,7 +184,7 @@ class Bridge:
             await asyncio.sleep(kept_s / 3)
             longer_s = max(kept_s, min(2 * kept_s, int(self._settings.bridge.park_s)))
             if time.monotonic() + longer_s > end:
-                raise GiveBack("SQS lets nobody keep a message for longer than 12 h", 0)
+                raise GiveBack(f"no delivery of a message is kept for longer than {self._pace.kept_s / 3600:.0f} h", 0)
             try:
                 kept = await in_thread(self._queue.extend, message, longer_s)
             except SelfiegateError as error:

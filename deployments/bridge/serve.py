@@ -1,4 +1,4 @@
-"""Runs the bridge from SQS to Prefect: signals, health server, exit code. `bridge.py` says how it works."""
+"""Runs the bridge from the queue to Prefect: signals, health server, exit code. `bridge.py` says how it works."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 from deployments import logs
-from selfiegate.aws.sqs_queue import Queue
-from selfiegate.databases import open_records
+from selfiegate.databases import open_queue, open_records
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import open_photos
 from selfiegate.settings import Settings
@@ -34,7 +33,7 @@ async def _serve(settings: Settings) -> None:
 
     # As many look at photos with a place, look at parked ones, and keep messages.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3 * settings.bridge.window + 2, "bridge"))
-    queue = Queue(settings.aws)
+    queue = open_queue(settings)
     async with PrefectEvents() as events:
         bridge = Bridge(settings, queue, open_photos(settings), open_records(settings), events.emit)
         with suppress(BackendUnavailable):  # it will be there
@@ -44,7 +43,7 @@ async def _serve(settings: Settings) -> None:
                 stack.enter_context(served(settings.bridge.host, settings.bridge.port, bridge.meters, bridge.health))
             logs.log_to_stderr()
             _on_signals(bridge.stop)
-            _log.info("taking photo events from %s", settings.aws.queue_url)
+            _log.info("taking photo events from %s", queue.place)
             await bridge.run()
     _log.info("stopped; what no run had claimed is in the queue")
 

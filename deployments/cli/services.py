@@ -65,12 +65,12 @@ def up(
 
 @app.command()
 def bridge(verbose: console.Verbose = False) -> None:
-    """Hand photo events from SQS (SELFIEGATE_AWS__QUEUE_URL) to Prefect, until it is stopped.
+    """Hand photo events to Prefect, until it is stopped: from SQS (SELFIEGATE_AWS__QUEUE_URL), else from PostgreSQL.
 
     SIGTERM or Ctrl-C: what no run has claimed goes back to the queue. A second one ends it at once.
     """
     settings = console.connected()
     logs.quiet_prefect(verbose)
-    from deployments.bridge.serve import serve  # boto3 is an extra
+    from deployments.bridge.serve import serve
 
     serve(settings)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from selfiegate.aws.clients import AwsSettings, client, code_of, translated
-from selfiegate.errors import BackendMisconfigured
-from selfiegate.untrusted_text import plain
-
-_MOST = 10
-"""How many messages one call may receive."""
+from selfiegate.event_queue import MOST, Message, shortened
 
 _GONE = {
     "AWS.SimpleQueueService.MessageNotInflight",
@@ -21,28 +17,18 @@ _GONE = {
     "MessageNotInflight",
     "ReceiptHandleIsInvalid",
 }
-_LONGEST_REASON = 1000  # characters; body and attributes share SQS's bound
 
 
-class Message(NamedTuple):
-    """One delivery of a message; the next one has another receipt."""
-
-    id: str
-    body: str
-    receipt: str
-    sent_at: float
-    """Seconds since 1970."""
-    deliveries: int = 1
-    """How often it was received, now included; the queue's redrive policy counts them."""
-
-
-class Queue:
-    """Messages to take, to keep, to give back and to settle. Safe to call from several threads."""
+class SqsQueue:
+    """Messages to put, to take, to keep, to give back and to settle. Safe to call from several threads."""
 
     def __init__(self, settings: AwsSettings) -> None:
-        if not settings.queue_url:
-            raise BackendMisconfigured("photo events come from a queue: set SELFIEGATE_AWS__QUEUE_URL")
         self._settings, self._url, self._dead_url = settings, settings.queue_url, settings.dead_queue_url
+
+    @property
+    def place(self) -> str:
+        """Name the queue by its address."""
+        return str(self._url)
 
     def check(self) -> None:
         """Look at both queues; raises `BackendMisconfigured` where one is not there for us."""
@@ -50,12 +36,17 @@ class Queue:
             with translated(f"sqs:GetQueueAttributes of {url}"):
                 self._client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
 
+    def put(self, body: str) -> None:
+        """Add a message; the role needs sqs:SendMessage on the queue of events."""
+        with translated(f"sqs:SendMessage to {self._url}"):
+            self._client.send_message(QueueUrl=self._url, MessageBody=body)
+
     def receive(self, most: int, wait_s: int, visibility_s: int) -> Sequence[Message]:
         """Wait for messages and return up to ten; nobody else gets them for `visibility_s`."""
         with translated(f"sqs:ReceiveMessage from {self._url}"):
             answer = self._client.receive_message(
                 QueueUrl=self._url,
-                MaxNumberOfMessages=min(most, _MOST),
+                MaxNumberOfMessages=min(most, MOST),
                 WaitTimeSeconds=wait_s,
                 VisibilityTimeout=visibility_s,
                 MessageSystemAttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
@@ -91,7 +82,7 @@ class Queue:
         """
         if not self._dead_url:
             return False
-        texts = {"reason": plain(reason)[:_LONGEST_REASON], "message_id": message.id}
+        texts = {"reason": shortened(reason), "message_id": message.id}
         with translated(f"sqs:SendMessage to {self._dead_url}"):
             self._client.send_message(
                 QueueUrl=self._dead_url,

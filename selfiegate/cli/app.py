@@ -9,7 +9,7 @@ import typer
 
 from selfiegate import __version__, report
 from selfiegate.backups.rebuilding import rebuild_collection
-from selfiegate.cli import backups, checkout, console, database, doctor, explain, runs, show_settings, users
+from selfiegate.cli import backups, checkout, console, database, doctor, events, explain, runs, show_settings, users
 from selfiegate.cli.recording import runner
 from selfiegate.model import Verdict
 from selfiegate.ports import Creatable
@@ -31,6 +31,7 @@ app.add_typer(doctor.app)
 app.add_typer(backups.app)
 app.add_typer(gallery, name="gallery")
 app.add_typer(database.app, name="database")
+app.add_typer(events.app, name="events")
 
 
 def _print_version(asked: bool) -> None:

@@ -12,7 +12,7 @@ from selfiegate.settings import Settings
 
 STAND_INS = {
     "worker": "Take flow runs from a Prefect work pool.",
-    "bridge": "Hand photo events from SQS to Prefect.",
+    "bridge": "Hand photo events to Prefect.",
     "up": "Run everything on this machine.",
     "demo": "Run photos through the flow and show their verdicts.",
     "aws": "Look at what AWS allows.",

@@ -18,9 +18,10 @@ from deployments.bridge.pace import Pace
 from deployments.bridge.photo_events import PrefectEvents, event_of
 from deployments.bridge.serve import serve
 from selfiegate.aws.clients import AwsSettings, client
-from selfiegate.aws.sqs_queue import Message, Queue
+from selfiegate.aws.sqs_queue import SqsQueue
 from selfiegate.databases import open_records
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.event_queue import Message
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Ledger
@@ -56,7 +57,7 @@ class Rig:
         settings, photos = self.settings, open_photos(self.settings)
         changed = PACE._replace(**pace)
         records = self.records._replace(ledger=ledger or self.ledger)
-        return Bridge(settings, Queue(settings.aws), photos, records, emit or self.claim, changed)
+        return Bridge(settings, SqsQueue(settings.aws), photos, records, emit or self.claim, changed)
 
     async def claim(self, one: PhotoRequest) -> None:
         self.emitted.append(one)
@@ -215,7 +216,7 @@ def test_ten_wrong_messages_are_set_aside_between_good_ones(rig: Rig) -> None:
 
 def test_a_reason_may_hold_anything(rig: Rig) -> None:
     rig.send({"unknown": 1})
-    queue = Queue(rig.settings.aws)
+    queue = SqsQueue(rig.settings.aws)
     (message,) = queue.receive(10, 1, 60)
 
     buried = queue.bury(message, "no\x00\x1b[31m\nuser\ufffe\ud800\U0001f600" + 2000 * "é")
@@ -336,7 +337,7 @@ def test_a_message_comes_back_where_s3_does_not_answer(aws: AwsSettings, moto: s
 
 def test_a_message_in_flight_is_kept_from_others(rig: Rig) -> None:
     rig.send(upload_of("7/a.jpg"))
-    other, stolen, end = Queue(rig.settings.aws), list[Message](), time.monotonic() + 4
+    other, stolen, end = SqsQueue(rig.settings.aws), list[Message](), time.monotonic() + 4
 
     def is_over() -> bool:
         if rig.emitted:
@@ -468,6 +469,6 @@ def test_the_bridge_says_what_is_not_set(rig: Rig) -> None:
     with pytest.raises(BackendMisconfigured, match="SELFIEGATE_AWS__QUEUE_URL"):
         serve(Settings())
     with pytest.raises(BackendMisconfigured, match="NonExistentQueue"):
-        Queue(nowhere).check()
+        SqsQueue(nowhere).check()
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(BackendMisconfigured, match="API_URL"):
         PrefectEvents()
