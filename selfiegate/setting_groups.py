@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from selfiegate.setting_types import Group
+from selfiegate.setting_types import Group, Token
 
 
 class Retries(Group):
@@ -52,5 +52,10 @@ class BridgeSettings(Group):
     oldest_s: float = Field(
         3600.0, ge=1, le=1_209_600, description="/health fails once no run claims a photo for so long, erasures aside"
     )
-    host: str = Field("127.0.0.1", min_length=1, description="Where /health and /metrics are; 0.0.0.0 in a container")
-    port: int = Field(8080, ge=0, le=65535, description="Of /health and /metrics; 0: no health server")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Where /health, /metrics and /events are; 0.0.0.0 in a container"
+    )
+    port: int = Field(8080, ge=0, le=65535, description="Of /health, /metrics and /events; 0: no server")
+    token: Token = Field(
+        None, description="Who sends it may POST /events: 16 to 512 letters, digits, - . _ ~ + / =; empty: nobody may"
+    )

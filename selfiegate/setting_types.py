@@ -70,6 +70,12 @@ def _database(given: SecretStr | None) -> SecretStr | None:
     return given
 
 
+def _token(given: SecretStr | None) -> SecretStr | None:
+    if given is not None and not re.fullmatch(r"[\w.~+/=-]{16,512}", given.get_secret_value(), re.ASCII):
+        raise ValueError("it is no token: 16 to 512 letters, digits, - . _ ~ + / =; make one by `openssl rand -hex 32`")
+    return given
+
+
 class Group(BaseModel):
     """Base of all groups of settings: no unknown names, every number finite, every text readable."""
 
@@ -92,6 +98,9 @@ Address = Annotated[str | None, UNSET, AfterValidator(_address)]
 
 Database = Annotated[SecretStr | None, UNSET, AfterValidator(_database)]
 """The URL of a database, or nothing; it may hold a password, and is never shown."""
+
+Token = Annotated[SecretStr | None, UNSET, AfterValidator(_token)]
+"""What a client of ours proves itself by, or nothing; it is never shown."""
 
 Side = Annotated[int, Field(gt=0, le=10_000)]
 """Of a picture, in pixels."""

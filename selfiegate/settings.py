@@ -156,6 +156,9 @@ class Settings(BaseSettings):
                 "would be accepted twice; mend it, SELFIEGATE_DATABASE=postgresql://... alone puts both there"
             )
             yield ("records",), self.records, why
+        if self.bridge.token and not self.bridge.port:
+            why = "POST /events needs the bridge's server; mend it, or unset SELFIEGATE_BRIDGE__TOKEN"
+            yield ("bridge", "port"), self.bridge.port, why
         least, most = self.rules.min_brightness, self.rules.max_brightness
         if least > most:
             yield ("rules", "min_brightness"), least, f"it is above SELFIEGATE_RULES__MAX_BRIGHTNESS, {most:g}"

@@ -13,6 +13,9 @@ PREFIX = "SELFIEGATE_"
 Fault = tuple[tuple[str, ...], object, str]
 """The names that lead to a setting, its value, and why it cannot be that."""
 
+_SECRETS = (["database"], ["bridge", "token"])
+"""Settings whose values are never shown."""
+
 _shown = Repr()
 _shown.maxstring = _shown.maxother = _shown.maxlong = 80
 
@@ -38,7 +41,7 @@ def sentence(error: ErrorDetails, names: Collection[str]) -> str:
         name = env_name(path)
         what = f"{'.'.join(path)} in selfiegate.toml (in the environment: {name})"
         return f"there is no setting {what}; {nearest(name, names)}"
-    return told(path, {} if path == ["database"] else error["input"], cause)  # a password is never shown
+    return told(path, {} if path in _SECRETS else error["input"], cause)
 
 
 def nearest(name: str, names: Collection[str]) -> str:

@@ -1,22 +1,21 @@
-"""What the bridge counts, and its health, over HTTP."""
+"""What the bridge counts, its health, and its intake, over HTTP."""
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from socketserver import ThreadingMixIn
+from http import HTTPStatus
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 
+from deployments.bridge.http_server import listening
+from deployments.bridge.intake import CLOSED, Intake
 from deployments.bridge.places import Places
 from deployments.bridge.unclaimed import PARKED, UnclaimedPhotos, Wait
-from selfiegate.errors import BackendMisconfigured
 from selfiegate.setting_groups import BridgeSettings
 
 _STALE_S = 60.0
@@ -34,6 +33,9 @@ class Meters:
         self.claimed = self._counter("claimed", "Photos that the ledger holds")
         self.dead = self._counter("dead", "Messages that cannot be understood")
         self.given_back = self._counter("given_back", "Messages that could be kept no longer")
+        self.asked = Counter(
+            "selfiegate_bridge_asked", "Requests to /events, by their answer", ["status"], registry=self.registry
+        )
         self._gauge("in_flight", "Photos that hold a place in the window", lambda: self.places.held)
         oldest_s, waiting = self.unclaimed.oldest_s, (Wait.PLACE, Wait.TURN, Wait.CLAIM)
         self._gauge("oldest_unclaimed_seconds", "Age of the oldest, erasures aside", lambda: oldest_s(*waiting))
@@ -69,8 +71,10 @@ def health_of(settings: BridgeSettings, unclaimed: UnclaimedPhotos, silent_s: fl
 
 
 @contextmanager
-def served(host: str, port: int, meters: Meters, health: Callable[[], dict[str, Any]]) -> Iterator[int]:
-    """Answer `/health` (503 unless `healthy`) and `/metrics` until the block ends; gives the port."""
+def served(
+    host: str, port: int, meters: Meters, health: Callable[[], dict[str, Any]], intake: Intake = CLOSED
+) -> Iterator[int]:
+    """Answer `/health` (503 unless `healthy`), `/metrics` and `/events` until the block ends; gives the port."""
     metrics = make_wsgi_app(meters.registry)
 
     def answer(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -80,36 +84,23 @@ def served(host: str, port: int, meters: Meters, health: Callable[[], dict[str, 
                 return found
             case "/health":
                 state = health()
-                start("200 OK" if state["healthy"] else "503 Service Unavailable", _headers("application/json"))
-                return [json.dumps(state).encode()]
-        start("404 Not Found", _headers("text/plain"))
-        return [b"there are /health and /metrics\n"]
+                status = HTTPStatus.OK if state["healthy"] else HTTPStatus.SERVICE_UNAVAILABLE
+                return _begun(start, status, "application/json", json.dumps(state))
+            case "/events":
+                told = intake.answer(environ)
+                meters.asked.labels(int(told.status)).inc()
+                return _begun(
+                    start, told.status, "text/plain", "" if environ["REQUEST_METHOD"] == "HEAD" else told.text
+                )
+        return _begun(start, HTTPStatus.NOT_FOUND, "text/plain", "there are /health, /metrics and /events")
 
-    try:
-        server = make_server(host, port, answer, _Server, _Quiet)
-    except OSError as error:
-        mend = "set SELFIEGATE_BRIDGE__HOST and SELFIEGATE_BRIDGE__PORT (0: no health server)"
-        raise BackendMisconfigured(f"cannot listen on {host}:{port}: {error.strerror}; {mend}") from error
-    threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(host, port, answer) as found:
+        yield found
 
 
-def _headers(kind: str) -> list[tuple[str, str]]:
-    return [("Content-Type", kind), ("Cache-Control", "no-store")]
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """One client that says nothing does not keep the others waiting."""
-
-    daemon_threads = True
-
-
-class _Quiet(WSGIRequestHandler):
-    timeout = 10
-
-    def log_message(self, *_: Any) -> None:
-        """Write nothing: probes come every few seconds."""
+def _begun(start: StartResponse, status: HTTPStatus, kind: str, text: str) -> Iterable[bytes]:
+    headers = [("Content-Type", kind), ("Cache-Control", "no-store")]
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers.append(("WWW-Authenticate", "Bearer"))
+    start(f"{status.value} {status.phrase}", headers)
+    return [f"{text}\n".encode()] if text else []

@@ -1,4 +1,4 @@
-"""Runs the bridge from the queue to Prefect: signals, health server, exit code. `bridge.py` says how it works."""
+"""Runs the bridge from the queue to Prefect: signals, HTTP server, exit code. `bridge.py` says how it works."""
 
 from __future__ import annotations
 
@@ -29,18 +29,21 @@ def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     from deployments.bridge.bridge import Bridge
     from deployments.bridge.health import served  # after `quiet_prefect`, which has to come before Prefect
+    from deployments.bridge.intake import CLOSED, PATIENCE_S, Intake
     from deployments.bridge.photo_events import PrefectEvents
 
     # As many look at photos with a place, look at parked ones, and keep messages.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3 * settings.bridge.window + 2, "bridge"))
-    queue = open_queue(settings)
+    queue, token = open_queue(settings), settings.bridge.token
+    intake = Intake(open_queue(settings, PATIENCE_S).put, token.get_secret_value()) if token else CLOSED
     async with PrefectEvents() as events:
         bridge = Bridge(settings, queue, open_photos(settings), open_records(settings), events.emit)
         with suppress(BackendUnavailable):  # it will be there
             queue.check()
         with ExitStack() as stack:
             if settings.bridge.port:
-                stack.enter_context(served(settings.bridge.host, settings.bridge.port, bridge.meters, bridge.health))
+                where = (settings.bridge.host, settings.bridge.port)
+                stack.enter_context(served(*where, bridge.meters, bridge.health, intake))
             logs.log_to_stderr()
             _on_signals(bridge.stop)
             _log.info("taking photo events from %s", queue.place)

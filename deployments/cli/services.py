@@ -67,6 +67,7 @@ def up(
 def bridge(verbose: console.Verbose = False) -> None:
     """Hand photo events to Prefect, until it is stopped: from SQS (SELFIEGATE_AWS__QUEUE_URL), else from PostgreSQL.
 
+    With SELFIEGATE_BRIDGE__TOKEN it takes events at POST /events, too.
     SIGTERM or Ctrl-C: what no run has claimed goes back to the queue. A second one ends it at once.
     """
     settings = console.connected()

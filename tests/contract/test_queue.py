@@ -42,6 +42,8 @@ class TestSqsQueue(QueueContract):
 
 
 class TestPostgresQueue(QueueContract):
+    delivers_once = True
+
     @pytest.fixture(autouse=True)
     def _database(self, postgres: PostgresServer) -> Iterator[None]:
         self.server, self.url = postgres, postgres.database("queue")
