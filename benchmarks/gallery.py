@@ -74,7 +74,7 @@ class Truth:
 
 def main(sizes: tuple[int, ...] = SIZES) -> None:
     """Print a row for each size and gallery."""
-    enrolled, probes = _people()
+    enrolled, probes = people()
     truth, faces = Truth(probes), _everybody(enrolled)
     print(f"{len(probes)} probes of {len(enrolled)} people, match threshold {COSINE.match}, one core\n")
     print(
@@ -125,7 +125,8 @@ def _everybody(enrolled: Faces) -> Iterator[Faces]:
         yield strangers(_BLOCK, rng)
 
 
-def _people() -> tuple[Faces, Faces]:
+def people() -> tuple[Faces, Faces]:
+    """Return one face of each person who has several photos, and the others as probes."""
     vectors, people = embeddings()
     _, first, counts = np.unique(people, return_index=True, return_counts=True)
     enrolled = first[counts > 1]
