@@ -20,7 +20,9 @@ from deployments.local.demo_photos import ANOTHER, WORKSHOP, draw
 from deployments.local.postgres import LocalPostgres
 from deployments.local.processes import free_port
 from selfiegate.errors import BackendMisconfigured
+from selfiegate.postgres_database import PostgresDatabase
 from tests.chaos.traffic import Traffic, traffic
+from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.system, pytest.mark.weights, pytest.mark.slow, pytest.mark.usefixtures("pack", "_postgresql")]
 
@@ -124,6 +126,19 @@ def test_one_face_is_accepted_once_whichever_workers_take_its_photos(tmp_path: P
         homes = [tmp_path / "up" / f"home-of-{worker}" for worker in WORKERS]
         assert not any([*home.glob("*.db")] for home in homes)
         world.assert_consistent()
+
+
+def test_a_server_that_runs_is_used_and_keeps_the_faces(
+    tmp_path: Path, people: tuple[Path, Path], postgres: PostgresServer
+) -> None:
+    url = postgres.database("used_by_up")
+    with traffic(tmp_path / "up", url) as world:
+        upload = world.upload(people[0], "ann")
+        world.wait(PATIENCE_S)
+        assert "postgres" not in world.local.parts
+
+    assert world.verdicts[upload].status == "accepted"
+    assert PostgresDatabase(url).read("SELECT user_id FROM faces") == [{"user_id": "ann"}]
 
 
 def test_sigterm_leaves_no_process_and_no_data(tmp_path: Path) -> None:
