@@ -17,6 +17,7 @@ import yaml
 from deployments.cli import services
 from deployments.cli.app import app
 from deployments.worker import _LAST_S
+from selfiegate.errors import WrongSetting
 from selfiegate.settings import Settings, leaves, load_settings
 from selfiegate.wrong_settings import env_name
 
@@ -83,6 +84,12 @@ def test_what_pods_refer_to_is_there() -> None:
     assert mounted == {(name, volume["name"]) for name, pod in PODS.items() for volume in pod["spec"]["volumes"]}
 
 
+def test_the_bridge_alone_knows_the_token_of_webhooks() -> None:
+    knows = {name for name, one in CONTAINERS.items() if {"secretRef": {"name": "bridge"}} in one["envFrom"]}
+
+    assert knows == {"bridge"}
+
+
 def test_services_and_budgets_select_pods_and_pods_are_selected_by_their_own() -> None:
     labels = {name: PODS[name]["metadata"]["labels"] for name in named("Deployment")}
     for name, service in named("Service").items():
@@ -105,9 +112,14 @@ def test_commands_are_ours_or_those_of_compose() -> None:
 
 
 def test_every_setting_is_there_and_they_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = {**named("ConfigMap")["selfiegate"]["data"], **named("Secret")["selfiegate"]["stringData"]}
+    together = dict(named("ConfigMap")["selfiegate"]["data"])
+    for secret in ("selfiegate", "bridge"):
+        together |= named("Secret")[secret]["stringData"]
     for name, value in together.items():
         monkeypatch.setenv(name, value)
+    with pytest.raises(WrongSetting, match="SELFIEGATE_BRIDGE__TOKEN"):  # an example is no secret
+        load_settings()
+    monkeypatch.setenv("SELFIEGATE_BRIDGE__TOKEN", "0123456789abcdef")
     settings = load_settings()
 
     assert not settings.is_of_one_machine
