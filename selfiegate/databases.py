@@ -9,6 +9,7 @@ from selfiegate.errors import BackendMisconfigured
 from selfiegate.event_queue import EventQueue
 from selfiegate.extras import named_when_missing
 from selfiegate.gallery import Gallery
+from selfiegate.move_notes import require_settled
 from selfiegate.records import Records
 from selfiegate.settings import Settings
 
@@ -17,27 +18,40 @@ if TYPE_CHECKING:
     from selfiegate.stores.postgres_queue import PostgresQueue
 
 
-@named_when_missing()
 def open_records(settings: Settings) -> Records:
-    """Build ledger, profiles and erasures alone: who only looks at them needs no models."""
+    """Build ledger, profiles and erasures alone: who only looks at them needs no models.
+
+    Raises `BackendMisconfigured` where they are on the move, or have moved away.
+    """
+    records = _opened(settings)
+    require_settled(records.known_gallery.get())
+    return records
+
+
+@named_when_missing()
+def _opened(settings: Settings) -> Records:
     match settings.records:
         case "sqlite":
             from selfiegate.stores.sqlite_records import sqlite_records
 
             return sqlite_records(settings.folder / "records.db", settings.sqlite_patience_s)
         case "dynamodb":
-            from selfiegate.stores.dynamodb_erasures import DynamoErasures
-            from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
-            from selfiegate.stores.dynamodb_ledger import DynamoLedger
-            from selfiegate.stores.dynamodb_profiles import DynamoProfiles
-
-            ledger = DynamoLedger(settings.aws, settings.rejected_days)
-            aws = settings.aws
-            return Records(ledger, DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
+            return open_dynamodb(settings)
         case "postgres":
             from selfiegate.stores.postgres_records import postgres_records
 
             return postgres_records(_postgres(settings.database_url, settings.sqlite_patience_s))
+
+
+def open_dynamodb(settings: Settings) -> Records:
+    """Build the records in DynamoDB, on the move or not."""
+    from selfiegate.stores.dynamodb_erasures import DynamoErasures
+    from selfiegate.stores.dynamodb_gallery import DynamoKnownGallery
+    from selfiegate.stores.dynamodb_ledger import DynamoLedger
+    from selfiegate.stores.dynamodb_profiles import DynamoProfiles
+
+    ledger, aws = DynamoLedger(settings.aws, settings.rejected_days), settings.aws
+    return Records(ledger, DynamoProfiles(aws), DynamoErasures(aws), DynamoKnownGallery(aws))
 
 
 @named_when_missing()

@@ -33,5 +33,5 @@ class KnownGallery(Protocol):
     def keep(self, mark: GalleryMark) -> None:
         """Store a first mark, or raise the number of the gallery that is known; another gallery's changes nothing."""
 
-    def replace(self, mark: GalleryMark) -> None:
-        """Rely on another gallery from now on, after a restore."""
+    def replace(self, mark: GalleryMark | None) -> None:
+        """Rely on another gallery from now on, after a restore or a move; None: on none yet."""

@@ -30,7 +30,7 @@ FRESH_S = 1.0
 _AGAIN_S = 1.0
 """After so long a connection is asked for anew: the pool's own pauses between attempts would double without end."""
 _OLDEST = 15
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # what it warns of is raised, in our words
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of is raised, in our words
 _MISCONFIGURED = (
     psycopg.ProgrammingError,  # no such table, no right to it, and the like
     errors.InvalidPassword,
@@ -57,7 +57,8 @@ class Connection(psycopg.Connection[DictRow]):
         try:
             return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
         except psycopg.OperationalError as error:
-            if timeout is None and self.info.transaction_status == TransactionStatus.ACTIVE:  # the pool closes it
+            is_overdue = error.sqlstate is None and self.info.transaction_status == TransactionStatus.ACTIVE
+            if timeout is None and is_overdue:  # the pool closes it
                 raise psycopg.OperationalError(f"no answer for {self.answer_s:g} s") from error
             raise
 
@@ -126,10 +127,32 @@ class PostgresDatabase:
         with self._translated(), self._connection() as connection:
             return connection.execute(*_translate(sql, parameters)).rowcount
 
+    def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row, all in one transaction; `ValueError` for what no column can hold."""
+        with self.write() as connection:
+            try:
+                connection.cursor().executemany(_in_its_words(sql).encode(), rows)
+            except (psycopg.DataError, errors.DatatypeMismatch) as error:
+                raise ValueError(_text(error)) from error
+
     @property
     def in_transaction(self) -> bool:
         """Say whether this thread is within `write`."""
         return getattr(self._local, "connection", None) is not None
+
+    def hold(self, lock: int, why_not: str) -> psycopg.Connection[DictRow]:
+        """Take an advisory lock on a connection of its own, which holds it until that is closed or this process ends.
+
+        Raises `BackendMisconfigured` with the reason where another process holds it for longer than `patience_s`.
+        """
+        with self._translated():
+            connection = psycopg.connect(**self._arguments, autocommit=True)
+            try:
+                connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
+            except (errors.LockNotAvailable, errors.QueryCanceled) as error:
+                connection.close()
+                raise BackendMisconfigured(f"{self.place}: {why_not}") from error
+            return connection
 
     def close(self) -> None:
         """Give all connections back."""

@@ -5,7 +5,7 @@ Statements are written once, for both. Parameters are `?`, or `:name` where one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -17,6 +17,8 @@ class SqlRow(Protocol):
     """A row; its columns are asked for by name."""
 
     def __getitem__(self, name: str, /) -> Any: ...
+
+    def keys(self) -> Iterable[str]: ...
 
 
 class SqlDatabase(Protocol):
@@ -40,6 +42,12 @@ class SqlDatabase(Protocol):
 
     def execute(self, sql: str, *parameters: Any) -> int:
         """Run one statement in a transaction and return how many rows it changed."""
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row, all in one transaction.
+
+        Raises `ValueError` where a row holds what the database has no place for: a text that is no JSON, say.
+        """
 
     @property
     def in_transaction(self) -> bool:

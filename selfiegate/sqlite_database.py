@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,18 @@ class Database:
         """Run one statement in a transaction and return how many rows it changed."""
         with self.write() as connection:
             return connection.execute(sql, named(parameters)).rowcount
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row, all in one transaction; `ValueError` for what is no text."""
+        with self.write() as connection:
+            connection.executemany(sql, rows)
+
+    def close(self) -> None:
+        """Use the file no more; other threads may not be at it."""
+        if connection := getattr(self._local, "connection", None):
+            connection.close()
+            self._local.connection = None
+        self._use.close()
 
     def _current(self) -> sqlite3.Connection:
         """Return this thread's connection, unless the file that it has open lies there no more."""

@@ -149,6 +149,16 @@ class Table:
         return client("dynamodb", self._settings)
 
 
+def typed(value: Any) -> Any:
+    """Return a value with its type beside it, as DynamoDB's own JSON has it."""
+    return _pack.serialize(value)
+
+
+def untyped(value: Any) -> Any:
+    """Return the value again."""
+    return _unpack.deserialize(value)
+
+
 def _next(found: Mapping[str, Any]) -> str:
     last = _unpacked(found.get("LastEvaluatedKey", {}))
     return json.dumps(last, default=int) if last else ""  # its numbers are ends of leases, whole ones

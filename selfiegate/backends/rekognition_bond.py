@@ -20,6 +20,7 @@ from selfiegate.backends.rekognition_calls import Description, described, faces_
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, UnreadableRow
 from selfiegate.known_gallery import GalleryMark
 from selfiegate.model import Profile
+from selfiegate.move_notes import require_settled
 from selfiegate.records import Records
 
 _MEND = (
@@ -85,6 +86,7 @@ class CollectionBond:
         known = self._records.known_gallery
         found = self._described()
         mark = known.get()  # after the collection was described: a rebuild that ends meanwhile is no fault
+        require_settled(mark)
         if mark is None:
             self._require_faces()
             known.keep(_mark_of(found))
@@ -99,6 +101,7 @@ class CollectionBond:
         if found := described(self._settings):
             return found
         if mark := self._records.known_gallery.get():
+            require_settled(mark)
             raise BackendMisconfigured(
                 f"the collection {name} is not there, but the records rely on {_told(mark.gallery_id)}; {_MEND}"
             )

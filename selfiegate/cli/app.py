@@ -9,7 +9,19 @@ import typer
 
 from selfiegate import __version__, report
 from selfiegate.backups.rebuilding import rebuild_collection
-from selfiegate.cli import backups, checkout, console, database, doctor, events, explain, runs, show_settings, users
+from selfiegate.cli import (
+    backups,
+    checkout,
+    console,
+    database,
+    doctor,
+    events,
+    explain,
+    move,
+    runs,
+    show_settings,
+    users,
+)
 from selfiegate.cli.recording import runner
 from selfiegate.model import Verdict
 from selfiegate.ports import Creatable
@@ -29,6 +41,7 @@ app.add_typer(explain.app)
 app.add_typer(show_settings.app)
 app.add_typer(doctor.app)
 app.add_typer(backups.app)
+app.add_typer(move.app)
 app.add_typer(gallery, name="gallery")
 app.add_typer(database.app, name="database")
 app.add_typer(events.app, name="events")

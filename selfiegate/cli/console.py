@@ -59,11 +59,11 @@ def prepared() -> Settings:
 
 
 @contextmanager
-def progress(shown: bool) -> Iterator[Callable[[int, int], None]]:
+def progress(shown: bool, what: str = "photos") -> Iterator[Callable[[int, int], None]]:
     """Show a bar on stderr; gives what is to be told how many of how many are done."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, disable=not shown) as bar:
-        task = bar.add_task("photos", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.known_gallery import GalleryMark
+from selfiegate.move_notes import require_settled
 from selfiegate.records import Records
 from selfiegate.sql_database import SqlDatabase
 
@@ -118,6 +119,7 @@ class Bond:
             self._is_behind = True
 
     def _compare(self, mark: GalleryMark | None, found: GalleryState) -> None:
+        require_settled(mark)
         place, mend = self._notes.place, self._notes.mend
         if mark is None or found.records != self._known.records_id:
             raise BackendMisconfigured(f"{place} belongs to other records than those in use; {mend}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.bond import MEND, GalleryState
 from selfiegate.known_gallery import GalleryMark
+from selfiegate.move_notes import require_settled
 from selfiegate.records import Records
 
 STATE = """
@@ -44,7 +45,10 @@ def state_of(path: Path) -> GalleryState | None:
 
 
 def mark_of(path: Path) -> GalleryMark | None:
-    """Return what records rely on; None where they are missing, damaged or hold no row, no id where they are untied."""
+    """Return what records rely on; None where they are missing, damaged or hold no row, no id where they are untied.
+
+    Raises `BackendMisconfigured` where they are on the move, or have moved away.
+    """
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as records:
             rows = records.execute(_ANY_ROW).fetchone()
@@ -53,7 +57,9 @@ def mark_of(path: Path) -> GalleryMark | None:
     except sqlite3.Error:
         return None
     gallery_id, newest = held or (None, None)
-    return GalleryMark(gallery_id=gallery_id or "", newest=newest or 0) if rows else None
+    mark = GalleryMark(gallery_id=gallery_id or "", newest=newest or 0)
+    require_settled(mark)
+    return mark if rows else None
 
 
 def renewed(gallery: Path, records: Path, gallery_id: str, newest: int) -> None:

@@ -51,7 +51,7 @@ ALTER TABLE sketches ALTER COLUMN bits SET STORAGE PLAIN;
 """
 GALLERY = (Migration(_FIRST, oldest_program=1),)
 
-_STATE = """
+STATE_SQL = """
 SELECT (SELECT value FROM gallery_notes WHERE name = 'id') AS id,
        (SELECT value FROM gallery_notes WHERE name = 'records') AS records,
        coalesce((SELECT value::bigint FROM gallery_notes WHERE name = 'relied_on'), 0) AS relied_on,
@@ -104,7 +104,7 @@ class PostgresGallery(SqlGallery):
         """
         migrate(database, "gallery", GALLERY)
         self._tables, self._together = database, together
-        notes = Notes(f"the gallery in {database.place}", _MEND, database, "gallery_notes", _STATE)
+        notes = Notes(f"the gallery in {database.place}", _MEND, database, "gallery_notes", STATE_SQL)
         bond = Bond(notes, records, model, together) if records else None
         super().__init__(database, model, dimensions, bond)
         self._local = threading.local()

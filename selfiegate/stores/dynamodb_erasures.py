@@ -30,10 +30,7 @@ class DynamoErasures:
 
     def put(self, erasure: Erasure, replacing: Erasure | UnreadableRow | None) -> bool:
         """Store an erasure unless something else than `replacing` is stored now."""
-        item: dict[str, Any] = {"user_id": erasure.user_id, "photo_id": ERASURE, "revision": erasure.revision}
-        item["erasure"] = erasure.model_dump_json()
-        if erasure.finished_at is None:
-            item |= {"unfinished": "yes", "lease_until": _UNFINISHED}
+        item = erasure_item(erasure)
         if replacing is None:
             return self._table.put(item, "attribute_not_exists(user_id)")
         return self._table.put(item, "revision = :replaced", replaced=replacing.revision)
@@ -44,6 +41,15 @@ class DynamoErasures:
             "unfinished = :yes AND lease_until = :mark", index="unfinished", yes="yes", mark=_UNFINISHED
         )
         return list(readable(found, _erasure, skip))
+
+
+def erasure_item(erasure: Erasure) -> dict[str, Any]:
+    """Return an erasure as it is stored."""
+    item: dict[str, Any] = {"user_id": erasure.user_id, "photo_id": ERASURE, "revision": erasure.revision}
+    item["erasure"] = erasure.model_dump_json()
+    if erasure.finished_at is None:
+        item |= {"unfinished": "yes", "lease_until": _UNFINISHED}
+    return item
 
 
 def _erasure(item: Mapping[str, Any]) -> Erasure:

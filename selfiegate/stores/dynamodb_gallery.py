@@ -30,6 +30,9 @@ class DynamoKnownGallery:
             raised = "gallery_id = :gallery_id AND newest < :newest"
             self._table.update(_KEY, "SET newest = :newest", raised, **mark.model_dump())
 
-    def replace(self, mark: GalleryMark) -> None:
-        """Rely on another gallery from now on."""
-        self._table.put({**_KEY, **mark.model_dump()}, "attribute_exists(user_id) OR attribute_not_exists(user_id)")
+    def replace(self, mark: GalleryMark | None) -> None:
+        """Rely on another gallery from now on, or on none."""
+        if mark:
+            self._table.put({**_KEY, **mark.model_dump()}, "attribute_exists(user_id) OR attribute_not_exists(user_id)")
+        else:
+            self._table.delete(_KEY, "attribute_exists(user_id)")

@@ -17,6 +17,12 @@ from selfiegate.paging import Page
 from selfiegate.rows import Skip, readable, reading, warn
 from selfiegate.stores.dynamodb_schema import RecordsTable
 
+WORKSHOPS = frozenset({"Username", "faceId", "s3bucket", "s3key", "thumbnail"})
+ATTRIBUTES = WORKSHOPS | {
+    *("thumbnails", "photoVersion", "model", "newness", "enrolledAt", "heldSince", "remains", "revision")
+}
+"""The workshop's and ours; other systems may have more beside them."""
+
 
 class DynamoProfiles:
     """The workshop's table of profiles."""
@@ -27,25 +33,25 @@ class DynamoProfiles:
     def get(self, user_id: str) -> Profile | None:
         """Return a user's profile, or None; one that the workshop wrote has revision 0 and no model."""
         item = self._table.get({"Username": user_id})
-        return _profile(item) if item else None
+        return profile_of(item) if item else None
 
     def all(self, skip: Skip = warn) -> Iterable[Profile]:
         """Go through all profiles."""
-        return readable(self._table.scan(), _profile, skip)
+        return readable(self._table.scan(), profile_of, skip)
 
     def page(self, after: str = "", limit: int = 1000, skip: Skip = warn) -> Page[Profile]:
         """Return some profiles."""
         items, after = self._table.scanned_page(after, limit)
-        return Page(list(readable(items, _profile, skip)), after)
+        return Page(list(readable(items, profile_of, skip)), after)
 
     def of(self, user_ids: Collection[str], skip: Skip = warn) -> Sequence[Profile]:
         """Return the profiles of many users."""
         items = self._table.get_many([{"Username": user_id} for user_id in set(user_ids)])
-        return list(readable(items, _profile, skip))
+        return list(readable(items, profile_of, skip))
 
     def put(self, profile: Profile, replacing: Profile | None) -> bool:
         """Store a profile unless something else than `replacing` is stored now."""
-        item = _profile_item(profile)
+        item = profile_item(profile)
         if replacing is None:
             return self._table.put(item, "attribute_not_exists(Username)")
         key = {"Username": item.pop("Username")}
@@ -65,7 +71,8 @@ class DynamoProfiles:
         )
 
 
-def _profile_item(profile: Profile) -> dict[str, Any]:
+def profile_item(profile: Profile) -> dict[str, Any]:
+    """Return a profile as it is stored."""
     small = next(iter(profile.thumbnails.values()), "")
     bucket, _, key = small.removeprefix("s3://").partition("/")
     return {
@@ -85,7 +92,8 @@ def _profile_item(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _profile(item: Mapping[str, Any]) -> Profile:
+def profile_of(item: Mapping[str, Any]) -> Profile:
+    """Read a profile; raises `UnreadableRow`."""
     with reading("profile", item["Username"], revision=item.get("revision")):
         return _read(item)
 

@@ -107,6 +107,6 @@ class MemoryKnownGallery:
             if held is None or (held.gallery_id == mark.gallery_id and held.newest < mark.newest):
                 self._mark = mark
 
-    def replace(self, mark: GalleryMark) -> None:
-        """Rely on another gallery from now on."""
+    def replace(self, mark: GalleryMark | None) -> None:
+        """Rely on another gallery from now on, or on none."""
         self._mark = mark

@@ -131,6 +131,7 @@ class SqlKnownGallery:
         """
         self._db.execute(sql, mark.model_dump())
 
-    def replace(self, mark: GalleryMark) -> None:
-        """Rely on another gallery from now on."""
-        self._db.execute("UPDATE gallery SET gallery_id = ?, newest = ?", mark.gallery_id, mark.newest)
+    def replace(self, mark: GalleryMark | None) -> None:
+        """Rely on another gallery from now on, or on none."""
+        values = (mark.gallery_id, mark.newest) if mark else (None, None)
+        self._db.execute("UPDATE gallery SET gallery_id = ?, newest = ?", *values)

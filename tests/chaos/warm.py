@@ -7,6 +7,7 @@ decoding apart, which takes 0.8 s to start in each of hundreds of workers.
 from selfiegate import thumbnails
 from selfiegate.backends import embedding, rekognition
 from selfiegate.decoding import decode
+from selfiegate.moving import move, places  # noqa: F401  read for workers
 from tests.chaos.worker import shared_session
 
 for module in (embedding, rekognition, thumbnails):

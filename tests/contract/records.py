@@ -807,3 +807,11 @@ class RecordsContract(LedgerContract, ProfilesContract, ErasuresContract):
         records.known_gallery.replace(mark_of("another", 2))
 
         assert records.known_gallery.get() == mark_of("another", 2)
+
+    def test_records_that_rely_on_no_gallery_any_more_may_be_tied_anew(self, records: Records) -> None:
+        for mark in (mark_of("ours", 7), None):
+            records.known_gallery.replace(mark)
+        none = records.known_gallery.get()
+        records.known_gallery.keep(mark_of("another", 2))
+
+        assert (none, records.known_gallery.get()) == (None, mark_of("another", 2))
