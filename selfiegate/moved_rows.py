@@ -63,7 +63,7 @@ class RowStore(Protocol):
         """Say whether each of these rows is there, as it is."""
 
     def count(self, table: Table) -> int:
-        """Count all rows."""
+        """Count the rows that `pages` goes through."""
 
     def empty(self) -> None:
         """Remove all rows."""

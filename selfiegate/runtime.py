@@ -80,7 +80,7 @@ def assembled(
         photos=photos,
         faces=_face_backend(settings, photos, open_gallery, held_to),
         **records._asdict(),
-        thumbnails=_thumbnails(settings),
+        thumbnails=open_thumbnails(settings),
         notifier=_notifier(settings, more_notices),
     )
 
@@ -124,7 +124,8 @@ def _face_backend(
             return RekognitionBackend(settings.aws, photos, settings.photos, thresholds, held_to)
 
 
-def _thumbnails(settings: Settings) -> ThumbnailStore:
+def open_thumbnails(settings: Settings) -> ThumbnailStore:
+    """Build the store of thumbnails alone; raises `WrongSetting` where other machines would miss them."""
     if settings.aws.thumbnail_bucket:
         from selfiegate.stores.s3 import S3Thumbnails
 

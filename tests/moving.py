@@ -6,21 +6,24 @@ import asyncio
 import gc
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
 from selfiegate.audit import Orphan, orphans
 from selfiegate.cli.move import settings_at
-from selfiegate.errors import BackendMisconfigured
+from selfiegate.databases import open_records
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.home_use import used_alone
 from selfiegate.model import Contest, LateLoss, PhotoRef
 from selfiegate.moving.move import Move, Moved
 from selfiegate.moving.places import Place, place_of, source_of
 from selfiegate.privacy.sequence import forget_user
+from selfiegate.records import Records
 from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
@@ -28,6 +31,7 @@ from tests.home_folders import outcome, photo_of
 from tests.present import present
 from tests.runtimes import scripted_over, scripted_runtime
 
+T = TypeVar("T")
 PEOPLE = ("ann", "bob", "carl", "dora")
 KINDS = ("claims", "profiles", "erasures", "audit_bookmark", "faces")
 SELECTS = {kind: f"SELECT * FROM {kind}" for kind in KINDS}  # noqa: S608  constants
@@ -72,14 +76,26 @@ def audited(place: Place) -> set[Orphan]:
 
 def move(settings: Settings, to: str, leave_behind: int = 0) -> Moved:
     """Be the command."""
-    if settings.records == "sqlite":
-        let_go(settings.folder)
+    let_go(settings.folder)
     return Move(source_of(settings), place_of(settings_at(settings, to)), audited).run(leave_behind)
+
+
+def start(settings: Settings) -> Records:
+    """Open records as any command does."""
+    return again(partial(open_records, settings))
+
+
+def again(call: Callable[[], T]) -> T:
+    """Do as retries do where a connection of before was ended; a pool may hold some."""
+    for _ in range(20):
+        with suppress(BackendUnavailable):
+            return call()
+    return call()
 
 
 def let_go(home: Path) -> None:
     """Close what earlier runtimes of a test have open, as their processes would by ending; threads take a moment."""
-    for _ in range(40):
+    for _ in range(40 if home.exists() else 0):
         gc.collect()
         with suppress(BackendMisconfigured):
             used_alone(home).close()

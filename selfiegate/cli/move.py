@@ -12,7 +12,7 @@ from selfiegate.cli import console
 from selfiegate.errors import WrongInput
 from selfiegate.moving.move import Move, Moved, undo
 from selfiegate.moving.places import Place, place_of, require_supported, source_of
-from selfiegate.runtime import assembled
+from selfiegate.runtime import assembled, open_thumbnails
 from selfiegate.setting_types import Database
 from selfiegate.settings import Settings
 
@@ -52,6 +52,7 @@ def move(
         return
     there = settings_at(settings, to)
     require_supported(settings, there)
+    open_thumbnails(there)  # which stay where they are: what would not find them there is refused now
     with console.progress(shown=True, what="rows") as watch:
         moved = Move(source_of(settings), place_of(there), _audited, watch).run(leave_behind)
     _show(moved, there)

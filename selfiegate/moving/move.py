@@ -135,7 +135,7 @@ class Move:
         for table in TABLES:
             for rows, unreadable in source.rows.pages(table):
                 left += [*unreadable, *target.rows.put(table, rows)]
-                done += len(rows) + len(unreadable)
+                done += len(rows)
                 self._watch(done, total)
         if source.faces and target.faces:
             last = target.faces.last()
@@ -152,11 +152,12 @@ class Move:
         source, target = self._source, self._target
         gone = {(one.kind, one.key) for one in left}
         for table in TABLES:
+            count = 0
             for rows, _ in source.rows.pages(table):
                 kept = [row for row in rows if (table.name, table.key_of(row)) not in gone]
                 self._require(target.rows.same(table, kept), table.name)
-            staying = sum(kind == table.name for kind, _ in gone)
-            self._require(target.rows.count(table) == source.rows.count(table) - staying, table.name)
+                count += len(kept)
+            self._require(target.rows.count(table) == count, table.name)
         if source.faces and target.faces:
             self._require(all(map(target.faces.same, source.faces.pages())), "faces")
             self._require(target.faces.count() == source.faces.count(), "faces")

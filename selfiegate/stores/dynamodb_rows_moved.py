@@ -77,8 +77,8 @@ class DynamoRows:
         return all(_meaning(table, held.get(table.key_of(row))) == _meaning(table, row) for row in rows)
 
     def count(self, table: Table) -> int:
-        """Count all items of one kind."""
-        return sum(len(items) for items in self._pages(table))
+        """Count the items of one kind that can be read."""
+        return sum(len(rows) for rows, _ in self.pages(table))
 
     def empty(self) -> None:
         """Remove all items but those that cannot be read: no move has taken these along."""
@@ -110,14 +110,10 @@ class DynamoRows:
             }
         )
         item = claim.model_dump(exclude={"photo", "contests", "verdict", "late_loss", "told"})
-        item |= {"photo_id": values["photo_id"], "photo": json.loads(values["photo"]), "told": list(claim.told)}
+        item |= {"photo_id": values["photo_id"], "photo": json.loads(values["photo"])}
         item |= {"contests": [text_of(one) for one in claim.contests], "late_loss": values["late_loss"]}
-        if values["verdict"]:
-            item["verdict"] = values["verdict"]
-        if values["notice_by"]:
-            item["notice_by"] = values["notice_by"]
-        if claim.face_id is None:
-            del item["face_id"]
+        more = {"verdict": values["verdict"], "notice_by": values["notice_by"], "told": list(claim.told)}
+        item |= {name: value for name, value in more.items() if value}
         return item | self._index_of(claim, values["photo_id"])
 
     def _index_of(self, claim: Claim, photo_id: str) -> dict[str, Any]:

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from selfiegate.databases import open_records
 from selfiegate.errors import BackendMisconfigured, WrongInput
 from selfiegate.moving.move import Move
 from selfiegate.moving.places import place_of, source_of
 from selfiegate.settings import Settings
 from tests.chaos.galleries import in_a_process
-from tests.moving import audited, drop_connections, held, installed, let_go
+from tests.moving import audited, drop_connections, held, installed, let_go, start
 from tests.postgres import PostgresServer
 
 pytestmark = [pytest.mark.system, pytest.mark.promise]
@@ -72,7 +71,7 @@ def move_for(here: Settings, there: Settings, seconds: float) -> None:
 def used(settings: Settings) -> bool:
     """Say whether other commands start on records, and find users there."""
     try:
-        records = open_records(settings)
+        records = start(settings)
     except BackendMisconfigured:
         return False
     return bool(records.profiles.page(limit=1).items)

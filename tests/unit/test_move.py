@@ -9,13 +9,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from selfiegate.databases import open_gallery, open_records
+from selfiegate.databases import open_gallery
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 from selfiegate.moving.move import undo
 from selfiegate.moving.places import source_of
 from selfiegate.settings import Settings
 from tests.home_folders import outcome, photo_of
-from tests.moving import KINDS, PEOPLE, drop_connections, held, installed, let_go, move
+from tests.moving import KINDS, PEOPLE, again, drop_connections, held, installed, let_go, move, start
 from tests.postgres import PostgresServer
 from tests.runtimes import ScriptedRuntime, runtime_on_postgres, scripted_runtime
 
@@ -94,16 +94,16 @@ def test_what_has_moved_away_is_refused_and_so_is_what_comes_back_meanwhile(
 ) -> None:
     move(here, url_of(there))
     with pytest.raises(BackendMisconfigured, match="have moved to PostgreSQL"):
-        open_records(here)
+        start(here)
     with pytest.raises(WrongInput, match=r"has moved to PostgreSQL .* already"):
         move(here, url_of(there))
-    open_records(there)
+    start(there)
     drop_connections(there)
     move(there, "sqlite")
 
-    open_records(here)
+    start(here)
     with pytest.raises(BackendMisconfigured, match="have moved to SQLite"):
-        open_records(there)
+        start(there)
 
 
 def test_a_process_that_worked_on_postgres_before_the_move_works_no_more(
@@ -114,6 +114,7 @@ def test_a_process_that_worked_on_postgres_before_the_move_works_no_more(
     drop_connections(there)
     move(there, "sqlite")
 
+    again(lambda: idle.profiles.get("ann"))  # the test has ended its connection
     with pytest.raises(BackendMisconfigured, match="have moved to SQLite"):
         outcome(idle, photo_of(home, "newcomer"), "newcomer")
 
@@ -132,13 +133,13 @@ def test_a_source_in_use_is_not_moved(home: Path, here: Settings, there: Setting
     drop_connections(there)
     with pytest.raises(BackendMisconfigured, match="a lease ends at"):
         move(there, "sqlite")
-    assert busy.ledger.renew(row, -1)
+    assert again(lambda: busy.ledger.renew(row, -1))
     drop_connections(there)
     move(there, "sqlite")
 
 
 def test_a_target_that_holds_something_is_refused(home: Path, here: Settings, there: Settings, tmp_path: Path) -> None:
-    records = open_records(there)
+    records = start(there)
     records.ledger.claim(photo_of(home, "ann"), "ann", "run", lease_s=-1)
     del records
     before = held(here)
@@ -146,7 +147,7 @@ def test_a_target_that_holds_something_is_refused(home: Path, here: Settings, th
         move(here, url_of(there))
 
     assert held(here) == before
-    open_records(here)
+    start(here)
 
 
 def test_another_move_does_not_mix_into_one_that_was_begun(
@@ -158,9 +159,9 @@ def test_another_move_does_not_mix_into_one_that_was_begun(
     del rt
     begin(here, there)
     with pytest.raises(BackendMisconfigured, match="to here was begun and has not ended"):
-        open_records(there)
+        start(there)
     with pytest.raises(BackendMisconfigured, match=r"a move to PostgreSQL .* was begun and has not ended"):
-        open_records(here)
+        start(here)
     with pytest.raises(WrongInput, match="is in a move from or to SQLite"):
         move(other, url_of(there))
     with pytest.raises(WrongInput, match="is in a move from or to PostgreSQL"):
@@ -174,7 +175,7 @@ def begin(here: Settings, there: Settings) -> None:
     """Let a move stop at the faces: its target has another idea of where they lie."""
     with psycopg.connect(url_of(there), autocommit=True) as connection:
         source_of(here).close()  # type: ignore[attr-defined]
-        open_gallery(there, open_records(there), "scripted")
+        open_gallery(there, start(there), "scripted")
         drop_connections(there)
         connection.execute("ALTER TABLE faces RENAME TO faces_elsewhere")
         connection.execute("CREATE VIEW faces AS SELECT * FROM faces_elsewhere WHERE false")
@@ -227,7 +228,7 @@ def test_a_row_that_postgres_cannot_hold_is_named_and_stays_only_where_that_is_s
     with pytest.raises(WrongInput, match=f"no place for 1 rows.*{named}.*--leave-behind 1"):
         move(here, url_of(there))
     assert held(here) == before
-    open_records(here)  # it is used again
+    start(here)  # it is used again
     done = move(here, url_of(there), leave_behind=1)
 
     kind = sql.split()[1]
@@ -251,7 +252,7 @@ def test_a_gallery_that_is_not_the_records_own_does_not_move(home: Path, here: S
 def test_a_target_without_room_leaves_the_move_to_be_gone_on_with(home: Path, here: Settings, there: Settings) -> None:
     before = held(here)
     with psycopg.connect(url_of(there), autocommit=True) as connection:
-        open_records(there)
+        start(there)
         drop_connections(there)
         connection.execute(
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
