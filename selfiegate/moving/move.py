@@ -71,6 +71,11 @@ class Move:
         note, here = source.note(), target.note()
         if note is None:
             self._require_fitting()
+            if events := source.waiting_events():
+                raise BackendMisconfigured(
+                    f"{events} photo events wait in {source.name} and would not be taken any more: let bridge and "
+                    "workers finish them, with POST /events closed, then stop both and run it again"
+                )
             target.require_free(source)
             ids = {"id": uuid.uuid4().hex, "peer": target.records.known_gallery.records_id, "place": target.name}
             mark = source.records.known_gallery.get()
@@ -105,7 +110,7 @@ class Move:
         if len(left) > leave_behind:
             self._source.set(note.mark)
             raise WrongInput(
-                f"{self._target.name} has no place for {len(left)} rows, and {self._source.name} is in use again: "
+                f"{self._target.name} has no place for {len(left)} rows, so {self._source.name} can be used again: "
                 f"{'; '.join(map(str, left[:3]))}. `selfiegate forget` these users, or leave their rows behind by "
                 f"--leave-behind {len(left)}"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from abc import ABC
+from abc import ABC, abstractmethod
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -80,6 +80,10 @@ class Place(ABC):
                 "stop workers, bridge and commands, wait until then, and run it again"
             )
 
+    def waiting_events(self) -> int:
+        """Count photo events that wait there; they do not move."""
+        return 0
+
     def require_free(self, other: Place) -> None:
         """Raise `WrongInput` unless this holds nothing, or what has moved from here to the other side, or half of it.
 
@@ -99,9 +103,9 @@ class Place(ABC):
         if self.faces:
             self.faces.empty()
 
+    @abstractmethod
     def open_gallery(self, model: str) -> Gallery:
-        """Open the faces held to no records, to look at them."""
-        raise NotImplementedError(model)
+        """Open embedded faces, held to no records, to look at them."""
 
 
 class SqlitePlace(Place):
@@ -177,6 +181,13 @@ class PostgresPlace(Place):
             )
         super().require_idle()
 
+    def waiting_events(self) -> int:
+        """Count what no bridge has finished."""
+        if not self._database.read("SELECT to_regclass('photo_events') IS NOT NULL AS found")[0]["found"]:
+            return 0
+        rows = self._database.read("SELECT count(*) AS events FROM photo_events WHERE died_at IS NULL")
+        return int(rows[0]["events"])
+
     def open_gallery(self, model: str) -> Gallery:
         """Open the tables."""
         from selfiegate.galleries.postgres import PostgresGallery
@@ -201,6 +212,10 @@ class DynamoPlace(Place):
         if self.note() is None:
             raise WrongInput(f"records move to {self.name} only where they came from there")
         super().require_free(other)
+
+    def open_gallery(self, model: str) -> Gallery:
+        """Refuse: faces are in a collection of Rekognition, which has a backend of its own."""
+        raise WrongInput(f"{self.name} holds no faces of {model}")
 
 
 def source_of(settings: Settings) -> Place:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from selfiegate.databases import open_gallery
+from selfiegate.databases import open_gallery, open_postgres_queue
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 from selfiegate.moving.move import undo
 from selfiegate.moving.places import source_of
@@ -136,6 +136,28 @@ def test_a_source_in_use_is_not_moved(home: Path, here: Settings, there: Setting
     assert again(lambda: busy.ledger.renew(row, -1))
     drop_connections(there)
     move(there, "sqlite")
+
+
+def test_photo_events_that_wait_are_not_left_behind(home: Path, here: Settings, there: Settings) -> None:
+    move(here, url_of(there))
+    queue = open_postgres_queue(there)
+    queue.put("a photo's event")
+    drop_connections(there)
+    with pytest.raises(BackendMisconfigured, match="1 photo events wait in PostgreSQL"):
+        move(there, "sqlite")
+    (event,) = again(lambda: queue.receive(10, wait_s=0, visibility_s=60))
+    assert queue.bury(event, "it names no user")
+    drop_connections(there)
+    move(there, "sqlite")
+
+
+def test_two_moves_do_not_meet(here: Settings, there: Settings) -> None:
+    hurried = here.model_copy(update={"sqlite_patience_s": 0.5})
+    with psycopg.connect(url_of(there), autocommit=True) as first:
+        first.execute("SELECT pg_advisory_lock(7355609)")
+        with pytest.raises(BackendMisconfigured, match="another `selfiegate move` is at work there"):
+            move(hurried, url_of(there))
+    move(hurried, url_of(there))
 
 
 def test_a_target_that_holds_something_is_refused(home: Path, here: Settings, there: Settings, tmp_path: Path) -> None:
