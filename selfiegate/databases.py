@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from selfiegate.postgres_database import PostgresDatabase
     from selfiegate.stores.postgres_queue import PostgresQueue
 
+_FEW = 4
+
 
 def open_records(settings: Settings) -> Records:
     """Build ledger, profiles and erasures alone: who only looks at them needs no models.
@@ -72,20 +74,20 @@ def open_gallery(settings: Settings, records: Records, model: str) -> Gallery:
 
 
 @named_when_missing()
-def open_queue(settings: Settings, patience_s: float | None = None) -> EventQueue:
+def open_queue(settings: Settings, answers_in_s: float | None = None) -> EventQueue:
     """Build the queue of photo events: SQS where its address is set, else PostgreSQL.
 
-    A `patience_s` of its own gives the queue in PostgreSQL a pool of its own.
+    With `answers_in_s` PostgreSQL's patience is that short, over a few connections of their own.
     """
     if settings.aws.queue_url:
         from selfiegate.aws.sqs_queue import SqsQueue
 
         return SqsQueue(settings.aws)
-    return open_postgres_queue(settings, patience_s)
+    return open_postgres_queue(settings, answers_in_s)
 
 
 @named_when_missing()
-def open_postgres_queue(settings: Settings, patience_s: float | None = None) -> PostgresQueue:
+def open_postgres_queue(settings: Settings, answers_in_s: float | None = None) -> PostgresQueue:
     """Build the queue in PostgreSQL; raises `BackendMisconfigured` where the settings name another, or none."""
     if settings.aws.queue_url:
         raise BackendMisconfigured(
@@ -95,9 +97,12 @@ def open_postgres_queue(settings: Settings, patience_s: float | None = None) -> 
         raise BackendMisconfigured(
             "photo events come from a queue: set SELFIEGATE_DATABASE=postgresql://... or SELFIEGATE_AWS__QUEUE_URL"
         )
+    from selfiegate.postgres_database import PostgresDatabase
     from selfiegate.stores.postgres_queue import PostgresQueue
 
-    return PostgresQueue(_postgres(settings.database_url, patience_s or settings.sqlite_patience_s))
+    if answers_in_s is not None:
+        return PostgresQueue(PostgresDatabase(settings.database_url, answers_in_s, size=_FEW))
+    return PostgresQueue(_postgres(settings.database_url, settings.sqlite_patience_s))
 
 
 def upgrade(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from botocore.exceptions import (
     IncompleteReadError,
     NoCredentialsError,
     ResponseStreamingError,
+    SSLError,
 )
 
 from selfiegate.aws.settings import AwsSettings
@@ -174,6 +175,10 @@ def translated(what: str) -> Iterator[None]:
         if code_of(error) in _UNKNOWN_KEYS:
             _client.cache_clear()  # a block's keys may have been rotated
         raise BackendMisconfigured(f"{message}; `selfiegate aws check` names what is missing") from error
+    except SSLError as error:
+        if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+            raise BackendUnavailable(f"{what}: {error}") from error
+        raise BackendMisconfigured(f"{what}: {error}; AWS_CA_BUNDLE names the file of your own CA") from error
     except (
         ConnectionError,
         CredentialRetrievalError,
