@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.error import HTTPError
 
+import psycopg
 import pytest
 
 from deployments.bridge.bridge import Bridge
@@ -18,10 +19,9 @@ from deployments.bridge.pace import Pace
 from deployments.bridge.photo_events import PrefectEvents, event_of
 from deployments.bridge.serve import serve
 from selfiegate.aws.clients import AwsSettings, client
-from selfiegate.aws.sqs_queue import SqsQueue
-from selfiegate.databases import open_records
+from selfiegate.databases import open_postgres_queue, open_queue, open_records
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
-from selfiegate.event_queue import Message
+from selfiegate.event_queue import EventQueue, Message
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.records import Ledger
@@ -30,6 +30,7 @@ from selfiegate.setting_groups import BridgeSettings
 from selfiegate.settings import Settings
 from tests.aws.local import PHOTOS, THUMBNAILS
 from tests.aws.proxy import Proxy
+from tests.postgres import PostgresServer
 from tests.present import present
 
 pytestmark = pytest.mark.system
@@ -57,7 +58,11 @@ class Rig:
         settings, photos = self.settings, open_photos(self.settings)
         changed = PACE._replace(**pace)
         records = self.records._replace(ledger=ledger or self.ledger)
-        return Bridge(settings, SqsQueue(settings.aws), photos, records, emit or self.claim, changed)
+        return Bridge(settings, self.queue(), photos, records, emit or self.claim, changed)
+
+    def queue(self) -> EventQueue:
+        """Open the queue as a bridge does."""
+        return open_queue(self.settings)
 
     async def claim(self, one: PhotoRequest) -> None:
         self.emitted.append(one)
@@ -72,7 +77,7 @@ class Rig:
 
     def send(self, *messages: object) -> None:
         for message in messages:
-            self.sqs.send_message(QueueUrl=self.urls[0], MessageBody=json.dumps(message))
+            self.queue().put(json.dumps(message))
 
     def queued(self, queue: int = 0) -> tuple[int, int]:
         """Count messages to be had and messages in flight."""
@@ -94,10 +99,41 @@ class Rig:
                 found.append((one["Body"], texts["reason"], texts["message_id"]))
         return found
 
+    def purge(self) -> None:
+        self.sqs.purge_queue(QueueUrl=self.urls[0])
+
+
+class PostgresRig(Rig):
+    """The same with the queue, and the records, in PostgreSQL."""
+
+    def __init__(self, aws: AwsSettings, url: str) -> None:
+        super().__init__(aws, database=url)
+        self.settings = self.settings.model_copy(update={"aws": aws})  # without a queue of SQS
+
+    def queued(self, queue: int = 0) -> tuple[int, int]:
+        stats = open_postgres_queue(self.settings).stats()
+        return (stats.waiting, stats.kept) if queue == 0 else (stats.dead, 0)
+
+    def dead(self) -> list[tuple[str, str, str]]:
+        return [(one.body, one.reason, str(one.id)) for one in open_postgres_queue(self.settings).dead(100)]
+
+    def purge(self) -> None:
+        with psycopg.connect(self.settings.database_url) as connection:
+            connection.execute("DELETE FROM photo_events")
+
 
 @pytest.fixture
-def rig(aws: AwsSettings) -> Rig:
+def sqs_rig(aws: AwsSettings) -> Rig:
     return Rig(aws)
+
+
+@pytest.fixture(params=["SQS", "PostgreSQL"])
+def rig(aws: AwsSettings, request: pytest.FixtureRequest) -> Rig:
+    """A rig with either queue."""
+    if request.param == "SQS":
+        return Rig(aws)
+    postgres: PostgresServer = request.getfixturevalue("postgres")
+    return PostgresRig(aws, postgres.database(request.node.name.replace("[", "-").strip("]")[-60:]))
 
 
 def run(bridge: Bridge, until: Callable[[], bool]) -> None:
@@ -131,17 +167,17 @@ def value_of(bridge: Bridge, name: str) -> float | None:
 
 
 @pytest.mark.parametrize("way", ["bucket notification", "EventBridge"])
-def test_an_upload_reaches_prefect_with_its_key_decoded(rig: Rig, way: str) -> None:
-    notify(rig, way)
-    put = rig.s3.put_object(Bucket=PHOTOS, Key="rider 7/phöto+1.jpg", Body=b"x")
+def test_an_upload_reaches_prefect_with_its_key_decoded(sqs_rig: Rig, way: str) -> None:
+    notify(sqs_rig, way)
+    put = sqs_rig.s3.put_object(Bucket=PHOTOS, Key="rider 7/phöto+1.jpg", Body=b"x")
 
-    run(rig.bridge(), until=lambda: bool(rig.emitted) and rig.is_settled())
+    run(sqs_rig.bridge(), until=lambda: bool(sqs_rig.emitted) and sqs_rig.is_settled())
 
-    (one,) = rig.emitted
+    (one,) = sqs_rig.emitted
     assert (one.user_id, one.photo.key) == ("rider 7", "rider 7/phöto+1.jpg")
     assert one.photo.version in (put["VersionId"], f"etag:{put['ETag']}")
     assert one.upload_order
-    assert rig.dead() == []
+    assert sqs_rig.dead() == []
 
 
 def notify(rig: Rig, way: str) -> None:
@@ -203,7 +239,7 @@ def test_a_bad_record_does_not_keep_back_the_good_ones(rig: Rig) -> None:
 def test_ten_wrong_messages_are_set_aside_between_good_ones(rig: Rig) -> None:
     for number in range(10):
         rig.send(upload_of(f"{number}/a.jpg"), {"unknown": f"\x1b[31m {number}\n" + 300 * "é😀"})
-    rig.sqs.send_message(QueueUrl=rig.urls[0], MessageBody="no JSON")
+    rig.queue().put("no JSON")
 
     run(rig.bridge(), until=rig.is_settled)
 
@@ -216,7 +252,7 @@ def test_ten_wrong_messages_are_set_aside_between_good_ones(rig: Rig) -> None:
 
 def test_a_reason_may_hold_anything(rig: Rig) -> None:
     rig.send({"unknown": 1})
-    queue = SqsQueue(rig.settings.aws)
+    queue = rig.queue()
     (message,) = queue.receive(10, 1, 60)
 
     buried = queue.bury(message, "no\x00\x1b[31m\nuser\ufffe\ud800\U0001f600" + 2000 * "é")
@@ -228,14 +264,16 @@ def test_a_reason_may_hold_anything(rig: Rig) -> None:
     assert len(reason) == 1000
 
 
-def test_without_a_queue_for_the_dead_a_wrong_message_stays(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    rig.settings = rig.settings.model_copy(update={"aws": rig.settings.aws.model_copy(update={"dead_queue_url": None})})
-    rig.send({"unknown": 1})
+def test_without_a_queue_for_the_dead_a_wrong_message_stays(sqs_rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    sqs_rig.settings = sqs_rig.settings.model_copy(
+        update={"aws": sqs_rig.settings.aws.model_copy(update={"dead_queue_url": None})}
+    )
+    sqs_rig.send({"unknown": 1})
 
-    bridge = rig.bridge(visibility_s=1)
+    bridge = sqs_rig.bridge(visibility_s=1)
     run(bridge, until=lambda: value_of(bridge, "received_total") == 3)
 
-    assert sum(rig.queued()) == 1
+    assert sum(sqs_rig.queued()) == 1
     assert caplog.text.count("redrive policy") == 1
 
 
@@ -337,7 +375,7 @@ def test_a_message_comes_back_where_s3_does_not_answer(aws: AwsSettings, moto: s
 
 def test_a_message_in_flight_is_kept_from_others(rig: Rig) -> None:
     rig.send(upload_of("7/a.jpg"))
-    other, stolen, end = SqsQueue(rig.settings.aws), list[Message](), time.monotonic() + 4
+    other, stolen, end = rig.queue(), list[Message](), time.monotonic() + 4
 
     def is_over() -> bool:
         if rig.emitted:
@@ -356,7 +394,7 @@ def test_a_message_that_somebody_else_has_is_let_go(rig: Rig) -> None:
 
     async def somebody_else_ends_it(one: PhotoRequest) -> None:
         await rig.lose(one)
-        rig.sqs.purge_queue(QueueUrl=rig.urls[0])
+        rig.purge()
 
     bridge = rig.bridge(somebody_else_ends_it, visibility_s=1)
     run(bridge, until=lambda: bool(rig.emitted) and bridge.health()["in_flight"] == 0)
@@ -461,14 +499,10 @@ def test_an_event_carries_the_flows_parameters_as_json() -> None:
     assert first.id != again.id
 
 
-def test_the_bridge_says_what_is_not_set(rig: Rig) -> None:
+def test_the_bridge_says_what_is_not_set() -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    nowhere = AwsSettings(region="eu-west-1", endpoint_url=rig.settings.aws.endpoint_url, queue_url="http://x/1/no")
 
     with pytest.raises(BackendMisconfigured, match="SELFIEGATE_AWS__QUEUE_URL"):
         serve(Settings())
-    with pytest.raises(BackendMisconfigured, match="NonExistentQueue"):
-        SqsQueue(nowhere).check()
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(BackendMisconfigured, match="API_URL"):
         PrefectEvents()

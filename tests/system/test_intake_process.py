@@ -99,20 +99,24 @@ def post(port: int, event: object) -> int:
 
 @pytest.mark.slow
 def test_a_bridge_that_is_killed_after_its_answer_loses_nothing(site: Site) -> None:
-    """The first is killed with a full window and a queue behind it, the instant that the last event was answered."""
+    """It has a full window, more in its hands, and a queue behind it, the instant that the last event was answered."""
     bridge, port = site.start(SELFIEGATE_BRIDGE__WINDOW="4")
-    keys = {f"{number}/a.jpg" for number in range(20)}
-    answers = {post(port, upload_of(key)) for key in sorted(keys)}
+    keys = [f"{number}/a.jpg" for number in range(20)]
+    answers = {post(port, upload_of(key)) for key in keys[:10]}
+    eventually(lambda: site.queue.stats().kept >= 4)
+    answers |= {post(port, upload_of(key)) for key in keys[10:]}
     bridge.end(signal.SIGKILL)
-    left = site.rows()
+    stats = site.queue.stats()
 
-    site.start(SELFIEGATE_BRIDGE__WINDOW="4")
-    eventually(lambda: set(site.claim_all()) == keys)
+    _, port = site.start(SELFIEGATE_BRIDGE__WINDOW="4")
+    eventually(lambda: set(site.claim_all()) == set(keys))
     eventually(lambda: site.rows() == 0)
 
     assert answers == {200}
-    assert left == 20
-    assert site.queue.dead(10) == []
+    assert (stats.waiting + stats.kept, stats.dead) == (20, 0)
+    assert stats.kept >= 4
+    assert received_by(port) == 20
+    assert site.queue.stats() == (0, 0, 0, 0)
     assert all("Traceback" not in bridge.output for bridge in site.bridges)
 
 
