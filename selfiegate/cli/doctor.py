@@ -50,7 +50,8 @@ def _checked(table: Table, name: str, check: Callable[[], str], said: set[str]) 
 
 def _settings() -> str:
     settings = load_settings()
-    return f"backend {settings.backend}, home {settings.folder}"
+    faces = f", faces in {settings.gallery}" if settings.backend == "insightface" else ""
+    return f"backend {settings.backend}{faces}, records in {settings.records}, home {settings.folder}"
 
 
 def _weights() -> str:
