@@ -41,6 +41,7 @@ _REFUSED = re.compile(
     r"permission denied for database|invalid connection option|could not parse"
 )
 """What a server answers to a connection that will never be let in; libpq hands out no code for it."""
+_FAILED = "a statement failed, so nothing of this transaction is kept"
 _SYNC = ("synchronous_commit",)
 R = TypeVar("R")
 
@@ -109,7 +110,8 @@ class PostgresDatabase:
     def write(self) -> Iterator[Connection]:
         """Run one transaction; roll back where it raises.
 
-        Within another one of the same thread it is a part of that.
+        Within another one of the same thread it is a part of that. Where a statement failed, nothing is kept, also if
+        the caller caught its error and went on.
         """
         if self.in_transaction:
             yield self._local.connection
@@ -119,6 +121,8 @@ class PostgresDatabase:
                 with connection.transaction():
                     self._local.connection = connection
                     yield connection
+                    if connection.info.transaction_status == TransactionStatus.INERROR:  # COMMIT would say nothing
+                        raise BackendUnavailable(f"{self.place}: {_FAILED}")
             finally:
                 self._local.connection = None
 

@@ -334,3 +334,20 @@ def test_a_connection_that_hangs_is_replaced(url: str) -> None:
         rescue.cancel()
         os.kill(row["pid"], signal.SIGCONT)
         database.close()
+
+
+def test_a_transaction_that_goes_on_after_a_failed_statement_is_none(database: PostgresDatabase) -> None:
+    """PostgreSQL answers its COMMIT with ROLLBACK and no error; a chunk of a backfill goes on with its other photos."""
+    records = postgres_records(database)
+
+    def claim_two() -> None:
+        with records.ledger.batch():
+            records.ledger.claim(PHOTO, "ann", "run", 60)
+            with pytest.raises(BackendUnavailable):
+                database.read("SELECT 1 / 0")
+            with pytest.raises(BackendUnavailable):
+                records.ledger.claim(PHOTO, "bob", "run", 60)
+
+    with pytest.raises(BackendUnavailable, match="nothing of this transaction is kept"):
+        claim_two()
+    assert records.ledger.get(PHOTO, "ann") is None

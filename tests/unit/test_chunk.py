@@ -9,17 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psycopg
+import pytest
 from numpy.typing import NDArray
 
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
+from selfiegate.errors import BackendUnavailable
 from selfiegate.galleries.memory import MemoryGallery
 from selfiegate.matching import COSINE
 from selfiegate.model import Claim, Match
 from selfiegate.settings import Settings
-from tests.runtimes import Meanwhile, scripted_runtime
+from tests.postgres import PostgresServer
+from tests.runtimes import Meanwhile, assert_consistent, runtime_on_postgres, scripted_runtime
 
 
 def test_a_photo_that_was_won_from_a_dead_run_is_kept_while_others_are_waited_for(tmp_path: Path) -> None:
@@ -62,6 +66,30 @@ def test_a_chunk_searches_all_its_photos_at_once_and_then_only_what_came_since(t
     assert gallery.together == [3]
     assert gallery.alone
     assert min(gallery.alone) >= 1
+
+
+def test_a_chunk_whose_transaction_fails_tells_of_no_verdict_that_is_not_stored(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    """PostgreSQL keeps nothing of a transaction after its first error; the other photos' verdicts are gone, too."""
+    users, home = ("ann", "ben", "cid"), tmp_path / "home"
+    url = postgres.database("chunk")
+    rt = runtime_on_postgres(home, url, tmp_path / "thumbnails", Settings(home=home, sqlite_patience_s=1.0))
+    for name in users:
+        (tmp_path / f"{name}.png").write_bytes(scripted_photo(name))
+    entries = [Entry(uri=str(tmp_path / f"{name}.png"), user_id=name) for name in users]
+
+    with ThreadPoolExecutor(1) as vision, ThreadPoolExecutor(2) as io:
+        with psycopg.connect(url) as other:  # a process that sleeps within its transaction
+            other.execute("INSERT INTO profiles (user_id, revision, profile) VALUES ('ben', 1, '{}')")
+            with pytest.raises(BackendUnavailable, match="nothing of this transaction is kept"):
+                Chunk(rt, "the backfill", vision, io).run(entries)
+            other.rollback()
+        outcomes, to_retry = Chunk(rt, "the backfill", vision, io).run(entries)
+
+    assert [(one.user_id, one.status) for one in outcomes] == [(name, "accepted") for name in users]
+    assert to_retry == []
+    assert_consistent(rt, *((rt.photos.find(one.uri), one.user_id) for one in entries))
 
 
 class WatchedGallery(MemoryGallery):
