@@ -192,6 +192,7 @@ class PostgresDatabase:
     def _require_server(self) -> None:
         with psycopg.connect(**self._arguments) as connection:
             require_supported(connection.info.server_version, self.place)
+            _require_utf8(connection.info.parameter_status("server_encoding"), self.place)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -217,6 +218,14 @@ def require_supported(version: int, place: str) -> None:
         raise BackendMisconfigured(f"{place} is version {version // 10_000}; selfiegate needs {_OLDEST} or later")
 
 
+def _require_utf8(encoding: str | None, place: str) -> None:
+    if encoding != "UTF8":
+        raise BackendMisconfigured(
+            f"{place} has the encoding {encoding}, which cannot hold every user id and file name; make another one by "
+            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and set SELFIEGATE_DATABASE to it"
+        )
+
+
 def _arguments(url: str, patience_s: float) -> dict[str, Any]:
     milliseconds = round(patience_s * 1000)
     bounds = {
@@ -236,7 +245,7 @@ def _arguments(url: str, patience_s: float) -> dict[str, Any]:
     }
     asked = arguments.get("options") or ""
     arguments["options"] = " ".join([*(f"-c {name}={value}" for name, value in bounds.items()), str(asked)]).strip()
-    return {**arguments, "row_factory": dict_row}
+    return {**arguments, "client_encoding": "UTF8", "row_factory": dict_row}
 
 
 def _configure(connection: Connection) -> None:

@@ -351,3 +351,23 @@ def test_a_transaction_that_goes_on_after_a_failed_statement_is_none(database: P
     with pytest.raises(BackendUnavailable, match="nothing of this transaction is kept"):
         claim_two()
     assert records.ledger.get(PHOTO, "ann") is None
+
+
+def test_a_database_that_cannot_hold_every_name_is_refused(postgres: PostgresServer, url: str) -> None:
+    _run(
+        url,
+        "DROP DATABASE IF EXISTS western",
+        "CREATE DATABASE western ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
+    )
+
+    with pytest.raises(BackendMisconfigured, match="has the encoding LATIN1, which cannot hold"):
+        PostgresDatabase(postgres.url("western"))
+
+
+def test_names_are_kept_whatever_encoding_the_environment_asks_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    records = postgres_records(database := PostgresDatabase(url, SHORT_S))
+    records.ledger.claim(PHOTO, "安娜", "run", 60)
+
+    assert [claim.user_id for claim in records.ledger.claims_of("安娜")] == ["安娜"]
+    database.close()
