@@ -126,6 +126,15 @@ class PostgresDatabase:
             finally:
                 self._local.connection = None
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let this thread read what is committed, as others do, also within its transaction; by another connection."""
+        connection, self._local.connection = getattr(self._local, "connection", None), None
+        try:
+            yield
+        finally:
+            self._local.connection = connection
+
     def execute(self, sql: str, *parameters: Any) -> int:
         """Run one statement in a transaction and return how many rows it changed."""
         with self._translated(), self._connection() as connection:

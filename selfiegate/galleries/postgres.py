@@ -122,17 +122,17 @@ class PostgresGallery(SqlGallery):
 
     def newest(self) -> int:
         """Return the highest number; numbers only grow, and become visible in their order."""
-        newest = int(self._tables.read(_NEWEST)[0]["newest"])
-        with self._lock:
-            self._sketches_here.marked(newest)
-        return newest
+        with self._tables.apart(), self._lock:
+            return self._sketches_here.newest()
 
     def search_many(
         self, embeddings: Sequence[NDArray[np.float32]], limit: int = 10, floor: float = -math.inf, above: int = 0
     ) -> Sequence[Sequence[Match]]:
-        """Search many faces; a mark from before a takeover leaves nothing out."""
-        found = super().search_many(embeddings, limit, floor, above)
-        return super().search_many(embeddings, limit, floor) if 0 < above <= self._sketches_here.distrusted else found
+        """Search what is committed, also within a transaction; a mark from before a takeover leaves nothing out."""
+        with self._tables.apart():
+            found = super().search_many(embeddings, limit, floor, above)
+            trusted = not 0 < above <= self._sketches_here.distrusted
+            return found if trusted else super().search_many(embeddings, limit, floor)
 
     @contextmanager
     def batch(self) -> Iterator[None]:

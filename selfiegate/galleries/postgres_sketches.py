@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import UUID
 
 import numpy as np
+from psycopg.rows import DictRow
 
 from selfiegate.galleries import snapshot
 from selfiegate.galleries.sketch import SketchIndex
@@ -30,9 +31,9 @@ _WORTH_KEEPING = 50_000
 """Sketches from which a copy on this machine's disk is kept: fewer are read in a tenth of a second."""
 
 _NEW_SKETCHES = """
-SELECT (SELECT token FROM sketches WHERE id = :highest) AS token, packed, removed, last,
+SELECT (SELECT token FROM sketches WHERE id = :highest) AS token, packed, removed, last, found,
        (SELECT token FROM sketches WHERE id = last) AS last_token
-FROM (SELECT string_agg(int8send(id) || bits, ''::bytea ORDER BY id) AS packed, max(id) AS last,
+FROM (SELECT string_agg(int8send(id) || bits, ''::bytea ORDER BY id) AS packed, max(id) AS last, count(*) AS found,
              array_agg(removed) FILTER (WHERE removed IS NOT NULL) AS removed
       FROM (SELECT id, bits, removed FROM sketches WHERE id > :highest ORDER BY id LIMIT :at_once) AS one_by_one
      ) AS together
@@ -55,7 +56,7 @@ class PostgresSketches:
         self._db, self._width, self._row = database, width, np.dtype([("id", ">i8"), ("bits", np.uint8, width)])
         self._gallery_id, self._copy = gallery_id or "", copy if gallery_id else None
         self._index, self._highest, self._token = SketchIndex(width), 0, UUID(int=0)
-        self._highest_mark, self.distrusted = 0, 0
+        self.distrusted = 0
         self._worth_keeping, self._removed_s = worth_keeping, removed_s
         self._kept, self._kept_at, self._holds_removed = 0, -math.inf, False
         self._keeping: threading.Thread | None = None
@@ -63,50 +64,67 @@ class PostgresSketches:
             origin, self._index = found
             self._highest, self._token, self._kept = origin.highest, UUID(origin.token), len(self._index)
 
-    def marked(self, number: int) -> None:
-        """Note that this number is somebody's mark: after a takeover no mark is trusted up to the highest one."""
-        self._highest_mark = max(self._highest_mark, number)
+    def newest(self) -> int:
+        """Return the highest number as of all commits before this call: what is known here ends with it."""
+        self.current()
+        return self._highest
 
     def current(self) -> SketchIndex:
-        """Return the index as of all commits before this call."""
+        """Return the index as of all commits before this call; of those that come meanwhile it waits for none."""
         while True:
             (row,) = self._db.read_binary(_NEW_SKETCHES, {"highest": self._highest, "at_once": _AT_ONCE})
             if self._highest and row["token"] != self._token:
-                _log.warning("the gallery in PostgreSQL has other faces than it had; all sketches are read again")
-                self._index, self._highest, self.distrusted = SketchIndex(self._width), 0, self._highest_mark
+                self._begin_anew()
                 continue
-            if row["last"] is None:
+            if row["found"]:
+                self._take(row)
+            if row["found"] < _AT_ONCE:
                 self._keep()
                 return self._index
-            rows = np.frombuffer(row["packed"] or b"", self._row)
-            self._index.extend(rows["id"].astype(np.int64), rows["bits"].tobytes())
-            for number in row["removed"] or ():
-                self._index.discard(number)
-                self._holds_removed = True
-            self._highest, self._token = row["last"], row["last_token"]
 
     def close(self) -> None:
         """Wait until a copy that is being written is written."""
         if self._keeping:
             self._keeping.join()
 
-    def _keep(self) -> None:
-        """Copy the index to disk beside the caller, where it has grown by an eighth or holds what was removed.
+    def _take(self, row: DictRow) -> None:
+        rows = np.frombuffer(row["packed"] or b"", self._row)
+        self._index.extend(rows["id"].astype(np.int64), rows["bits"].tobytes())
+        for number in row["removed"] or ():
+            self._index.discard(number)
+            self._holds_removed = True
+        self._highest, self._token = row["last"], row["last_token"]
 
-        What fails costs the next start's time.
+    def _begin_anew(self) -> None:
+        """Read all rows again; marks of before mean nothing any more, nor does the copy."""
+        _log.warning("the gallery in PostgreSQL has other faces than it had; all sketches are read again")
+        self.distrusted = max(self.distrusted, self._highest)
+        self._index, self._highest = SketchIndex(self._width), 0
+        self._kept_at, self._holds_removed = -math.inf, True
+
+    def _keep(self) -> None:
+        """Copy the index to disk beside the caller, where it has grown by an eighth or the copy holds what was removed.
+
+        What fails costs the next start's time. One that cannot be written anew is removed.
         """
+        if self._copy is None or (self._keeping and self._keeping.is_alive()):
+            return
         grown = len(self._index) - self._kept >= max(self._worth_keeping, self._kept // 8)
-        stale = self._kept and self._holds_removed and time.monotonic() - self._kept_at > self._removed_s
-        if self._copy is None or not (grown or stale) or (self._keeping and self._keeping.is_alive()):
+        due = self._holds_removed and time.monotonic() - self._kept_at > self._removed_s
+        stale = due and self._copy.exists()
+        if not (grown or stale):
             return
         self._kept, self._kept_at, self._holds_removed = len(self._index), time.monotonic(), False
         origin, blocks = Origin(self._gallery_id, self._highest, str(self._token)), self._index.blocks(snapshot.BLOCK)
 
         def keep(copy: Path) -> None:
             try:
-                snapshot.save(copy, origin, self._width, blocks)
+                if not snapshot.save(copy, origin, self._width, blocks) and stale:  # another process is at it,
+                    self._kept_at, self._holds_removed = -math.inf, True  # and may have begun before the removal
             except OSError as error:
                 _log.warning("the sketches are not kept at %s, the next start reads all of them: %s", copy, error)
+                if stale:
+                    snapshot.remove(copy)
 
         self._keeping = threading.Thread(target=keep, args=(self._copy,), name="keep sketches", daemon=True)
         self._keeping.start()

@@ -1,7 +1,7 @@
 """A copy of the sketches on this machine's disk, so that a process that starts need not fetch them all.
 
-The copy is a cache: one that is missing, damaged, another gallery's or unreadable is left alone, and whoever reads it
-compares its last number with the database before use. Its place is the home, where only the user's processes write.
+The copy is a cache: one that is damaged or another gallery's is removed, and whoever reads one compares its last number
+with the database before use. Its place is the home, where only the user's processes write.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
 def save(path: Path, origin: Origin, width: int, blocks: Iterable[Block]) -> bool:
     """Write a copy for its owner alone, whole or not at all; False where another process is at it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    part = _part(path)
     with _alone(part) as file:
         if file is None:
             return False
@@ -60,22 +60,46 @@ def save(path: Path, origin: Origin, width: int, blocks: Iterable[Block]) -> boo
 
 
 def load(path: Path, gallery_id: str, width: int) -> tuple[Origin, SketchIndex] | None:
-    """Return a gallery's copy; None where there is none that is whole."""
+    """Return a gallery's copy; None where there is none that is whole. Removes what is no use: it tells of faces."""
+    _remove_part(path)
     try:
         with path.open("rb") as file:
             return _read(file, gallery_id, width)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         _log.warning("%s is not used, all sketches are fetched: %s", path, error)
-        return None
+    except (ValueError, KeyError, TypeError) as error:
+        _log.warning("%s is removed, all sketches are fetched: %s", path, error)
+        remove(path)
+    return None
 
 
-def _read(file: BinaryIO, gallery_id: str, width: int) -> tuple[Origin, SketchIndex] | None:
+def remove(path: Path) -> None:
+    """Remove a copy, where the disk lets us."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _remove_part(path: Path) -> None:
+    """Remove what a process left that died while it wrote."""
+    part = _part(path)
+    with suppress(OSError):
+        if part.exists():
+            with _alone(part) as file:
+                if file:
+                    part.unlink()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _read(file: BinaryIO, gallery_id: str, width: int) -> tuple[Origin, SketchIndex]:
     fields = json.loads(file.read(_HEADER))
     origin, seal = Origin(*(fields[name] for name in Origin._fields)), fields.pop("crc32")
     if (fields["format"], fields["width"], origin.gallery_id) != (_FORMAT, width, gallery_id):
-        return None
+        raise ValueError("it is another gallery's, or another version's")
     row, checksum = _row(width), 0
     if os.fstat(file.fileno()).st_size != _HEADER + fields["rows"] * row.itemsize:
         raise ValueError("it is cut off")
@@ -105,6 +129,10 @@ def _alone(part: Path) -> Iterator[BinaryIO | None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if part.exists() and os.path.samestat(part.stat(), os.fstat(file.fileno())):  # else it was renamed since
                 file.truncate()
-                yield file
+                try:
+                    yield file
+                except OSError:
+                    part.unlink(missing_ok=True)
+                    raise
                 return
         yield None

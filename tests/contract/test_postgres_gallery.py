@@ -7,22 +7,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
+from psycopg.rows import DictRow
 
 from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.postgres import PostgresGallery
 from selfiegate.galleries.postgres_sketches import PostgresSketches
 from selfiegate.galleries.sketch import sketch
-from selfiegate.galleries.snapshot import load
+from selfiegate.galleries.snapshot import _alone, load
 from selfiegate.gallery import Gallery
 from selfiegate.postgres_database import FRESH_S, PostgresDatabase
 from selfiegate.stores.postgres_records import postgres_records
 from tests.contract.gallery import D, GalleryContract, SharedGalleryContract, vectors
+from tests.full_disk import full_disk
 from tests.postgres import PATIENCE_S, PostgresServer
 from tests.present import present
 
@@ -156,6 +161,75 @@ def test_numbers_that_a_takeover_gives_to_other_faces_are_read_again(tmp_path: P
         server.stop()
 
 
+def test_a_mark_that_a_takeover_lost_before_any_search_leaves_nothing_out(url: str, opened: Open) -> None:
+    """The mark is asked for before the server dies, the search comes after it; others are enrolled below the mark."""
+    gallery, other, (kept, lost, *later) = PostgresGallery(opened(url), "model", D), opened(url), vectors(4)
+    gallery.add("kept", "ann", kept)
+    gallery.search(kept)
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE SCHEMA before")
+        for name in GALLERY_TABLES:
+            connection.execute(f"CREATE TABLE before.{name} AS SELECT * FROM {name}".encode())
+    gallery.add("lost", "bob", lost)
+    mark = gallery.newest()
+    with psycopg.connect(url) as connection:
+        for statement in as_before(GALLERY_TABLES):
+            connection.execute(statement.encode())
+    gallery.search(kept)
+    PostgresGallery(other, "model", D).add("later", "carl", later[0])
+
+    assert [match.face_id for match in gallery.search(later[0], limit=1, above=mark)] == ["later"]
+
+
+def test_a_search_within_a_transaction_costs_other_threads_no_face(url: str, opened: Open) -> None:
+    """What is not committed must not reach the sketches of the process: another thread would find no face for it."""
+    gallery, (one, other) = bonded(opened(url)), vectors(2)
+    gallery.add("old", "ann", other)
+    searched, enough = threading.Event(), threading.Event()
+
+    class Probes(list[NDArray[np.float32]]):
+        def __getitem__(self, part: Any) -> Any:
+            if part.start:  # after the sketches were brought up to date, before the last are compared
+                writing.append(pool.submit(add_and_search))
+                assert searched.wait(PATIENCE_S)
+            return super().__getitem__(part)
+
+    def add_and_search() -> None:
+        with gallery.batch():
+            gallery.add("new", "bob", one)
+            gallery.search(one)
+            searched.set()
+            assert enough.wait(PATIENCE_S)
+
+    writing = list[Future[None]]()
+    with ThreadPoolExecutor(1) as pool:
+        gallery.search_many(Probes([one] * 21))
+        enough.set()
+        writing[0].result(PATIENCE_S)
+
+    assert gallery.search(one, limit=1)[0].face_id == "new"
+
+
+def test_a_search_ends_though_others_add_faces_without_end(url: str) -> None:
+    class Busy(PostgresDatabase):
+        looks = 0
+
+        def read_binary(self, sql: str, *parameters: Any) -> list[DictRow]:
+            rows = super().read_binary(sql, *parameters)
+            if self.looks < 20:
+                self.looks += 1
+                other.add(f"face {self.looks}", "ann", one)
+            return rows
+
+    (one,) = vectors(1)
+    with closing(PostgresDatabase(url)) as elsewhere, closing(Busy(url)) as busy:
+        other, gallery = PostgresGallery(elsewhere, "model", D), PostgresGallery(busy, "model", D)
+        other.add("face 0", "ann", one)
+        gallery.search(one)
+
+        assert busy.looks < 20
+
+
 class Started(NamedTuple):
     """A process's sketches after a start, and what they hold."""
 
@@ -212,7 +286,7 @@ def test_what_was_removed_is_wiped_from_memory_and_from_the_copy(
 
 
 def test_a_copy_of_a_time_that_the_database_does_not_know_is_not_used(
-    url: str, opened: Open, start: Callable[[], Started], caplog: pytest.LogCaptureFixture
+    url: str, opened: Open, start: Callable[[], Started], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     gallery = PostgresGallery(opened(url), "model", D)
     for n, vector in enumerate(vectors(12)):
@@ -222,8 +296,58 @@ def test_a_copy_of_a_time_that_the_database_does_not_know_is_not_used(
         connection.execute("UPDATE sketches SET token = gen_random_uuid() WHERE id > 5")
         connection.execute("DELETE FROM sketches WHERE id = 3")
 
-    assert start().numbers == [1, 2, *range(4, 13)]
+    assert start().numbers == kept(tmp_path / "copy") == [1, 2, *range(4, 13)]
     assert "all sketches are read again" in caplog.text
+
+
+def test_a_copy_whose_faces_another_process_writes_down_loses_what_was_removed_later(
+    url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
+) -> None:
+    gallery, removed = PostgresGallery(opened(url), "model", D), sketch(vectors(12)[4])
+    for n, vector in enumerate(vectors(12)):
+        gallery.add(f"face {n}", "ann", vector)
+    running, copy = start().sketches, tmp_path / "copy"
+    gallery.remove("face 4")
+
+    with _alone(tmp_path / "copy.part") as file:  # as a process does that began before the removal
+        assert file
+        running.current()
+        running.close()
+        assert removed in copy.read_bytes()
+    running.current()
+    running.close()
+    assert removed not in copy.read_bytes()
+
+
+def test_a_process_without_a_copy_wipes_what_was_removed_from_the_one_of_another_process(
+    url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
+) -> None:
+    gallery = PostgresGallery(opened(url), "model", D)
+    running = start().sketches
+    for n, vector in enumerate(vectors(12)):
+        gallery.add(f"face {n}", "ann", vector)
+    start()
+    for n in range(4):
+        gallery.remove(f"face {n}")
+    running.current()
+    running.close()
+
+    assert kept(tmp_path / "copy") == [*range(5, 13)]
+
+
+def test_a_copy_that_cannot_be_written_anew_is_removed(
+    url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
+) -> None:
+    gallery = PostgresGallery(opened(url), "model", D)
+    for n, vector in enumerate(vectors(12)):
+        gallery.add(f"face {n}", "ann", vector)
+    running = start().sketches
+    gallery.remove("face 4")
+
+    with full_disk(room=100):
+        running.current()
+        running.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 GALLERY_TABLES, RECORD_TABLES = ("gallery_notes", "faces", "sketches"), ("claims", "profiles", "erasures", "gallery")

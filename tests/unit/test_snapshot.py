@@ -16,6 +16,7 @@ import pytest
 from selfiegate.galleries import snapshot
 from selfiegate.galleries.sketch import SketchIndex
 from selfiegate.galleries.snapshot import Origin, load, save
+from tests.full_disk import full_disk
 from tests.present import present
 
 WIDTH = 8
@@ -57,12 +58,14 @@ def test_it_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [0o600]
 
 
-def test_a_missing_one_and_another_gallerys_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("gallery_id", "width"), [("another", WIDTH), ("gallery", 2 * WIDTH)])
+def test_a_missing_one_is_none_and_another_gallerys_is_removed(tmp_path: Path, gallery_id: str, width: int) -> None:
+    """Nobody else would remove it, and it tells of faces that may be forgotten there."""
     saved(tmp_path / "copy", index_of(3000))
 
     assert load(tmp_path / "missing", "gallery", WIDTH) is None
-    assert load(tmp_path / "copy", "another", WIDTH) is None
-    assert load(tmp_path / "copy", "gallery", 2 * WIDTH) is None
+    assert load(tmp_path / "copy", gallery_id, width) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -89,7 +92,25 @@ def test_a_damaged_one_is_not_used(
 
     with caplog.at_level(logging.WARNING):
         assert load(path, "gallery", WIDTH) is None
-    assert "is not used, all sketches are fetched" in caplog.text
+    assert "is removed, all sketches are fetched" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_process_left_that_died_while_it_wrote_is_removed_by_the_next_start(tmp_path: Path) -> None:
+    saved(tmp_path / "copy", index_of(10))
+    (tmp_path / "copy.part").write_bytes(b"sketches of faces")
+
+    assert load(tmp_path / "copy", "gallery", WIDTH)
+    assert [file.name for file in tmp_path.iterdir()] == ["copy"]
+
+
+def test_a_full_disk_leaves_the_copy_that_was_there_and_no_half_one(tmp_path: Path) -> None:
+    saved(tmp_path / "copy", index_of(10))
+    with full_disk(), pytest.raises(OSError, match="too large"):
+        saved(tmp_path / "copy", index_of(30_000))
+
+    assert [file.name for file in tmp_path.iterdir()] == ["copy"]
+    assert load(tmp_path / "copy", "gallery", WIDTH)
 
 
 def test_while_one_process_writes_others_leave_it_to_that_one(tmp_path: Path) -> None:
