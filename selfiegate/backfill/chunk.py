@@ -40,6 +40,7 @@ from selfiegate.stuck import Call, watched
 
 Turn = AbstractContextManager[object]
 """Held while a chunk fights over faces; it puts chunks into their order."""
+Batch = AbstractContextManager[object]
 
 
 class Chunk:
@@ -118,9 +119,8 @@ class Chunk:
         else:
             with self._timed("enrol"):  # by a transaction of its own: the faces below are durable before their ids
                 self._together(self._steps.announce_face, candidates)
-            # The ledger's lock first, as where an older photo's face is removed while the profile is saved.
-            with self._timed("enrol"), self._rt.ledger.batch(), self._rt.faces.batch():
-                self._together(self._steps.enrol, candidates)
+            with self._timed("enrol"):
+                self._together(self._steps.enrol, candidates, self._rt.faces.batch())
         enrolled = [one for one in candidates if one.open and not one.reasons]
         self._side_by_side("confirm", self._steps.search_rivals, enrolled, self._calls)
         with self._timed("confirm"):
@@ -128,8 +128,7 @@ class Chunk:
             for one in contested:
                 self._guarded(self._steps.confirm_alone, one)
             losers = [one for one in candidates if one.open and one.reasons]
-            with self._rt.ledger.batch(), self._rt.faces.batch():
-                self._together(self._steps.withdraw, losers)
+            self._together(self._steps.withdraw, losers, self._rt.faces.batch())
         winners = [one for one in candidates if one.open and not one.reasons]
         self._side_by_side("thumbnail", self._steps.thumbnail, winners, self._io_pool)
         with self._timed("store"):
@@ -170,13 +169,24 @@ class Chunk:
                 waiting.append(one)
 
         self._together(contend, candidates)
-        return waiting
+        return [one for one in waiting if one.open]
 
-    def _together(self, step: Callable[[PhotoWork], None], photos: Sequence[PhotoWork]) -> None:
-        with self._rt.ledger.batch():
-            for one in photos:
-                if one.open:
+    def _together(
+        self, step: Callable[[PhotoWork], None], photos: Sequence[PhotoWork], faces: Batch | None = None
+    ) -> None:
+        """Take a step for all photos in one transaction; where that fails, nothing of it counts, and all wait.
+
+        `faces` is the gallery's part. The ledger's lock comes first, as where an older photo's face is removed while
+        the profile is saved.
+        """
+        before = [(one, one.row) for one in photos if one.open]
+        try:
+            with self._rt.ledger.batch(), faces or nullcontext():
+                for one, _ in before:
                     self._guarded(step, one)
+        except BackendUnavailable as error:
+            for one, row in before:
+                one.row, one.ended, one.retry_reason = row, None, error
 
     def _side_by_side(
         self, name: str, step: Callable[[PhotoWork], None], photos: Sequence[PhotoWork], pool: Executor | None

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
-import pytest
 from numpy.typing import NDArray
 
 from selfiegate.backends.embedding import EmbeddingBackend
 from selfiegate.backends.scripted import ScriptedAnalyser, scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry
-from selfiegate.errors import BackendUnavailable
 from selfiegate.galleries.memory import MemoryGallery
 from selfiegate.matching import COSINE
 from selfiegate.model import Claim, Match
@@ -72,23 +70,30 @@ def test_a_chunk_whose_transaction_fails_tells_of_no_verdict_that_is_not_stored(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     """PostgreSQL keeps nothing of a transaction after its first error; the other photos' verdicts are gone, too."""
-    users, home = ("ann", "ben", "cid"), tmp_path / "home"
+    home = tmp_path / "home"
     url = postgres.database("chunk")
     rt = runtime_on_postgres(home, url, tmp_path / "thumbnails", Settings(home=home, sqlite_patience_s=1.0))
-    for name in users:
-        (tmp_path / f"{name}.png").write_bytes(scripted_photo(name))
-    entries = [Entry(uri=str(tmp_path / f"{name}.png"), user_id=name) for name in users]
+    shown = {"ann": "ann", "ben": "ben", "dan": "", "cid": "cid"}
+    for name, person in shown.items():
+        (tmp_path / f"{name}.png").write_bytes(scripted_photo(*filter(None, [person])))
+    entries = [Entry(uri=str(tmp_path / f"{name}.png"), user_id=name) for name in shown]
 
     with ThreadPoolExecutor(1) as vision, ThreadPoolExecutor(2) as io:
+
+        def taken(some: Sequence[Entry]) -> tuple[list[tuple[str, str]], list[str]]:
+            outcomes, again = Chunk(rt, "the backfill", vision, io, notify=True).run(some)
+            return [(one.user_id, one.status) for one in outcomes], [entry.user_id for entry, _ in again]
+
+        taken(entries[-1:])
         with psycopg.connect(url) as other:  # a process that sleeps within its transaction
             other.execute("INSERT INTO profiles (user_id, revision, profile) VALUES ('ben', 1, '{}')")
-            with pytest.raises(BackendUnavailable, match="nothing of this transaction is kept"):
-                Chunk(rt, "the backfill", vision, io).run(entries)
+            assert taken(entries) == ([("cid", "skipped")], ["ann", "ben", "dan"])
+            assert rt.notifier.sent == []
+            assert taken(entries[:-1]) == ([("ann", "accepted"), ("dan", "rejected")], ["ben"])  # each by itself
             other.rollback()
-        outcomes, to_retry = Chunk(rt, "the backfill", vision, io).run(entries)
+        assert taken([entries[1]]) == ([("ben", "accepted")], [])
 
-    assert [(one.user_id, one.status) for one in outcomes] == [(name, "accepted") for name in users]
-    assert to_retry == []
+    assert [verdict.user_id for verdict in rt.notifier.sent] == ["dan"]
     assert_consistent(rt, *((rt.photos.find(one.uri), one.user_id) for one in entries))
 
 
