@@ -28,6 +28,7 @@ from selfiegate.runtime import Runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
 from tests.home_folders import outcome, photo_of
+from tests.postgres import PATIENCE_S
 from tests.present import present
 from tests.runtimes import scripted_over, scripted_runtime
 
@@ -118,9 +119,16 @@ def held(settings: Settings) -> dict[str, set[tuple[Any, ...]]]:
     return found
 
 
-def drop_connections(settings: Settings) -> None:
-    """End what runtimes of the test have open, as their processes would by ending."""
+def drop_connections(settings: Settings, of: str = "selfiegate") -> None:
+    """End what runtimes of the test have open, as their processes would by ending; it takes the server a moment."""
+    sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+    give_up = time.monotonic() + PATIENCE_S
     with psycopg.connect(settings.database_url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'selfiegate'"
-        )
+        while connection.execute(sql, (of,)).fetchall():
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+
+
+def end_moves(settings: Settings) -> None:
+    """End what moves of the test have open, their lock included."""
+    drop_connections(settings, "selfiegate move")

@@ -16,7 +16,7 @@ from selfiegate.backends.scripted import scripted_photo
 from selfiegate.cli.move import settings_at
 from selfiegate.clock import now_us
 from selfiegate.enrolment.sequence import process_photo
-from selfiegate.errors import BackendMisconfigured, WrongInput
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
 from selfiegate.model import PhotoRef
 from selfiegate.moving.move import Move, Moved
 from selfiegate.moving.places import Place, place_of, require_supported, source_of
@@ -26,8 +26,9 @@ from selfiegate.runtime import Runtime, assembled, open_runtime
 from selfiegate.settings import Settings
 from selfiegate.steps import inline
 from tests.aws.local import PHOTOS
-from tests.moving import drop_connections, let_go, start, write_rows_of_every_kind
+from tests.moving import drop_connections, end_moves, let_go, start, write_rows_of_every_kind
 from tests.postgres import PostgresServer
+from tests.runtimes import Failing
 
 PEOPLE = ("ann", "bob", "carl")
 
@@ -153,6 +154,28 @@ def test_an_item_that_cannot_be_read_is_named_and_stays_in_dynamodb(here: Settin
     assert {one.key[0] for one in done.left} == {"torn", "mallory"}
     kept = {item["user_id"]: item for item in table.scan()["Items"]}
     assert (kept["torn"], kept["mallory"]) == (torn, newer)
+
+
+@pytest.mark.parametrize("here", ["dynamodb"], indirect=True)
+@pytest.mark.parametrize(("method", "after"), [("empty", False), ("put", True), ("same", False)])
+def test_a_move_whose_target_fails_goes_on(here: Settings, there: Settings, method: str, after: bool) -> None:
+    before = everything(start(here))
+    for source, target in ((here, there), (there, here)):
+        place = place_of(target)
+        failing: Any = Failing(place.rows, method, 1, after)
+        place.rows = failing
+        with pytest.raises(BackendUnavailable, match="does not answer"):
+            Move(source_of(source), place, audited).run()
+        for settings in (source, target):
+            with pytest.raises(BackendMisconfigured, match="was begun and has not ended"):
+                start(settings)
+        drop_connections(there)
+        del place, failing
+        let_go(here.folder)
+        end_moves(there)
+        move(source, target.database_url or target.records)
+        assert everything(start(target)) == before
+        drop_connections(there)
 
 
 @pytest.mark.parametrize("here", ["dynamodb"], indirect=True)
