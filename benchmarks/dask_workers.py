@@ -2,7 +2,8 @@
 
 A real PostgreSQL, a scheduler, and one worker or two, as on machines of their own: a process, a home and a thread each.
 They share the database, the photos and the folder of thumbnails. In turns, each time from an empty database, on photos
-of LFW with a user each; workers have loaded their models before.
+of LFW with a user each; workers have loaded their models before. Beside photos/s stands the workers' CPU time for a
+photo, which tells a busy machine from workers that are in each other's way.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -45,11 +47,14 @@ def main(count: int, rounds: int) -> None:
             target.write_bytes(file.read_bytes())
         with _postgres(folder) as server:
             for turn in range(rounds):
-                one, two = (
-                    _photos_per_second(folder, server, workers, f"bench_{turn}_{workers}") for workers in (1, 2)
+                (one, one_ms), (two, two_ms) = (
+                    _measured(folder, server, workers, f"turn_{turn}_{workers}") for workers in (1, 2)
                 )
-                load = os.getloadavg()[0]
-                print(f"one {one:5.2f}/s   two {two:5.2f}/s   ratio {two / one:.2f}   load {load:.1f}", flush=True)
+                print(
+                    f"one {one:5.2f}/s, {one_ms:.0f} ms   two {two:5.2f}/s, {two_ms:.0f} ms   "
+                    f"ratio {two / one:.2f}   load {os.getloadavg()[0]:.1f}",
+                    flush=True,
+                )
 
 
 @contextmanager
@@ -67,7 +72,8 @@ def _postgres(folder: Path) -> Iterator[LocalPostgres]:
         server.remove()
 
 
-def _photos_per_second(folder: Path, server: LocalPostgres, workers: int, name: str) -> float:
+def _measured(folder: Path, server: LocalPostgres, workers: int, name: str) -> tuple[float, float]:
+    """Return photos/s, and milliseconds of the workers' CPU time for a photo."""
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
     env = {
@@ -89,9 +95,11 @@ def _photos_per_second(folder: Path, server: LocalPostgres, workers: int, name: 
         with Client(address, timeout=60) as client, using(None):  # type: ignore[no-untyped-call]
             client.wait_for_workers(workers, timeout=120)
             _backfilled(folder / "warm", address, workers, WARM // 2)
+            began = sum(client.run(time.process_time).values())
             found = _backfilled(folder / "photos", address, workers, CHUNK)
+            spent_s = sum(client.run(time.process_time).values()) - began
     assert found["failed"] == 0, found
-    return float(found["photos_per_second"])
+    return found["photos_per_second"], 1000 * spent_s / found["photos"]
 
 
 def _backfilled(photos: Path, address: str, workers: int, chunk: int) -> dict[str, float]:
