@@ -1,25 +1,37 @@
-"""From an S3 put to a verdict in the ledger, on `make up`: `python -m benchmarks.events [latency] [burst] [chaos]`.
+"""From an upload to a verdict in the ledger, on `make up`: `python -m benchmarks.events [latency] [burst] ...`.
 
 latency   one photo at a time on an idle machine: the warm worker, then Prefect's own process worker
 burst     200 photos at once
 chaos     100 photos at once, while server, worker and bridge are killed twice each by SIGKILL
+webhook   nothing of AWS but moto's S3: webhooks to the bridge, all else in PostgreSQL; 40 one at a time, 200 at once
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote_plus
 
+import httpx
 import numpy as np
 
 from deployments.local.processes import Part
+from selfiegate.aws.clients import client
+from selfiegate.databases import open_postgres_queue
+from selfiegate.model import PhotoRef
+from selfiegate.settings import load_settings
 from tests.chaos.traffic import Traffic, lfw, traffic
 
+TOKEN = "a-token-of-the-benchmarks-alone"  # noqa: S105  of nothing
 PAUSE_S = 2.0
 """Between photos of the latency run: Prefect writes a run's events after its end."""
 
@@ -86,6 +98,68 @@ def chaos(world: Traffic, photos: int = 100, kills: int = 2, seed: int = 0) -> N
     print(f"                {_redone(world)} photos were claimed by a run that died, and finished by another")
 
 
+def webhook(world: Traffic) -> None:
+    """Print the time from a store's webhook to the verdict, alone and of 200 at once."""
+    _leave_aws(world)
+    files = lfw(42)
+    for each in files[:2]:
+        _from_webhook(world, *each)  # the models' first run
+    _print("webhook", [_from_webhook(world, *each) for each in files[2:]])
+    sent = [world.upload(*each) for each in lfw(200, skip=100)]
+    began = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda each: _tell(world, *each), sent))
+    told = time.monotonic() - began
+    world.wait(900, every_s=1)
+    took = time.monotonic() - began
+    world.assert_consistent()
+    queue = open_postgres_queue(world.rt.settings)
+    print(f"webhook burst   200 events answered in {told:.1f} s, verdicts in {took:.0f} s: {200 / took:.1f}/s")
+    print(f"                {world.statuses()}, {_sent_again(world)} events sent again, {queue.stats()}")
+
+
+def _leave_aws(world: Traffic) -> None:
+    """Let one worker and the bridge go on without SQS and SNS, and the bucket tell nobody of its photos."""
+    local, bucket = world.local, world.rt.settings.aws.photo_bucket
+    client("s3", world.rt.settings.aws).put_bucket_notification_configuration(
+        Bucket=bucket, NotificationConfiguration={}
+    )
+    for name in ("worker-2", "worker-3"):
+        local.parts.pop(name).stop()
+    names = ("QUEUE_URL", "DEAD_QUEUE_URL", "TOPIC_ARN")
+    changes = {f"SELFIEGATE_AWS__{name}": "" for name in names} | {"SELFIEGATE_NOTICES": "log"}
+    for name in ("worker-1", "bridge"):
+        part = local.parts[name]
+        part.stop()
+        part.env = {**part.env, **changes, "SELFIEGATE_BRIDGE__TOKEN": TOKEN}
+        part.start()
+        part.wait_until_ready()
+    os.environ.update(changes)
+    world.rt = replace(world.rt, settings=load_settings())
+
+
+def _from_webhook(world: Traffic, file: Path, user_id: str) -> float:
+    time.sleep(PAUSE_S)
+    sent = world.upload(file, user_id)
+    began = time.monotonic()
+    _tell(world, *sent)
+    while world.look() < len(world.sent):
+        assert time.monotonic() - began < 120, sent
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def _tell(world: Traffic, photo: PhotoRef, user_id: str) -> None:
+    """Send what MinIO's webhook sends."""
+    s3 = {"bucket": {"name": photo.bucket}, "object": {"key": quote_plus(photo.key), "versionId": photo.version}}
+    time_of_it = datetime.now(UTC).isoformat()
+    record = {"eventSource": "minio:s3", "eventName": "s3:ObjectCreated:Put", "eventTime": time_of_it, "s3": s3}
+    body = {"EventName": record["eventName"], "Key": f"{photo.bucket}/{photo.key}", "Records": [record]}
+    address = f"http://127.0.0.1:{world.local.env['SELFIEGATE_BRIDGE__PORT']}/events"
+    answer = httpx.post(address, json=body, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
 def _seconds(world: Traffic, file: Path, user_id: str) -> float:
     time.sleep(PAUSE_S)
     began = time.monotonic()
@@ -116,9 +190,11 @@ def _print(name: str, seconds: list[float]) -> None:
 def main(parts: list[str]) -> None:
     """Run the named parts, each on an empty world."""
     logging.basicConfig(level=logging.WARNING)
-    known: dict[str, Callable[[Traffic], None]] = {"latency": latency, "burst": burst, "chaos": chaos}
+    known: dict[str, Callable[[Traffic], None]]
+    known = {"latency": latency, "burst": burst, "chaos": chaos, "webhook": webhook}
     for name in parts or known:
-        with tempfile.TemporaryDirectory() as folder, traffic(Path(folder)) as world:
+        database = "postgresql" if name == "webhook" else None
+        with tempfile.TemporaryDirectory() as folder, traffic(Path(folder), database) as world:
             known[name](world)
 
 

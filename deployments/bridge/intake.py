@@ -23,7 +23,7 @@ from selfiegate.untrusted_text import plain
 PATIENCE_S = 5.0
 """How long a connection of PostgreSQL, a lock, and a statement are waited for: a store tries again by itself."""
 MOST_BYTES = 256 * 1024
-"""An event of MinIO or Ceph has some kilobytes; written in ASCII, the queue's bound of 1 MiB still holds."""
+"""An event of MinIO or Ceph has some kilobytes. Written anew it grows less than fourfold: a queue takes 1 MiB."""
 _DRAINED_BYTES = 8 * MOST_BYTES
 """Of a body that is too large so much is read away, so that its sender hears why."""
 
@@ -77,7 +77,7 @@ class Intake:
         if not event.uploads:
             return Answer(HTTPStatus.OK, "the event tells of no upload")
         try:
-            self._put(json.dumps(json.loads(body)))  # in ASCII: no queue takes every character
+            self._put(json.dumps(json.loads(body), separators=(",", ":")))  # in ASCII: no queue takes every character
         except SelfiegateError as error:
             _log.warning("POST /events: an event is not taken: %s", plain(str(error))[:300])
             return Answer(HTTPStatus.SERVICE_UNAVAILABLE, "the queue does not answer; send the event again")

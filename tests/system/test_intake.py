@@ -18,6 +18,7 @@ import pytest
 from deployments.bridge.health import Meters, served
 from deployments.bridge.http_server import MOST
 from deployments.bridge.intake import MOST_BYTES, Intake
+from selfiegate.ingestion.messages import read_event
 from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.stores.postgres_queue import PostgresQueue
 from tests.postgres import PATIENCE_S, PostgresServer
@@ -186,6 +187,18 @@ def test_an_event_of_the_largest_size_is_taken_whatever_it_holds(site: Site) -> 
 
     assert site.ask(json.dumps(event, ensure_ascii=False).encode())[0] == 200
     assert site.queued() == [event]
+
+
+@pytest.mark.parametrize("grows", [b"1e15", '"é"'.encode(), b"[]", b"1e999"])
+def test_an_event_that_grows_when_it_is_written_anew_can_still_be_read(site: Site, grows: bytes) -> None:
+    """A number of four letters becomes one of eighteen, `1000000000000000.0`; more than 1 MiB is never read."""
+    begins, ends = b'{"bucket": "photos", "key": "7/a.jpg", "more": [', b"]}"
+    count = (MOST_BYTES - len(begins) - len(ends)) // (len(grows) + 1)
+    told = site.ask(begins + b",".join([grows] * count) + ends)
+    (message,) = site.queue.receive(10, 0, 60)
+
+    assert told == (200, "taken\n")
+    assert [upload.key for upload in read_event(message.body).uploads] == ["7/a.jpg"]
 
 
 @pytest.mark.parametrize(
