@@ -104,7 +104,7 @@ def webhook(world: Traffic) -> None:
     files = lfw(42)
     for each in files[:2]:
         _from_webhook(world, *each)  # the models' first run
-    _print("webhook", [_from_webhook(world, *each) for each in files[2:]])
+    _print("webhook", [_from_webhook(world, *each) for each in files[2:]], "webhook")
     sent = [world.upload(*each) for each in lfw(200, skip=100)]
     began = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
@@ -179,12 +179,10 @@ def _redone(world: Traffic) -> int:
     return sum(row.attempt > 1 + (row.notice != "none") for row in world.verdicts.values())
 
 
-def _print(name: str, seconds: list[float]) -> None:
+def _print(name: str, seconds: list[float], begins: str = "put") -> None:
     p50, p95 = np.percentile(seconds, [50, 95])
-    print(
-        f"{name:15} {len(seconds)} photos, put to verdict: p50 {p50:.2f} s, p95 {p95:.2f} s, most {max(seconds):.2f} s",
-        flush=True,
-    )
+    found = f"p50 {p50:.2f} s, p95 {p95:.2f} s, most {max(seconds):.2f} s"
+    print(f"{name:15} {len(seconds)} photos, {begins} to verdict: {found}", flush=True)
 
 
 def main(parts: list[str]) -> None:
