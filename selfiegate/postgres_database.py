@@ -2,66 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import errors
-from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row
-from psycopg.types.string import TextLoader
+from psycopg.rows import DictRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
+from selfiegate.postgres_connections import (
+    CONNECT_S,
+    Connection,
+    arguments_of,
+    configure,
+    place_of,
+    require_alive,
+    require_supported,
+    require_utf8,
+)
+from selfiegate.postgres_errors import text_of, translated
 from selfiegate.sql_database import PATIENCE_S, named
 
-_CONNECT_S = 5
-"""How long one attempt to connect to one host may take."""
-FRESH_S = 1.0
-"""A connection that was used within this time is handed out without asking the server whether it lives."""
 _AGAIN_S = 1.0
 """After so long a connection is asked for anew: the pool's own pauses between attempts would double without end."""
-_OLDEST = 15
-logging.getLogger("psycopg").setLevel(logging.ERROR)  # what it warns of is raised, in our words
-_MISCONFIGURED = (
-    psycopg.ProgrammingError,  # no such table, no right to it, and the like
-    errors.InvalidPassword,
-    errors.InvalidAuthorizationSpecification,
-)
-_REFUSED = re.compile(
-    r"password authentication failed|no password supplied|(database|role) .* does not exist|no pg_hba|"
-    r"permission denied for database|invalid connection option|could not parse"
-)
-"""What a server answers to a connection that will never be let in; libpq hands out no code for it."""
 _FAILED = "a statement failed, so nothing of this transaction is kept"
-_SYNC = ("synchronous_commit",)
-R = TypeVar("R")
-
-
-class Connection(psycopg.Connection[DictRow]):
-    """A connection that gives up an overdue answer; the server's own bounds end nothing where it hangs."""
-
-    answer_s: float = _CONNECT_S
-    used_at: float = -math.inf
-    """When it was last given back, on the monotonic clock."""
-
-    def wait(self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
-        """Wait for one answer, at most `answer_s`."""
-        try:
-            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
-        except psycopg.OperationalError as error:
-            is_overdue = error.sqlstate is None and self.info.transaction_status == TransactionStatus.ACTIVE
-            if timeout is None and is_overdue:  # the pool closes it
-                raise psycopg.OperationalError(f"no answer for {self.answer_s:g} s") from error
-            raise
 
 
 class PostgresDatabase:
@@ -81,8 +52,8 @@ class PostgresDatabase:
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S, size: int = 16) -> None:
         self._local = threading.local()
-        self.place = _place(url)
-        self._patience_s, self._arguments = patience_s, _arguments(url, patience_s)
+        self.place = place_of(url)
+        self._patience_s, self._size, self._arguments = patience_s, size, arguments_of(url, patience_s)
         with self._translated():
             self._require_server()
         self._pool = ConnectionPool(
@@ -91,8 +62,8 @@ class PostgresDatabase:
             min_size=0,
             max_size=size,
             reconnect_timeout=_AGAIN_S,
-            configure=_configure,
-            check=_check,
+            configure=configure,
+            check=require_alive,
             open=True,
         )
 
@@ -146,7 +117,7 @@ class PostgresDatabase:
             try:
                 connection.cursor().executemany(_in_its_words(sql).encode(), rows)
             except (psycopg.DataError, errors.DatatypeMismatch) as error:
-                raise ValueError(_text(error)) from error
+                raise ValueError(text_of(error)) from error
 
     @property
     def in_transaction(self) -> bool:
@@ -171,6 +142,10 @@ class PostgresDatabase:
         """Give all connections back."""
         self._pool.close()
 
+    def _translated(self) -> AbstractContextManager[None]:
+        why = f"all {self._size} connections of this process were in use for {self._patience_s:g} s"
+        return translated(self.place, why)
+
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
         if self.in_transaction:
@@ -182,7 +157,7 @@ class PostgresDatabase:
     @contextmanager
     def _pooled(self) -> Iterator[Connection]:
         connection = self._taken(time.monotonic() + self._patience_s)
-        connection.answer_s = self._patience_s + _CONNECT_S
+        connection.answer_s = self._patience_s + CONNECT_S
         try:
             yield connection
         finally:
@@ -201,72 +176,7 @@ class PostgresDatabase:
     def _require_server(self) -> None:
         with psycopg.connect(**self._arguments) as connection:
             require_supported(connection.info.server_version, self.place)
-            _require_utf8(connection.info.parameter_status("server_encoding"), self.place)
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except _MISCONFIGURED as error:
-            raise BackendMisconfigured(f"{self.place}: {_text(error)}; {_mend(error)}") from error
-        except PoolTimeout as error:
-            why = f"all {self._pool.max_size} connections of this process were in use for {self._patience_s:g} s"
-            raise BackendUnavailable(f"{self.place}: {why}") from error
-        except psycopg.OperationalError as error:
-            why = _text(error)
-            if error.sqlstate is None and _REFUSED.search(why):
-                raise BackendMisconfigured(f"{self.place}: {why}; mend SELFIEGATE_DATABASE") from error
-            raise BackendUnavailable(f"{self.place}: {why}") from error
-        except psycopg.Error as error:
-            raise BackendUnavailable(f"{self.place}: {_text(error)}") from error
-
-
-def require_supported(version: int, place: str) -> None:
-    """Refuse a server whose version (150004 is 15.4) is too old."""
-    if version < _OLDEST * 10_000:
-        raise BackendMisconfigured(f"{place} is version {version // 10_000}; selfiegate needs {_OLDEST} or later")
-
-
-def _require_utf8(encoding: str | None, place: str) -> None:
-    if encoding != "UTF8":
-        raise BackendMisconfigured(
-            f"{place} has the encoding {encoding}, which cannot hold every user id and file name; make another one by "
-            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and set SELFIEGATE_DATABASE to it"
-        )
-
-
-def _arguments(url: str, patience_s: float) -> dict[str, Any]:
-    milliseconds = round(patience_s * 1000)
-    bounds = {
-        "statement_timeout": milliseconds,
-        "lock_timeout": milliseconds,
-        "idle_in_transaction_session_timeout": 2 * milliseconds,
-        "default_transaction_isolation": r"read\ committed",
-    }
-    arguments = {
-        "connect_timeout": _CONNECT_S,
-        "application_name": "selfiegate",
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 3,
-        "target_session_attrs": "read-write",  # after a failover: the server that took over
-        **psycopg.conninfo.conninfo_to_dict(url),  # what the operator sets goes first
-    }
-    asked = arguments.get("options") or ""
-    arguments["options"] = " ".join([*(f"-c {name}={value}" for name, value in bounds.items()), str(asked)]).strip()
-    return {**arguments, "client_encoding": "UTF8", "row_factory": dict_row}
-
-
-def _configure(connection: Connection) -> None:
-    connection.adapters.register_loader("json", TextLoader)  # stored values are read by pydantic, from text
-    connection.execute("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting(%s) = 'off'", _SYNC)
-
-
-def _check(connection: Connection) -> None:
-    if time.monotonic() - connection.used_at < FRESH_S:
-        return
-    connection.answer_s = _CONNECT_S
-    ConnectionPool.check_connection(connection)
+            require_utf8(connection.info.parameter_status("server_encoding"), self.place)
 
 
 @lru_cache(256)
@@ -276,25 +186,3 @@ def _in_its_words(sql: str) -> str:
 
 def _translate(sql: str, parameters: Sequence[Any]) -> tuple[Any, Any]:
     return _in_its_words(sql), named(tuple(parameters))
-
-
-def _place(url: str) -> str:
-    """Name a database without its password."""
-    parts = None
-    with suppress(psycopg.ProgrammingError):  # its text may hold the password
-        parts = psycopg.conninfo.conninfo_to_dict(url)
-    if parts is None or not url:
-        raise BackendMisconfigured("SELFIEGATE_DATABASE is no address: write postgresql://USER@HOST/DATABASE")
-    return f"PostgreSQL {parts.get('dbname', '')} at {parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
-
-
-def _text(error: psycopg.Error) -> str:
-    return error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
-
-
-def _mend(error: Exception) -> str:
-    if isinstance(error, errors.UndefinedTable | errors.UndefinedColumn | errors.UndefinedFunction):
-        return "these are not the tables of this version of selfiegate; restore the database from a backup"
-    if isinstance(error, errors.InsufficientPrivilege):
-        return "grant it to the role, or run `selfiegate database upgrade` as a role that may create tables"
-    return "mend SELFIEGATE_DATABASE"

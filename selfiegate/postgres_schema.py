@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from selfiegate.errors import BackendMisconfigured
-from selfiegate.postgres_database import Connection, PostgresDatabase
+from selfiegate.postgres_connections import Connection
+from selfiegate.postgres_database import PostgresDatabase
 
 _SCHEMAS = """
 CREATE TABLE IF NOT EXISTS selfiegate_schema (

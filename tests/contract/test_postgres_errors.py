@@ -14,7 +14,8 @@ import pytest
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import PhotoRef
-from selfiegate.postgres_database import FRESH_S, PostgresDatabase, require_supported
+from selfiegate.postgres_connections import FRESH_S, require_supported
+from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.postgres_schema import Migration, migrate
 from selfiegate.stores.postgres_records import postgres_records
 from tests.postgres import PATIENCE_S, PostgresServer

@@ -24,7 +24,8 @@ from selfiegate.galleries.postgres_sketches import PostgresSketches
 from selfiegate.galleries.sketch import sketch
 from selfiegate.galleries.snapshot import _alone, load
 from selfiegate.gallery import Gallery
-from selfiegate.postgres_database import FRESH_S, PostgresDatabase
+from selfiegate.postgres_connections import FRESH_S
+from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.stores.postgres_records import postgres_records
 from tests.contract.gallery import D, GalleryContract, SharedGalleryContract, vectors
 from tests.full_disk import full_disk
