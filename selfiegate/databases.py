@@ -36,13 +36,13 @@ def _opened(settings: Settings) -> Records:
         case "sqlite":
             from selfiegate.stores.sqlite_records import sqlite_records
 
-            return sqlite_records(settings.folder / "records.db", settings.sqlite_patience_s)
+            return sqlite_records(settings.folder / "records.db", settings.store_patience_s)
         case "dynamodb":
             return open_dynamodb(settings)
         case "postgres":
             from selfiegate.stores.postgres_records import postgres_records
 
-            return postgres_records(_postgres(settings.database_url, settings.sqlite_patience_s))
+            return postgres_records(_postgres(settings.database_url, settings.store_patience_s))
 
 
 def open_dynamodb(settings: Settings) -> Records:
@@ -64,11 +64,11 @@ def open_gallery(settings: Settings, records: Records, model: str) -> Gallery:
             from selfiegate.galleries.sqlite import SqliteGallery
 
             path = settings.folder / "gallery.db"
-            return SqliteGallery(path, model, patience_s=settings.sqlite_patience_s, records=records)
+            return SqliteGallery(path, model, patience_s=settings.store_patience_s, records=records)
         case "postgres":
             from selfiegate.galleries.postgres import PostgresGallery
 
-            database = _postgres(settings.database_url, settings.sqlite_patience_s)
+            database = _postgres(settings.database_url, settings.store_patience_s)
             together, snapshot = settings.records == "postgres", settings.folder / "sketches.copy"
             return PostgresGallery(database, model, records=records, together=together, snapshot=snapshot)
 
@@ -102,7 +102,7 @@ def open_postgres_queue(settings: Settings, answers_in_s: float | None = None) -
 
     if answers_in_s is not None:
         return PostgresQueue(PostgresDatabase(settings.database_url, answers_in_s, size=_FEW))
-    return PostgresQueue(_postgres(settings.database_url, settings.sqlite_patience_s))
+    return PostgresQueue(_postgres(settings.database_url, settings.store_patience_s))
 
 
 def upgrade(settings: Settings) -> None:
@@ -114,7 +114,7 @@ def upgrade(settings: Settings) -> None:
         from selfiegate.galleries.postgres import GALLERY
         from selfiegate.postgres_schema import migrate
 
-        migrate(_postgres(settings.database_url, settings.sqlite_patience_s), "gallery", GALLERY)
+        migrate(_postgres(settings.database_url, settings.store_patience_s), "gallery", GALLERY)
 
 
 @cache

@@ -17,9 +17,20 @@ from selfiegate.errors import WrongSetting
 from selfiegate.setting_types import folder, text
 from selfiegate.wrong_settings import PREFIX
 
+FORMER = {f"{PREFIX}SQLITE_PATIENCE_S": "store_patience_s"}
+"""Former names of settings in the environment."""
+
 
 class Environment(EnvSettingsSource):
     """Leaves to the validators what is not JSON: pydantic's own error for it names no setting that can be set."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Take what is set, by a former name, too."""
+        taken = super().__call__()
+        for name, field in FORMER.items():
+            if name in os.environ:
+                taken.setdefault(field, os.environ[name])
+        return taken
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:

@@ -28,7 +28,7 @@ from selfiegate.key_template import KeyTemplate
 from selfiegate.matching import Matching
 from selfiegate.policy import Rules
 from selfiegate.setting_groups import BridgeSettings, Retries
-from selfiegate.setting_sources import Environment, TomlFile, files
+from selfiegate.setting_sources import FORMER, Environment, TomlFile, files
 from selfiegate.setting_types import COMMAS, Database, Folder, Name, text
 from selfiegate.sql_database import PATIENCE_S
 from selfiegate.thumbnails import ThumbnailSettings
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds after which a run without a claim is presumed dead; all attempts at a step take less",
     )
-    sqlite_patience_s: float = Field(
+    store_patience_s: float = Field(
         PATIENCE_S,
         gt=0,
         le=300,
@@ -129,7 +129,10 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _in_the_database(cls, given: Any) -> Any:
-        """Keep in the database what is not said to be kept elsewhere."""
+        """Keep in the database what is not said to be kept elsewhere; take a former name."""
+        if "sqlite_patience_s" in given:
+            given = {"store_patience_s": given["sqlite_patience_s"], **given}
+            del given["sqlite_patience_s"]
         return {"records": "postgres", "gallery": "postgres", **given} if given.get("database") else given
 
     @model_validator(mode="after")
@@ -186,7 +189,7 @@ class Settings(BaseSettings):
 
         A step's thread goes on after the step's timeout, until the store that it waits for answers or gives up.
         """
-        return 2 * self.retries.step_timeout_s + self.sqlite_patience_s
+        return 2 * self.retries.step_timeout_s + self.store_patience_s
 
     @property
     def folder(self) -> Path:
@@ -226,7 +229,7 @@ def load_settings() -> Settings:
     """Read the settings; raises `WrongSetting` that names each wrong one and what is allowed."""
     names = {env_name(path) for path, _ in leaves(Settings)}
     groups = {PREFIX + field.upper() for field in Settings.model_fields}  # a group may be set as JSON
-    known = names | groups | {f"{PREFIX}PHOTOS__JPEG_HERE"}  # the former name of INLINE_JPEG_MAX
+    known = names | groups | FORMER.keys() | {f"{PREFIX}PHOTOS__JPEG_HERE"}  # the former name of INLINE_JPEG_MAX
     if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
         raise WrongSetting("\n".join(f"there is no setting {name}; {nearest(name, names)}" for name in unknown))
     try:

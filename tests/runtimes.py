@@ -39,7 +39,7 @@ class ScriptedRuntime(Runtime):
 def scripted_runtime(home: Path, settings: Settings | None = None) -> ScriptedRuntime:
     """Return the embedded stores on disk, with the scripted analyser in the place of the models."""
     settings = settings or Settings(home=home)
-    patience_s, path = settings.sqlite_patience_s, home / "gallery.db"
+    patience_s, path = settings.store_patience_s, home / "gallery.db"
     records = sqlite_records(home / "records.db", patience_s)
     gallery = SqliteGallery(path, ScriptedAnalyser.model, patience_s=patience_s, records=records)
     return scripted_over(home, settings, records, gallery)
@@ -64,7 +64,7 @@ def runtime_on_postgres(
     """Return a home's runtime with records and faces in a database; thumbnails lie in one place for all homes."""
     home.mkdir(parents=True, exist_ok=True)
     settings = settings or Settings(home=home)
-    database = PostgresDatabase(url, settings.sqlite_patience_s, size)
+    database = PostgresDatabase(url, settings.store_patience_s, size)
     records = postgres_records(database)
     gallery = PostgresGallery(database, ScriptedAnalyser.model, records=records, together=True)
     rt = scripted_over(home, settings, records, gallery)

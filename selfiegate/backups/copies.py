@@ -44,7 +44,7 @@ def back_up(settings: Settings, folder: Path) -> Backup:
         make_folder(folder, below=folder)
         if any(folder.iterdir()):
             raise WrongInput(f"{folder} is not empty; name a new folder for each backup")
-        with _frozen([settings.folder / name for name in names], settings.sqlite_patience_s) as sources:
+        with _frozen([settings.folder / name for name in names], settings.store_patience_s) as sources:
             for name, source in zip(names, sources, strict=True):
                 _copy(source, folder / name)
         _require_fitting(folder)

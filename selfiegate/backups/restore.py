@@ -143,7 +143,7 @@ class Restore:
         )
 
     def _opened(self) -> Runtime:
-        records = sqlite_records(self._work / RECORDS, self._settings.sqlite_patience_s)
+        records = sqlite_records(self._work / RECORDS, self._settings.store_patience_s)
         return self._opener(records, self._work / GALLERY)
 
     def _move(self) -> Path | None:

@@ -117,7 +117,7 @@ class SqlitePlace(Place):
         self._open()
 
     def _open(self) -> None:
-        patience_s = self.settings.sqlite_patience_s
+        patience_s = self.settings.store_patience_s
         self._database = Database(self._path, RECORDS, patience_s)
         self.records, self.rows = sql_records(self._database), SqlRows(self._database)
         self._gallery: SqliteFaces | None = None
@@ -148,7 +148,7 @@ class SqlitePlace(Place):
         """Open the file."""
         from selfiegate.galleries.sqlite import SqliteGallery
 
-        return SqliteGallery(self._faces_path, model, patience_s=self.settings.sqlite_patience_s)
+        return SqliteGallery(self._faces_path, model, patience_s=self.settings.store_patience_s)
 
 
 class PostgresPlace(Place):
@@ -161,7 +161,7 @@ class PostgresPlace(Place):
         from selfiegate.stores.postgres_records import postgres_records
 
         ours = make_conninfo(settings.database_url, application_name="selfiegate move")
-        self._database = PostgresDatabase(ours, settings.sqlite_patience_s)
+        self._database = PostgresDatabase(ours, settings.store_patience_s)
         self._alone = self._database.hold(_LOCK, "another `selfiegate move` is at work there")
         self.settings, self.name = settings, self._database.place
         self.records, self.rows = postgres_records(self._database), SqlRows(self._database)

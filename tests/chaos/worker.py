@@ -45,17 +45,17 @@ class Where:
     """The same by a line that may be cut; who mends does without it."""
     people: dict[tuple[str, str], str] = field(default_factory=dict)
     """Whom each (user, photo's key) shows that was ever handed in."""
-    sqlite_patience_s: float = 30
+    store_patience_s: float = 30
     also_expected: tuple[type[Exception], ...] = ()
     """What ends a run of this round, too: where the gallery is lost, each is refused."""
 
     def open(self) -> Runtime:
         """Open the product's stores."""
         if self.database:
-            settings = Settings(home=self.home, thumbnails=SMALL, sqlite_patience_s=self.sqlite_patience_s)
+            settings = Settings(home=self.home, thumbnails=SMALL, store_patience_s=self.store_patience_s)
             return runtime_on_postgres(self.home, self.line or self.database, self.home / "thumbnails", settings)
         if self.aws is None:
-            settings = Settings(home=self.home, thumbnails=SMALL, sqlite_patience_s=self.sqlite_patience_s)
+            settings = Settings(home=self.home, thumbnails=SMALL, store_patience_s=self.store_patience_s)
             return scripted_runtime(self.home, settings)
         clients.take_access_from(lambda *_: clients.Access(shared_session()))
         return open_runtime(
@@ -160,7 +160,7 @@ def struck(rt: Runtime, strike: Strike | None, home: Path, count: list[int]) -> 
 def work(where: Where, photos: Sequence[Photo], strike: Strike | None = None) -> None:
     """Take photos to their verdicts, one after the other, as far as fate allows."""
     if strike and strike.fate == "busy":
-        where = replace(where, sqlite_patience_s=0.1)  # so the others' writes may be too much already
+        where = replace(where, store_patience_s=0.1)  # so the others' writes may be too much already
     count = [0]
     for photo in photos:
         with contextlib.suppress(BackendUnavailable, ClaimLost, *where.also_expected):

@@ -116,7 +116,7 @@ def test_a_line_that_is_cut_for_a_while_in_mid_protocol_keeps_the_promises(stage
 
 def test_more_threads_than_connections_end_with_one_verdict_each(stage: Stage) -> None:
     home, users = stage.folder / "home", 24
-    settings = Settings(home=home, sqlite_patience_s=0.5)
+    settings = Settings(home=home, store_patience_s=0.5)
     rt = runtime_on_postgres(home, stage.server.url("chaos"), home / "thumbnails", settings, size=2)
     again = inline(rt, attempts=20, first_delay_s=0.01)
     photos = []

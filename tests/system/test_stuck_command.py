@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.system, pytest.mark.weights, pytest.mark.usefixtures("
 
 HASTY = {
     "SELFIEGATE_RETRIES__STEP_TIMEOUT_S": "3",
-    "SELFIEGATE_SQLITE_PATIENCE_S": "3",
+    "SELFIEGATE_STORE_PATIENCE_S": "3",
     "SELFIEGATE_LEASE_S": "2",
     "AWS_DEFAULT_REGION": "eu-west-1",
 }

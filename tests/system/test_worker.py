@@ -257,7 +257,7 @@ def test_a_worker_whose_step_hangs_is_replaced_and_another_process_gives_the_ver
     proxy, aws = Proxy(empty_moto), settings(empty_moto)
     monkeypatch.setitem(world.env, "SELFIEGATE_AWS__ENDPOINT_URL", proxy.url)
     monkeypatch.setitem(world.env, "SELFIEGATE_RETRIES__STEP_TIMEOUT_S", "5")
-    monkeypatch.setitem(world.env, "SELFIEGATE_SQLITE_PATIENCE_S", "5")
+    monkeypatch.setitem(world.env, "SELFIEGATE_STORE_PATIENCE_S", "5")
     create(aws)
     client("s3", aws).upload_file(str(workshop / "3_multiple_faces.jpg"), PHOTOS, "user_h/1.jpg")
     uploaded = S3Photos(aws, Limits()).find(f"s3://{PHOTOS}/user_h/1.jpg")

@@ -72,7 +72,7 @@ def test_a_chunk_whose_transaction_fails_tells_of_no_verdict_that_is_not_stored(
     """PostgreSQL keeps nothing of a transaction after its first error; the other photos' verdicts are gone, too."""
     home = tmp_path / "home"
     url = postgres.database("chunk")
-    rt = runtime_on_postgres(home, url, tmp_path / "thumbnails", Settings(home=home, sqlite_patience_s=1.0))
+    rt = runtime_on_postgres(home, url, tmp_path / "thumbnails", Settings(home=home, store_patience_s=1.0))
     shown = {"ann": "ann", "ben": "ben", "dan": "", "cid": "cid"}
     for name, person in shown.items():
         (tmp_path / f"{name}.png").write_bytes(scripted_photo(*filter(None, [person])))

@@ -45,7 +45,7 @@ def in_a_chunk(rt: Runtime, photo: PhotoRef) -> None:
 @pytest.fixture
 def hasty(tmp_path: Path) -> Settings:
     retries = Retries(step_timeout_s=0.5, attempts=1)
-    return Settings(home=tmp_path / "home", lease_s=0.6, retries=retries, sqlite_patience_s=1.0)
+    return Settings(home=tmp_path / "home", lease_s=0.6, retries=retries, store_patience_s=1.0)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_photo_events_that_wait_are_not_left_behind(home: Path, here: Settings, 
 
 
 def test_two_moves_do_not_meet(here: Settings, there: Settings) -> None:
-    hurried = here.model_copy(update={"sqlite_patience_s": 0.5})
+    hurried = here.model_copy(update={"store_patience_s": 0.5})
     with psycopg.connect(url_of(there), autocommit=True) as first:
         first.execute("SELECT pg_advisory_lock(7355609)")
         with pytest.raises(BackendMisconfigured, match="another `selfiegate move` is at work there"):

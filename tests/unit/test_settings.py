@@ -275,7 +275,19 @@ def test_a_setting_that_was_renamed_is_taken_by_its_former_name(monkeypatch: pyt
     assert load_settings().photos.inline_jpeg_max == 0
 
 
-@pytest.mark.parametrize("name", ["AUDIT_PAUSE_S", "ERASURE_PATIENCE_S", "SILENT_RUN_S", "SQLITE_PATIENCE_S"])
+def test_how_long_stores_are_waited_for_is_taken_by_its_former_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "selfiegate.toml").write_text("sqlite_patience_s = 7.0\n")
+    assert load_settings().store_patience_s == 7
+    monkeypatch.setenv("SELFIEGATE_SQLITE_PATIENCE_S", "8")
+    assert load_settings().store_patience_s == 8
+    monkeypatch.setenv("SELFIEGATE_STORE_PATIENCE_S", "9")
+    assert load_settings().store_patience_s == 9
+
+
+@pytest.mark.parametrize("name", ["AUDIT_PAUSE_S", "ERASURE_PATIENCE_S", "SILENT_RUN_S", "STORE_PATIENCE_S"])
 @pytest.mark.parametrize("value", ["inf", "nan", "-1"])
 def test_no_wait_is_without_an_end(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"SELFIEGATE_{name}", value)
