@@ -43,6 +43,7 @@ def migrate(database: PostgresDatabase, part: str, migrations: Sequence[Migratio
 
 def _apply(database: PostgresDatabase, connection: Connection, part: str, migrations: Sequence[Migration]) -> None:
     if not _has_numbers(database):
+        _require_no_others(database)
         connection.execute(_SCHEMAS)
     missing = _missing(database, part, migrations)  # another process may have been quicker
     for migration in missing:
@@ -52,6 +53,17 @@ def _apply(database: PostgresDatabase, connection: Connection, part: str, migrat
         sql = """INSERT INTO selfiegate_schema (part, number, oldest_program) VALUES (?, ?, ?)
             ON CONFLICT (part) DO UPDATE SET number = excluded.number, oldest_program = excluded.oldest_program"""
         database.execute(sql, part, len(migrations), oldest)
+
+
+def _require_no_others(database: PostgresDatabase) -> None:
+    """Refuse a second set of tables: who sees either of them would accept the faces of the other."""
+    sql = """SELECT nspname AS schema FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE relname = 'selfiegate_schema' AND nspname <> ALL (current_schemas(true))"""
+    if found := database.read(sql):
+        raise BackendMisconfigured(
+            f"{database.place} has selfiegate's tables in the schema {found[0]['schema']}, where this role does not "
+            "look; use the role that made them, or set this role's search_path to that schema"
+        )
 
 
 def _missing(database: PostgresDatabase, part: str, migrations: Sequence[Migration]) -> Sequence[Migration]:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -260,6 +261,24 @@ def test_a_role_that_may_not_make_tables_needs_them_to_be_made(url: str) -> None
     owner.close()
     worker.close()
     _run(url, "DROP OWNED BY worker", "DROP ROLE worker")
+
+
+def test_tables_in_a_schema_that_a_role_does_not_see_are_not_made_twice(url: str) -> None:
+    """The role that upgrades may have a schema of its own name, and then its tables lie there, not in `public`."""
+    _run(url, "DROP ROLE IF EXISTS other", "CREATE ROLE other LOGIN", "CREATE SCHEMA other AUTHORIZATION other")
+    of_other = PostgresDatabase(url.replace("selfiegate@", "other@"), SHORT_S)
+    postgres_records(of_other)
+    for_us = PostgresDatabase(url, SHORT_S)
+
+    for _ in range(2):
+        with pytest.raises(BackendMisconfigured, match="has selfiegate's tables in the schema other,"):
+            postgres_records(for_us)
+    _run(url, "ALTER DATABASE errors SET search_path = other")
+    with closing(PostgresDatabase(url, SHORT_S)) as again:
+        assert postgres_records(again).known_gallery.records_id == postgres_records(of_other).known_gallery.records_id
+    for database in (of_other, for_us):
+        database.close()
+    _run(url, "DROP OWNED BY other", "DROP ROLE other")
 
 
 def test_tables_that_somebody_removed_are_the_operators(database: PostgresDatabase, url: str) -> None:
