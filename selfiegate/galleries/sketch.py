@@ -116,7 +116,7 @@ class SketchIndex:
     def _grown(self, capacity: int) -> _Rows:
         old, filled = self._rows, self._rows.filled
         ids, removed = np.empty(capacity, np.int64), np.empty(capacity, np.bool_)
-        sketches = np.empty((capacity, old.sketches.shape[1]), np.uint8)
+        sketches = np.zeros((capacity, old.sketches.shape[1]), np.uint8)  # memory of before may hold removed ones
         ids[:filled], removed[:filled], sketches[:filled] = (
             old.ids[:filled],
             old.removed[:filled],

@@ -113,6 +113,16 @@ def test_a_discarded_row_is_not_found_and_the_others_are() -> None:
     assert set(index.nearest([vectors[50]], 97)[0]) == set(range(1, 101)) - {1, 51, 100}
 
 
+def test_room_for_more_rows_holds_nothing_of_freed_memory() -> None:
+    """The memory may be that of an index of before, with sketches of removed faces."""
+    indexes = []
+    for _ in range(20):
+        _ = np.full((1024, 8), 255, np.uint8)  # freed by the next one, and given out again
+        indexes.append(filled(1)[0])
+
+    assert not any(index._rows.sketches[1:].any() for index in indexes)
+
+
 def test_only_rows_above_a_mark_are_found_where_one_is_given() -> None:
     index, vectors = filled(100)
     index.discard(95)
