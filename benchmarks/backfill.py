@@ -4,6 +4,7 @@ On the same LFW photos, each a new user, in one run:
 
     floor   the pack's onnxruntime sessions alone, on inputs recorded from a sample, as many threads as cores
     ours    the flow `backfill`, every promise kept: durable commits, thumbnails, ledger
+    pg      the same, records and faces in a PostgreSQL on this machine
     peer    a plain loop over insightface.app.FaceAnalysis: numpy search, Pillow thumbnail, one SQLite row each
 
 With FACES, ours again beside so many strangers in the gallery.
@@ -37,6 +38,7 @@ import onnxruntime
 from insightface.app import FaceAnalysis
 from PIL import Image
 from prefect.testing.utilities import prefect_test_harness
+from pydantic import SecretStr
 
 from benchmarks.gallery import grow, strangers
 from benchmarks.lfw import PHOTOS
@@ -48,6 +50,7 @@ from selfiegate.galleries.sqlite import SqliteGallery
 from selfiegate.model import ReasonCode
 from selfiegate.runtime import Runtime, open_runtime, using
 from selfiegate.settings import load_settings
+from tests.postgres import PostgresServer
 
 SAMPLE = 48
 """Photos whose inputs are recorded: 5 MB each."""
@@ -65,18 +68,30 @@ def main(count: int, galleries: Sequence[int]) -> None:
             target.write_bytes(file.read_bytes())
         floor = _floor(files)
         ours = _ours(Path(folder) / "ours", source, 0)
+        on_postgres = _on_postgres(Path(folder) / "postgres", source)
         again = _floor(files)
         peer = _peer(files, Path(folder) / "peer.db")
         floor = (floor + again) / 2
-        print(f"floor {floor:6.1f}/s   ours {ours:6.1f}/s   peer {peer:6.1f}/s")
+        print(f"floor {floor:6.1f}/s   ours {ours:6.1f}/s   pg {on_postgres:6.1f}/s   peer {peer:6.1f}/s")
+        print(f"on PostgreSQL ours is {on_postgres / ours:.2f} times as fast")
         print(f"ours is {ours / peer:.2f} times the peer and {ours / floor:.0%} of the floor, {_peak_mb()} MB at most")
         for faces in galleries:
             beside = _ours(Path(folder) / str(faces), source, faces)
             print(f"beside {faces:,} faces {beside:6.1f}/s, {ours / beside:.2f} times the cost a photo", flush=True)
 
 
-def _ours(home: Path, source: Path, faces: int) -> float:
-    rt = open_runtime(load_settings().model_copy(update={"home": home}))
+def _on_postgres(home: Path, source: Path) -> float:
+    server = PostgresServer(durable=True)
+    try:
+        where = {"database": SecretStr(server.database("backfill")), "records": "postgres", "gallery": "postgres"}
+        thumbnails = load_settings().thumbnails.model_copy(update={"folder": home / "thumbnails"})
+        return _ours(home, source, 0, {**where, "thumbnails": thumbnails})
+    finally:
+        server.stop()
+
+
+def _ours(home: Path, source: Path, faces: int, where: dict[str, Any] | None = None) -> float:
+    rt = open_runtime(load_settings().model_copy(update={"home": home, **(where or {})}))
     if faces:
         gallery = SqliteGallery(home / "gallery.db", rt.faces.model)
         grow(gallery, 0, strangers(faces, np.random.default_rng(0)))
@@ -84,7 +99,7 @@ def _ours(home: Path, source: Path, faces: int) -> float:
     with using(rt):
         found = asyncio.run(backfill(str(source), "*/{user_id}.jpg"))
     print(found, flush=True)
-    if not faces:
+    if not faces and not where:
         _print_quality(rt, source)
     return float(found["photos_per_second"])
 
