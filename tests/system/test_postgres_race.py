@@ -115,7 +115,7 @@ def test_the_flow_on_four_homes_accepts_one_in_every_round(
     postgres: PostgresServer, tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
-    place = Place(tmp_path, postgres.database("flow race"))
+    place = Place(tmp_path, postgres.database("flow"))
 
     rounds = 20 if "CHAOS" in os.environ else 3
     assert_one_is_accepted_in_every_round(race_through_the_flow, place, rounds, partial(place.runtime, 0))
