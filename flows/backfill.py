@@ -46,7 +46,8 @@ async def backfill(
     Completed, named Backfilled, or Failed where more photos failed than are tolerated.
     """
     rt = await opened()
-    options = BackfillOptions(str(flow_run.id), workers or side_by_side(rt), notify, dry_run)
+    records_id = rt.known_gallery.records_id
+    options = BackfillOptions(str(flow_run.id), workers or side_by_side(rt), notify, dry_run, records_id)
     with Listing(order) as listing:
         total = await list_photos(source, key_template, listing)
         show = ProgressArtifact().show

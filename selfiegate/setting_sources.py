@@ -15,10 +15,10 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from selfiegate.errors import WrongSetting
 from selfiegate.setting_types import folder, text
-from selfiegate.wrong_settings import PREFIX
+from selfiegate.wrong_settings import PREFIX, env_name
 
-FORMER = {f"{PREFIX}SQLITE_PATIENCE_S": "store_patience_s"}
-"""Former names of settings in the environment."""
+FORMER = {"sqlite_patience_s": "store_patience_s"}
+"""Former names of settings, which each source still takes; the present name goes first."""
 
 
 class Environment(EnvSettingsSource):
@@ -27,10 +27,8 @@ class Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """Take what is set, by a former name, too."""
         taken = super().__call__()
-        for name, field in FORMER.items():
-            if name in os.environ:
-                taken.setdefault(field, os.environ[name])
-        return taken
+        former = {name: os.environ[env_name((name,))] for name in FORMER if env_name((name,)) in os.environ}
+        return _renamed({**former, **taken})
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         try:
@@ -44,9 +42,14 @@ class TomlFile(TomlConfigSettingsSource):
 
     def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
         try:
-            return super()._read_file(file_path)
+            return _renamed(super()._read_file(file_path))
         except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
             raise WrongSetting(f"{file_path} cannot be read: {error}") from None
+
+
+def _renamed(values: dict[str, Any]) -> dict[str, Any]:
+    former = {FORMER[name]: value for name, value in values.items() if name in FORMER}
+    return {**former, **{name: value for name, value in values.items() if name not in FORMER}}
 
 
 def files() -> Iterator[Path]:

@@ -129,10 +129,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _in_the_database(cls, given: Any) -> Any:
-        """Keep in the database what is not said to be kept elsewhere; take a former name."""
-        if "sqlite_patience_s" in given:
-            given = {"store_patience_s": given["sqlite_patience_s"], **given}
-            del given["sqlite_patience_s"]
+        """Keep in the database what is not said to be kept elsewhere."""
         return {"records": "postgres", "gallery": "postgres", **given} if given.get("database") else given
 
     @model_validator(mode="after")
@@ -229,7 +226,8 @@ def load_settings() -> Settings:
     """Read the settings; raises `WrongSetting` that names each wrong one and what is allowed."""
     names = {env_name(path) for path, _ in leaves(Settings)}
     groups = {PREFIX + field.upper() for field in Settings.model_fields}  # a group may be set as JSON
-    known = names | groups | FORMER.keys() | {f"{PREFIX}PHOTOS__JPEG_HERE"}  # the former name of INLINE_JPEG_MAX
+    former = {env_name((name,)) for name in FORMER} | {f"{PREFIX}PHOTOS__JPEG_HERE"}  # now INLINE_JPEG_MAX
+    known = names | groups | former
     if unknown := sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known):
         raise WrongSetting("\n".join(f"there is no setting {name}; {nearest(name, names)}" for name in unknown))
     try:

@@ -16,7 +16,6 @@ from selfiegate.backfill.processor import (
     turns_of,
 )
 from selfiegate.backfill.sources import entries
-from selfiegate.errors import BackendMisconfigured
 from selfiegate.runtime import runtime
 from selfiegate.settings import load_settings
 from tasks.cluster import cluster
@@ -31,21 +30,9 @@ def list_photos(source: str, template: str | None, listing: Listing) -> int:
 
 
 @step("photos {first} to {last}", timeout_s=None)
-def process_chunk(
-    photos: Sequence[Entry], first: int, last: int, number: int, options: BackfillOptions, records_id: str
-) -> ChunkResult:
-    """Take a chunk to its verdicts; raises `BackendUnavailable` where nothing could be done for any photo.
-
-    Raises `BackendMisconfigured` in a process of Dask's whose settings lead to other records than the backfill's: it
-    would accept faces that are enrolled.
-    """
-    rt = runtime()
-    if rt.known_gallery.records_id != records_id:
-        raise BackendMisconfigured(
-            f"this Dask worker's settings lead to other records than the backfill's (in {rt.settings.records})"
-            "; start Dask's workers with the backfill's settings, above all SELFIEGATE_DATABASE"
-        )
-    return take_chunk(rt, photos, number, options)
+def process_chunk(photos: Sequence[Entry], first: int, last: int, number: int, options: BackfillOptions) -> ChunkResult:
+    """Take a chunk to its verdicts; raises `BackendUnavailable` where nothing could be done for any photo."""
+    return take_chunk(runtime(), photos, number, options)
 
 
 @asynccontextmanager
@@ -55,11 +42,10 @@ async def processor(options: BackfillOptions, engine: str, dask: str | None) -> 
         submit = await stack.enter_async_context(cluster(dask, options.workers)) if engine == "dask" else None
         turns = stack.enter_context(turns_of(options.owner))
         each = options._replace(workers=1) if submit else options
-        records_id = runtime().known_gallery.records_id
 
         async def process(number: int, first: int, photos: Sequence[Entry]) -> ChunkResult:
             asked: dict[str, Any] = {"photos": photos, "first": first, "last": first + len(photos) - 1}
-            asked |= {"number": number, "options": each, "records_id": records_id}
+            asked |= {"number": number, "options": each}
             try:
                 done: ChunkResult = await (submit(process_chunk, asked) if submit else process_chunk(**asked))
                 return done

@@ -40,7 +40,6 @@ from selfiegate.stuck import Call, watched
 
 Turn = AbstractContextManager[object]
 """Held while a chunk fights over faces; it puts chunks into their order."""
-Batch = AbstractContextManager[object]
 
 
 class Chunk:
@@ -172,7 +171,10 @@ class Chunk:
         return [one for one in waiting if one.open]
 
     def _together(
-        self, step: Callable[[PhotoWork], None], photos: Sequence[PhotoWork], faces: Batch | None = None
+        self,
+        step: Callable[[PhotoWork], None],
+        photos: Sequence[PhotoWork],
+        faces: AbstractContextManager[object] | None = None,
     ) -> None:
         """Take a step for all photos in one transaction; where that fails, nothing of it counts, and all wait.
 

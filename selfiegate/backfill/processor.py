@@ -14,6 +14,7 @@ from selfiegate.backfill.listing import Entry
 from selfiegate.backfill.outcomes import Outcome
 from selfiegate.backfill.preview import preview
 from selfiegate.cpus import available_cpus
+from selfiegate.errors import BackendMisconfigured
 from selfiegate.runtime import Runtime
 from selfiegate.steps import in_thread
 from selfiegate.stuck import alive
@@ -39,6 +40,8 @@ class BackfillOptions(NamedTuple):
     """Whether users are told of refusals; else only of photos that an event or a command claimed, too."""
     dry_run: bool
     """Whether to say only what would become of the photos."""
+    records_id: str
+    """Of the records that the backfill works with (`KnownGallery.records_id`), in whichever process a chunk is."""
 
 
 class ChunkResult(NamedTuple):
@@ -104,7 +107,16 @@ def _pools(workers: int) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
 
 
 def take_chunk(rt: Runtime, photos: Sequence[Entry], number: int, options: BackfillOptions) -> ChunkResult:
-    """Take a chunk to its verdicts; raises `BackendUnavailable` where nothing could be done for any photo."""
+    """Take a chunk to its verdicts; raises `BackendUnavailable` where nothing could be done for any photo.
+
+    Raises `BackendMisconfigured` in a process whose settings lead to other records than the backfill's: it would accept
+    faces that are enrolled.
+    """
+    if rt.known_gallery.records_id != options.records_id:
+        raise BackendMisconfigured(
+            f"this Dask worker's settings lead to other records than the backfill's (in {rt.settings.records})"
+            "; start Dask's workers with the backfill's settings, above all SELFIEGATE_DATABASE"
+        )
     vision_pool, io_pool = _pools(options.workers)
     if options.dry_run:
         return ChunkResult(preview(rt, photos, vision_pool), [], {})

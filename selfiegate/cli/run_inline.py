@@ -72,7 +72,8 @@ def reconciled(*, limit: int, audit: bool, repair: bool) -> tuple[dict[str, int]
 def backfilled(watch: Callable[[int, int], None], **asked: Unpack[BackfillAsked]) -> tuple[dict[str, Any], bool]:
     """Run a backfill; return its counts, and whether no more photos failed than are tolerated."""
     rt = runtime()
-    options = BackfillOptions(_owner(), asked["workers"] or side_by_side(rt), asked["notify"], asked["dry_run"])
+    workers, records_id = asked["workers"] or side_by_side(rt), rt.known_gallery.records_id
+    options = BackfillOptions(_owner(), workers, asked["notify"], asked["dry_run"], records_id)
 
     async def show(done: int, total: int) -> None:
         watch(done, total)

@@ -7,14 +7,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from selfiegate.galleries.bond import GalleryState
 from selfiegate.galleries.bond_of_files import STATE
 from selfiegate.galleries.postgres import GALLERY as IN_POSTGRES
-from selfiegate.galleries.postgres import STATE_SQL
+from selfiegate.galleries.postgres import STATE_SQL, FaceRow, copy_in
 from selfiegate.galleries.sketch import sketch
 from selfiegate.galleries.sqlite import GALLERY as IN_SQLITE
 from selfiegate.postgres_database import PostgresDatabase
@@ -24,16 +24,6 @@ from selfiegate.sqlite_database import Database
 
 _AT_ONCE = 5_000
 """Faces: 6 MB."""
-
-
-class FaceRow(NamedTuple):
-    """One face, as it is stored."""
-
-    id: int
-    face_id: str
-    user_id: str
-    embedding: bytes
-    bits: bytes
 
 
 class FaceRows(ABC):
@@ -151,12 +141,7 @@ class PostgresFaces(FaceRows):
     def put(self, rows: Sequence[FaceRow]) -> None:
         """Store more faces."""
         with self._tables.write() as connection:
-            with connection.cursor().copy("COPY faces (id, face_id, user_id, embedding) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row[:4])
-            with connection.cursor().copy("COPY sketches (id, bits) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row((row.id, row.bits))
+            copy_in(connection, rows)
 
     def _go_on_from(self, newest: int) -> None:
         self.database.execute("UPDATE gallery_notes SET value = ? WHERE name = 'newest'", str(newest))

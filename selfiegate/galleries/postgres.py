@@ -13,17 +13,17 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.bond import Bond, Notes
 from selfiegate.galleries.postgres_sketches import PostgresSketches
 from selfiegate.galleries.sketch import SketchIndex, sketch
 from selfiegate.galleries.sql import NewFace, SqlGallery
 from selfiegate.model import Match
+from selfiegate.postgres_connections import Connection
 from selfiegate.postgres_database import PostgresDatabase
 from selfiegate.postgres_schema import Migration, migrate
 from selfiegate.records import Records
@@ -81,6 +81,26 @@ INSERT INTO sketches (id, removed) SELECT numbered.id, gone.id FROM numbered, go
 """
 
 
+class FaceRow(NamedTuple):
+    """One face, as it is stored."""
+
+    id: int
+    face_id: str
+    user_id: str
+    embedding: bytes
+    bits: bytes
+
+
+def copy_in(connection: Connection, rows: Sequence[FaceRow]) -> None:
+    """Write faces whose numbers are above all others."""
+    with connection.cursor().copy("COPY faces (id, face_id, user_id, embedding) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row[:4])
+    with connection.cursor().copy("COPY sketches (id, bits) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row((row.id, row.bits))
+
+
 class PostgresGallery(SqlGallery):
     """A gallery in a database that processes on any number of machines share."""
 
@@ -108,14 +128,7 @@ class PostgresGallery(SqlGallery):
         bond = Bond(notes, records, model, together) if records else None
         super().__init__(database, model, dimensions, bond)
         self._local = threading.local()
-        notes.note_once("model", model)
-        (row,) = database.read("SELECT value FROM gallery_notes WHERE name = 'model'")
-        if row["value"] != model:
-            raise BackendMisconfigured(
-                f"{notes.place} holds faces of the model {row['value']}, but {model} is loaded, and the two cannot be "
-                "compared; set SELFIEGATE_INSIGHTFACE__PACK to the former pack (rec_tiny is of selfiegate_tiny, "
-                "w600k_r50 of buffalo_l), or SELFIEGATE_DATABASE to a new database and enrol everybody again"
-            )
+        self.require_model(notes, "SELFIEGATE_DATABASE to a new database")
         if bond:
             bond.tie()
         self._sketches_here = PostgresSketches(database, dimensions // 8, notes.state().id, snapshot)
@@ -174,13 +187,12 @@ class PostgresGallery(SqlGallery):
         first_of_each = {face[0]: face for face in reversed(faces)}
         new = [face for face in reversed(first_of_each.values()) if face[0] not in held]
         (row,) = self._tables.read(_NEWEST)
+        numbered = [
+            FaceRow(number, face_id, user_id, embedding.astype(np.float16).tobytes(), sketch(embedding))
+            for number, (face_id, user_id, embedding) in enumerate(new, row["newest"] + 1)
+        ]
         with self._tables.write() as connection:
-            with connection.cursor().copy("COPY faces (id, face_id, user_id, embedding) FROM STDIN") as copy:
-                for number, (face_id, user_id, embedding) in enumerate(new, row["newest"] + 1):
-                    copy.write_row((number, face_id, user_id, embedding.astype(np.float16).tobytes()))
-            with connection.cursor().copy("COPY sketches (id, bits) FROM STDIN") as copy:
-                for number, (_, _, embedding) in enumerate(new, row["newest"] + 1):
-                    copy.write_row((number, sketch(embedding)))
+            copy_in(connection, numbered)
         sql = "UPDATE gallery_notes SET value = ? WHERE name = 'newest'"
         self._tables.execute(sql, str(row["newest"] + len(new)))
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfiegate.galleries.bond import Bond
+from selfiegate.errors import BackendMisconfigured
+from selfiegate.galleries.bond import Bond, Notes
 from selfiegate.galleries.sketch import SketchIndex, dots
 from selfiegate.model import Match
 from selfiegate.paging import Page
@@ -49,6 +50,17 @@ class SqlGallery(ABC):
         self._lock = threading.Lock()
         self._names_sql = f"SELECT id, face_id, user_id FROM faces WHERE id {database.among_numbers}"  # noqa: S608
         self._held_sql = f"SELECT face_id FROM faces WHERE face_id IN {database.each_of_json}"  # noqa: S608
+
+    def require_model(self, notes: Notes, anew: str) -> None:
+        """Refuse a gallery that holds another model's faces; `anew` is what to set to begin with an empty one."""
+        notes.note_once("model", self.model)
+        (row,) = notes.database.read(f"SELECT value FROM {notes.table} WHERE name = 'model'")  # noqa: S608  a constant
+        if row["value"] != self.model:
+            raise BackendMisconfigured(
+                f"{notes.place} holds faces of the model {row['value']}, but {self.model} is loaded, and the two "
+                "cannot be compared; set SELFIEGATE_INSIGHTFACE__PACK to the former pack (rec_tiny is of "
+                f"selfiegate_tiny, w600k_r50 of buffalo_l), or {anew} and enrol everybody again"
+            )
 
     @abstractmethod
     def _packed(self, sql: str, *parameters: Any) -> bytes:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from selfiegate.errors import BackendMisconfigured
 from selfiegate.galleries.bond import MEND, Bond, Notes
 from selfiegate.galleries.bond_of_files import STATE, require_file
 from selfiegate.galleries.sketch import SketchIndex, sketch
@@ -68,14 +67,7 @@ class SqliteGallery(SqlGallery):
         super().__init__(self._file, model, dimensions, Bond(notes, records, model) if records else None)
         self._index, self._highest = SketchIndex(dimensions // 8), 0
         self._sketches = np.dtype([("id", ">i8"), ("bits", np.uint8, dimensions // 8)])
-        notes.note_once("model", model)
-        held = self._file.read("SELECT value FROM meta WHERE name = 'model'")[0][0]
-        if held != model:
-            raise BackendMisconfigured(
-                f"{path} holds faces of the model {held}, but {model} is loaded, and the two cannot be "
-                "compared; set SELFIEGATE_INSIGHTFACE__PACK to the former pack (rec_tiny is of selfiegate_tiny, "
-                "w600k_r50 of buffalo_l), or SELFIEGATE_HOME to a new folder and enrol everybody again"
-            )
+        self.require_model(notes, "SELFIEGATE_HOME to a new folder")
         if self._bond:
             self._bond.tie()
 

@@ -120,8 +120,10 @@ def _from_line(event: Mapping[str, Any]) -> Upload:
 
 def _each(name: str, items: object, wrong: list[str], read: Callable[[object], list[Upload]]) -> list[Upload]:
     """Read each item of a list, and note what is wrong with the others."""
+    if not isinstance(items, list):
+        raise WrongInput(f"the event's {name} is not a list; {_KNOWN}")
     found: list[Upload] = []
-    for number, item in enumerate(_listed(items, name)):
+    for number, item in enumerate(items):
         try:
             found += read(item)
         except WrongInput as error:
@@ -224,12 +226,6 @@ def _at(event: object, *path: str) -> object:
     for name in path:
         event = event.get(name) if isinstance(event, Mapping) else None
     return event
-
-
-def _listed(value: object, name: str) -> list[object]:
-    if not isinstance(value, list):
-        raise WrongInput(f"the event's {name} is not a list; {_KNOWN}")
-    return value
 
 
 def _enclosed(event: object, *path: str) -> object:

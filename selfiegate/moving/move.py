@@ -20,6 +20,7 @@ from typing import NamedTuple
 from selfiegate import thumbnails
 from selfiegate.audit import Orphan
 from selfiegate.errors import BackendMisconfigured, WrongInput
+from selfiegate.galleries.bond_of_files import fits
 from selfiegate.known_gallery import GalleryMark
 from selfiegate.move_notes import MoveNote
 from selfiegate.moved_rows import TABLES, Left
@@ -98,7 +99,7 @@ class Move:
         state = faces.state()
         if mark is None and not faces.count() and not self._source.rows.count(TABLES[1]):
             raise WrongInput(f"there is nothing to move in {self._source.name}; is SELFIEGATE_HOME right?")
-        if mark is None or state.id != mark.gallery_id or not state.newest >= mark.newest >= state.relied_on:
+        if mark is None or not fits(mark, state):
             raise BackendMisconfigured(
                 f"gallery and records in {self._source.name} do not belong together; `selfiegate doctor` says why"
             )

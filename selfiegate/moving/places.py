@@ -27,7 +27,6 @@ from selfiegate.stores.sqlite_schema import RECORDS
 if TYPE_CHECKING:
     from selfiegate.galleries.moved_faces import FaceRows, SqliteFaces
 
-
 _LOCK = 7_355_609
 """An advisory lock of ours: one move at a time."""
 

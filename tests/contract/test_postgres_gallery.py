@@ -250,6 +250,13 @@ def start(url: str, opened: Open, tmp_path: Path) -> Callable[[], Started]:
     return started
 
 
+def filled(gallery: PostgresGallery) -> PostgresGallery:
+    """Enrol twelve faces, of the numbers 1 to 12."""
+    for n, vector in enumerate(vectors(12)):
+        gallery.add(f"face {n}", "ann", vector)
+    return gallery
+
+
 def kept(path: Path) -> list[int]:
     _, index = present(load(path, "gallery", D // 8))
     return [int(n) for ids, _ in index.blocks(1000) for n in ids]
@@ -258,9 +265,7 @@ def kept(path: Path) -> list[int]:
 def test_a_start_goes_on_from_the_copy_on_disk(
     url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
 ) -> None:
-    gallery = PostgresGallery(opened(url), "model", D)
-    for n, vector in enumerate(vectors(12)):
-        gallery.add(f"face {n}", "ann", vector)
+    gallery = filled(PostgresGallery(opened(url), "model", D))
     assert start().numbers == kept(tmp_path / "copy") == [*range(1, 13)]
     gallery.add("later", "ann", vectors(1)[0])
     with psycopg.connect(url) as connection:  # what comes from the copy is not fetched
@@ -272,9 +277,7 @@ def test_a_start_goes_on_from_the_copy_on_disk(
 def test_what_was_removed_is_wiped_from_memory_and_from_the_copy(
     url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
 ) -> None:
-    gallery = PostgresGallery(opened(url), "model", D)
-    for n, vector in enumerate(vectors(12)):
-        gallery.add(f"face {n}", "ann", vector)
+    gallery = filled(PostgresGallery(opened(url), "model", D))
     running, copied = start().sketches, (tmp_path / "copy").read_bytes()
     gallery.remove("face 4")
     index = running.current()
@@ -289,9 +292,7 @@ def test_what_was_removed_is_wiped_from_memory_and_from_the_copy(
 def test_a_copy_of_a_time_that_the_database_does_not_know_is_not_used(
     url: str, opened: Open, start: Callable[[], Started], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gallery = PostgresGallery(opened(url), "model", D)
-    for n, vector in enumerate(vectors(12)):
-        gallery.add(f"face {n}", "ann", vector)
+    filled(PostgresGallery(opened(url), "model", D))
     start()
     with psycopg.connect(url) as connection:  # as after a restore, and other uploads
         connection.execute("UPDATE sketches SET token = gen_random_uuid() WHERE id > 5")
@@ -304,9 +305,7 @@ def test_a_copy_of_a_time_that_the_database_does_not_know_is_not_used(
 def test_a_copy_whose_faces_another_process_writes_down_loses_what_was_removed_later(
     url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
 ) -> None:
-    gallery, removed = PostgresGallery(opened(url), "model", D), sketch(vectors(12)[4])
-    for n, vector in enumerate(vectors(12)):
-        gallery.add(f"face {n}", "ann", vector)
+    gallery, removed = filled(PostgresGallery(opened(url), "model", D)), sketch(vectors(12)[4])
     running, copy = start().sketches, tmp_path / "copy"
     gallery.remove("face 4")
 
@@ -325,8 +324,7 @@ def test_a_process_without_a_copy_wipes_what_was_removed_from_the_one_of_another
 ) -> None:
     gallery = PostgresGallery(opened(url), "model", D)
     running = start().sketches
-    for n, vector in enumerate(vectors(12)):
-        gallery.add(f"face {n}", "ann", vector)
+    filled(gallery)
     start()
     for n in range(4):
         gallery.remove(f"face {n}")
@@ -339,9 +337,7 @@ def test_a_process_without_a_copy_wipes_what_was_removed_from_the_one_of_another
 def test_a_copy_that_cannot_be_written_anew_is_removed(
     url: str, opened: Open, start: Callable[[], Started], tmp_path: Path
 ) -> None:
-    gallery = PostgresGallery(opened(url), "model", D)
-    for n, vector in enumerate(vectors(12)):
-        gallery.add(f"face {n}", "ann", vector)
+    gallery = filled(PostgresGallery(opened(url), "model", D))
     running = start().sketches
     gallery.remove("face 4")
 
