@@ -23,6 +23,7 @@ from selfiegate.galleries.postgres import PostgresGallery
 from selfiegate.galleries.postgres_sketches import PostgresSketches
 from selfiegate.galleries.sketch import sketch
 from selfiegate.galleries.snapshot import _alone, load
+from selfiegate.galleries.sql import NewFace
 from selfiegate.gallery import Gallery
 from selfiegate.postgres_connections import FRESH_S
 from selfiegate.postgres_database import PostgresDatabase
@@ -112,6 +113,36 @@ def test_a_face_that_is_committed_after_a_later_one_is_found(url: str, opened: O
 
     assert seen <= {"second"}
     assert {match.face_id for match in reader.search(one)} == {"first", "second"}
+
+
+@pytest.mark.promise
+def test_faces_that_two_processes_write_in_bulk_at_once_are_all_there(url: str, opened: Open) -> None:
+    """Both begin before either has ended; the second one reads where the numbers stand once the first has."""
+    slow, quick = bonded(opened(url)), bonded(opened(url))
+    stored = vectors(6)
+    begun, enough = threading.Event(), threading.Event()
+
+    def faces(first: int) -> Iterator[NewFace]:
+        for n in range(first, first + 3):
+            yield f"face {n}", "ann", stored[n]
+        if first == 0:
+            begun.set()
+            assert enough.wait(PATIENCE_S)
+
+    with ThreadPoolExecutor(2) as pool, psycopg.connect(url, autocommit=True) as watcher:
+        one = pool.submit(slow.add_all, faces(0))
+        assert begun.wait(PATIENCE_S)
+        other = pool.submit(quick.add_all, faces(3))
+        give_up = time.monotonic() + PATIENCE_S
+        while not other.done() and watcher.execute(WAITING).fetchone() == (0,):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        enough.set()
+        one.result(PATIENCE_S)
+        other.result(PATIENCE_S)
+
+    assert [face.face_id for face in quick.faces()] == [f"face {n}" for n in range(6)]
+    assert quick.newest() == 6
 
 
 def test_a_batch_that_fails_leaves_neither_faces_nor_numbers(url: str, opened: Open) -> None:
