@@ -75,10 +75,12 @@ def audited(place: Place) -> set[Orphan]:
     return set(orphans(scripted_over(place.settings.folder, place.settings, place.records, gallery)))
 
 
-def move(settings: Settings, to: str, leave_behind: int = 0) -> Moved:
-    """Be the command."""
+def move(
+    settings: Settings, to: str, leave_behind: int = 0, watch: Callable[[int, int], None] = lambda *_: None
+) -> Moved:
+    """Be the command; `watch` is told of the copying."""
     let_go(settings.folder)
-    return Move(source_of(settings), place_of(settings_at(settings, to)), audited).run(leave_behind)
+    return Move(source_of(settings), place_of(settings_at(settings, to)), audited, watch).run(leave_behind)
 
 
 def start(settings: Settings) -> Records:

@@ -72,6 +72,37 @@ def test_rows_and_faces_are_there_and_back_as_they_were(home: Path, here: Settin
     assert held(here) == before
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("claims", "UPDATE claims SET owner = 'another' WHERE status = 'accepted'"),
+        ("claims", "INSERT INTO claims SELECT 'zoe', photo_id, photo, status, 1, owner, 0 FROM claims LIMIT 1"),
+        ("profiles", "UPDATE profiles SET revision = revision + 1 WHERE user_id = 'ann'"),
+        ("profiles", "DELETE FROM profiles WHERE user_id = 'ann'"),
+        ("erasures", "UPDATE erasures SET revision = revision + 1"),
+        (
+            "faces",
+            "UPDATE faces SET embedding = set_byte(embedding, 7, 255 - get_byte(embedding, 7)) WHERE user_id = 'dora'",
+        ),
+        ("faces", "UPDATE sketches SET bits = set_byte(bits, 7, 255 - get_byte(bits, 7)) WHERE bits IS NOT NULL"),
+    ],
+)
+def test_a_target_that_somebody_changes_meanwhile_is_never_used(
+    here: Settings, there: Settings, kind: str, change: str
+) -> None:
+    def tamper(done: int, total: int) -> None:
+        if done == total:
+            with psycopg.connect(url_of(there)) as connection:
+                connection.execute(change.encode())
+
+    with pytest.raises(BackendMisconfigured, match=f"the {kind} in .* are not those of"):
+        move(here, url_of(there), watch=tamper)
+    with pytest.raises(BackendMisconfigured, match="has not ended: run it again"):
+        start(there)
+    undo(source_of(here))
+    start(here)
+
+
 def test_the_same_photos_get_the_same_verdicts(home: Path, here: Settings, there: Settings) -> None:
     expected = ["accepted"] * len(PEOPLE) + ["rejected"] * len(PEOPLE)
     move(here, url_of(there))
