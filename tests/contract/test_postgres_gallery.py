@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from psycopg.rows import DictRow
 
-from selfiegate.errors import BackendMisconfigured
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.galleries.postgres import PostgresGallery
 from selfiegate.galleries.postgres_sketches import PostgresSketches
 from selfiegate.galleries.sketch import sketch
@@ -260,6 +260,29 @@ def test_a_search_ends_though_others_add_faces_without_end(url: str) -> None:
         gallery.search(one)
 
         assert busy.looks < 20
+
+
+def test_a_server_that_hangs_ends_a_search_and_an_enrolment_and_spoils_neither() -> None:
+    server = PostgresServer()
+    rescue = threading.Timer(PATIENCE_S, server.resume)
+    try:
+        database = PostgresDatabase(server.database("hangs"), patience_s=1)
+        gallery, (one, other) = bonded(database), vectors(2)
+        gallery.add("face", "ann", one)
+        server.pause()
+        rescue.start()
+        for use in (lambda: gallery.search(one), lambda: gallery.add("other", "bob", other), gallery.newest):
+            with pytest.raises(BackendUnavailable):
+                use()
+        server.resume()
+        gallery.add("other", "bob", other)
+
+        assert {match.face_id for match in gallery.search(one)} == {"face", "other"}
+        database.close()
+    finally:
+        rescue.cancel()
+        server.resume()
+        server.stop()
 
 
 class Started(NamedTuple):
