@@ -1,16 +1,18 @@
-"""From an upload to a verdict in the ledger, on `make up`: `python -m benchmarks.events [latency] [burst] ...`.
+"""From an upload to a verdict in the ledger, on `make up`: `python -m benchmarks.events [PART] [PHOTOS] [postgresql]`.
 
 latency   one photo at a time on an idle machine: the warm worker, then Prefect's own process worker
-burst     200 photos at once
+burst     so many photos at once, beside a backfill of the same photos; the last line is JSON
 chaos     100 photos at once, while server, worker and bridge are killed twice each by SIGKILL
 webhook   nothing of AWS but moto's S3: webhooks to the bridge, all else in PostgreSQL; 40 one at a time, 200 at once
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,18 +20,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
 import httpx
 import numpy as np
+import psycopg
 
 from deployments.local.processes import Part
+from deployments.local.up import OURS
 from selfiegate.aws.clients import client
 from selfiegate.databases import open_postgres_queue
 from selfiegate.model import PhotoRef
 from selfiegate.settings import load_settings
-from tests.chaos.traffic import Traffic, lfw, traffic
+from tests.chaos.traffic import LFW, Traffic, lfw, traffic
 
 TOKEN = "a-token-of-the-benchmarks-alone"  # noqa: S105  of nothing
 PAUSE_S = 2.0
@@ -58,17 +65,59 @@ def latency(world: Traffic) -> None:
         worker.wait_until_ready()
 
 
-def burst(world: Traffic) -> None:
-    """Print how long 200 photos at once take."""
+def burst(world: Traffic, photos: int = 200) -> None:
+    """Print how long so many photos at once take, beside a backfill of the same photos into empty stores."""
+    for each in lfw(2, skip=4000):
+        _seconds(world, *each)  # the models' first run
+    sent = _files(photos)
     began = time.monotonic()
-    for each in lfw(200, skip=100):
-        world.upload(*each)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda each: world.upload(*each), sent))
     uploaded = time.monotonic() - began
-    world.wait(600, every_s=3)
+    world.wait(1800, every_s=1)
     took = time.monotonic() - began
     world.assert_consistent()
-    print(f"burst           200 photos uploaded in {uploaded:.1f} s, verdicts in {took:.0f} s: {200 / took:.1f}/s")
+    print(
+        f"burst           {photos} photos uploaded in {uploaded:.1f} s, verdicts in {took:.0f} s: {photos / took:.1f}/s"
+    )
     print(f"                {world.statuses()}, {_sent_again(world)} events sent again, {world.dead_count()} dead")
+    backfilled = _backfilled(world)
+    print(f"backfill        {backfilled}", flush=True)
+    assert backfilled["photos"] == photos + 2, backfilled
+    found = {"photos": photos, "photos_per_second": round(photos / took, 2)}
+    found |= {"backfill_photos_per_second": backfilled["photos_per_second"]}
+    found |= {
+        "ratio": round(photos / took / backfilled["photos_per_second"], 2),
+        "events_sent_again": _sent_again(world),
+    }
+    print(json.dumps(found), flush=True)
+
+
+def _files(count: int) -> list[tuple[Path, str]]:
+    """Return one photo each of different people as far as there are, then further photos of them as other users."""
+    files = list(lfw(count, skip=100))
+    more = (file for file in sorted(LFW.glob("*/*.jpg")) if not file.stem.endswith("_0001"))
+    return files + [(file, f"{file.parent.name}-{file.stem[-4:]}") for file in islice(more, count - len(files))]
+
+
+def _backfilled(world: Traffic) -> dict[str, Any]:
+    """Backfill the bucket into empty stores of the same kind, in a process of its own, beside the idle parts."""
+    local, settings = world.local, world.rt.settings
+    env = {**local.env, "SELFIEGATE_HOME": str(local.folder / "backfill"), "SELFIEGATE_NOTICES": "log"}
+    if settings.records == "postgres":
+        database = f"backfill_{int(time.time())}"
+        with psycopg.connect(settings.database_url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {database}")
+        env["SELFIEGATE_DATABASE"] = settings.database_url.rpartition("/")[0] + f"/{database}"
+    command = [
+        str(Path(sys.executable).with_name("selfiegate")),
+        "backfill",
+        f"s3://{settings.aws.photo_bucket}",
+        "--json",
+    ]
+    made = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(made.stdout)
+    return found
 
 
 def chaos(world: Traffic, photos: int = 100, kills: int = 2, seed: int = 0) -> None:
@@ -185,13 +234,15 @@ def _print(name: str, seconds: list[float], begins: str = "put") -> None:
     print(f"{name:15} {len(seconds)} photos, {begins} to verdict: {found}", flush=True)
 
 
-def main(parts: list[str]) -> None:
-    """Run the named parts, each on an empty world."""
+def main(words: list[str]) -> None:
+    """Run the named parts, each on an empty world; a number is how many photos a burst has."""
     logging.basicConfig(level=logging.WARNING)
     known: dict[str, Callable[[Traffic], None]]
-    known = {"latency": latency, "burst": burst, "chaos": chaos, "webhook": webhook}
-    for name in parts or known:
-        database = "postgresql" if name == "webhook" else None
+    photos = [int(word) for word in words if word.isdigit()] or [200]
+    many = partial(burst, photos=photos[0])
+    known = {"latency": latency, "burst": many, "chaos": chaos, "webhook": webhook}
+    for name in [word for word in words if word in known] or known:
+        database = OURS if name == "webhook" or OURS in words else None
         with tempfile.TemporaryDirectory() as folder, traffic(Path(folder), database) as world:
             known[name](world)
 

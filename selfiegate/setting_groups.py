@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from selfiegate.setting_types import Group, Token
@@ -33,7 +35,19 @@ class Retries(Group):
 class BridgeSettings(Group):
     """How the bridge from the queue to Prefect works."""
 
-    window: int = Field(32, ge=1, le=1000, description="How many photos are handed to Prefect and not claimed yet")
+    window: int = Field(
+        32,
+        ge=1,
+        le=1000,
+        description="How many photos with runs of their own are handed over and not claimed yet",
+    )
+    express: Literal["auto", "always", "never"] = Field(
+        "auto", description="Whether many photos share a run: where they would wait, always, or never"
+    )
+    express_from: int = Field(
+        4, ge=0, le=1000, description="How many photos that no run has claimed yet let those that follow share runs"
+    )
+    express_photos: int = Field(64, ge=2, le=1000, description="How many photos share a run at most")
     patience_s: float = Field(
         20.0,
         gt=0,
@@ -59,3 +73,13 @@ class BridgeSettings(Group):
     token: Token = Field(
         None, description="Who sends it may POST /events: 16 to 512 letters, digits, - . _ ~ + / =; empty: nobody may"
     )
+
+    @property
+    def places(self) -> int:
+        """How many photos are handed over and not claimed at most: with the express lane a run's that gathers, too."""
+        return self.window + (0 if self.express == "never" else 3 * self.express_photos)
+
+    @property
+    def share(self) -> int:
+        """How many of them may be of one user: a quarter of the window, or of a run that is shared."""
+        return max(1, (self.window if self.express == "never" else min(self.window, self.express_photos)) // 4)

@@ -54,7 +54,7 @@ async def close_dead_runs() -> int:
     async with get_client() as client:
         for _ in range(_MOST_PAGES):
             page = await client.read_flow_runs(
-                flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=["process-photo"])),
+                flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=["process-photo", "process-photos"])),
                 flow_run_filter=runs_under_way(begun_before),
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
                 limit=_PAGE,
@@ -92,21 +92,27 @@ async def _closed(client: PrefectClient, run: FlowRun) -> bool:
 def _end_of(run: FlowRun) -> State[None] | None:
     """Return the state that a dead run is to have; None where it is alive."""
     try:
-        about = PhotoRequest.model_validate(run.parameters, extra="ignore")  # a newer version may have begun it
+        photos = _photos_of(run)
     except ValidationError:
         return Crashed(message="It cannot have begun: its parameters name no photo.")
-    row = runtime().ledger.get(about.photo, about.user_id)
-    if row is not None and row.owner == str(run.id):
-        is_dead = seconds_until(row.lease_until) + runtime().settings.lease_s < 0
-    else:
-        # It may be waiting for another run's claim, for as long as all attempts at a step take.
+    rows = [row for one in photos if (row := runtime().ledger.get(one.photo, one.user_id))]
+    held = [row for row in rows if row.owner == str(run.id)]
+    is_dead = all(seconds_until(row.lease_until) + runtime().settings.lease_s < 0 for row in held)
+    if not held or "photos" in run.parameters:
+        # It may be waiting for another run's claim, for as long as all attempts at a step take, or for its single runs.
         silent_s = runtime().settings.silent_run_s
-        is_dead = run.state is None or run.state.timestamp.timestamp() + silent_s < time.time()
+        is_dead = is_dead and (run.state is None or run.state.timestamp.timestamp() + silent_s < time.time())
     if not is_dead:
         return None
-    if row is None and run.deployment_id is not None:
+    if not rows and run.deployment_id is not None:
         return Scheduled(message="The process that was to run it died before it began.")
-    return Crashed(message="The process that ran it died; `reconcile` runs its photo again.")
+    return Crashed(message="The process that ran it died; `reconcile` runs what it left again.")
+
+
+def _photos_of(run: FlowRun) -> list[PhotoRequest]:
+    """Return a run's photos, one or many; a newer version may have begun it."""
+    found = run.parameters.get("photos", [run.parameters])
+    return [PhotoRequest.model_validate(one, extra="ignore") for one in found]
 
 
 async def show_findings(table: Sequence[dict[str, str]]) -> None:

@@ -20,8 +20,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from deployments.bridge.handover import Emit, GiveBack, Handover, Standing, leaves
+from deployments.bridge.handover import GiveBack, Handover, Standing, leaves
 from deployments.bridge.health import Meters, health_of
+from deployments.bridge.lanes import Emit
 from deployments.bridge.pace import DEFAULT_PACE, Outage, Pace
 from deployments.bridge.reading import Reading, read
 from deployments.bridge.unclaimed import Unclaimed, Wait
@@ -82,7 +83,7 @@ class Bridge:
         self._queue_outage = Outage("the queue", pace.first_look_s, pace.longest_outage_s)
         self._left = deque[str](maxlen=_REMEMBERED)
         self._silences = 0
-        self.meters = Meters(settings.bridge.window)
+        self.meters = Meters(settings.bridge.places, settings.bridge.share)
         self._handover = Handover(settings.bridge, records, emit, self.meters, pace)
 
     def stop(self) -> None:

@@ -8,26 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
 
 from deployments.bridge.health import Meters
+from deployments.bridge.lanes import Emit, Lanes, Sending
 from deployments.bridge.overtakes import OvertakeTracker
 from deployments.bridge.pace import Outage, Pace
 from deployments.bridge.unclaimed import Unclaimed, Wait
 from selfiegate.enrolment.uploads import is_later
 from selfiegate.errors import BackendUnavailable, SelfiegateError, UnreadableRow
-from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.records import Records
 from selfiegate.setting_groups import BridgeSettings
 from selfiegate.steps import in_thread
 from selfiegate.untrusted_text import plain
 
 _log = logging.getLogger(__name__)
-
-Emit = Callable[[PhotoRequest], Awaitable[None]]
-"""Sends a photo's event; raises `BackendUnavailable` where it is to be tried again."""
 
 
 class Standing(Enum):
@@ -56,9 +53,10 @@ class Handover:
     """
 
     def __init__(self, settings: BridgeSettings, records: Records, emit: Emit, meters: Meters, pace: Pace) -> None:
-        self._settings, self._records, self._emit, self._meters = settings, records, emit, meters
+        self._settings, self._records, self._meters = settings, records, meters
         self._pace, self.unclaimed, self.places = pace, meters.unclaimed, meters.places
-        self._overtakes = OvertakeTracker(many=max(1, settings.window // 2))
+        self._lanes = Lanes(settings, emit, lambda: self.places.held)
+        self._overtakes = OvertakeTracker(many=max(1, settings.places // 2))
         self._looking = asyncio.Semaphore(settings.window)  # of the threads, some are left for photos with a place
         self._ledger_outage = Outage("the ledger", pace.first_look_s, pace.longest_look_s)
         self._prefect_outage = Outage("Prefect", pace.first_look_s, pace.longest_outage_s)
@@ -129,7 +127,7 @@ class Handover:
         failed, standing = 0, await self._look(photo)
         while standing is Standing.OPEN:
             try:
-                await self._emit(photo.request)
+                sending = await self._lanes.send(photo)
             except BackendUnavailable as error:
                 await asyncio.sleep(self._prefect_outage.goes_on(error, failed))
                 failed += 1
@@ -139,7 +137,7 @@ class Handover:
             failed = 0
             patience_s = self._patience_s(photo.emitted)
             self._count(photo)
-            standing = await self._settled_or_lost(photo, patience_s)
+            standing = await self._settled_or_lost(photo, sending, patience_s)
         return standing
 
     def _patience_s(self, emitted: int) -> float:
@@ -154,17 +152,21 @@ class Handover:
             _log.warning("no run claimed %s of %s: its event was sent again", plain(one.photo.uri), plain(one.user_id))
         photo.emitted += 1
 
-    async def _settled_or_lost(self, photo: Unclaimed, patience_s: float) -> Standing:
-        """Look at the records at growing intervals, until the photo is not open any more or its event seems lost."""
+    async def _settled_or_lost(self, photo: Unclaimed, sending: Sending, patience_s: float) -> Standing:
+        """Look at the records at growing intervals, until the photo is not open any more or its event seems lost.
+
+        Once a run has claimed another photo of the same event, at once: it claims all of them.
+        """
         end, pause = time.monotonic() + patience_s, self._pace.first_look_s
-        place, standing = self._overtakes.begin(), Standing.OPEN
+        place, standing, seen = self._overtakes.begin(), Standing.OPEN, False
         try:
             while standing is Standing.OPEN and not (
                 time.monotonic() >= end and self._overtakes.is_lost(place, patience_s)
             ):
-                await asyncio.sleep(pause)
+                seen = await sending.pause(pause, seen)
                 standing = await self._look(photo)
                 pause = min(2 * pause, self._pace.longest_look_s, max(end - time.monotonic(), self._pace.first_look_s))
+            sending.claimed.set()
         finally:
             self._overtakes.end(place, standing is Standing.SETTLED)
         return standing

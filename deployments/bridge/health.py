@@ -25,11 +25,13 @@ _STALE_S = 60.0
 class Meters:
     """The bridge's metrics, in a registry of their own; each begins with `selfiegate_bridge_`."""
 
-    def __init__(self, window: int) -> None:
-        self.registry, self.unclaimed, self.places = CollectorRegistry(), UnclaimedPhotos(), Places(window)
+    def __init__(self, places: int, share: int = 0) -> None:
+        self.registry, self.unclaimed, self.places = CollectorRegistry(), UnclaimedPhotos(), Places(places, share)
         self.received = self._counter("received", "Messages taken from the queue")
-        self.emitted = self._counter("emitted", "Events sent to Prefect")
-        self.emitted_again = self._counter("emitted_again", "Events sent again, since no run had claimed the photo")
+        self.emitted = self._counter("emitted", "Photos whose event was sent to Prefect, alone or with others")
+        self.emitted_again = self._counter(
+            "emitted_again", "Photos whose event was sent again: no run had claimed them"
+        )
         self.claimed = self._counter("claimed", "Photos that the ledger holds")
         self.dead = self._counter("dead", "Messages that cannot be understood")
         self.given_back = self._counter("given_back", "Messages that could be kept no longer")

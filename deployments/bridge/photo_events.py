@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 from prefect.events import Event
 from prefect.events.clients import EventsClient, get_events_client
@@ -16,18 +18,25 @@ from selfiegate.ingestion.photo_requests import PhotoRequest
 
 UPLOADED = "selfiegate.photo.uploaded"
 """The event's name; its payload holds the flow's parameters."""
+UPLOADED_TOGETHER = "selfiegate.photos.uploaded"
+"""Of more than one photo."""
 
 _PATIENCE_S = 15.0
 """For connecting and sending; Prefect's own client would wait for minutes."""
 
 
-def event_of(request: PhotoRequest) -> Event:
-    """Return a new event of a photo request; each has an id of its own, for Prefect drops ids that it knows."""
-    photo = request.photo
+def event_of(requests: Sequence[PhotoRequest]) -> Event:
+    """Return a new event of photos; each has an id of its own, for Prefect drops ids that it knows."""
+    if len(requests) > 1:
+        resource = {"prefect.resource.id": f"selfiegate.photos.{uuid4()}"}
+        payload = {"photos": [one.model_dump(mode="json") for one in requests]}
+        return Event(event=UPLOADED_TOGETHER, resource=resource, payload=payload)
+    (one,) = requests
+    photo = one.photo
     return Event(
         event=UPLOADED,
         resource={"prefect.resource.id": f"selfiegate.photo.{photo.id}", "prefect.resource.name": photo.name},
-        payload=request.model_dump(mode="json"),
+        payload=one.model_dump(mode="json"),
     )
 
 
@@ -55,13 +64,13 @@ class PrefectEvents:
         """Close the connection."""
         await self._close()
 
-    async def emit(self, request: PhotoRequest) -> None:
-        """Send a photo request's event; raises `BackendUnavailable`, and connects anew the next time."""
+    async def emit(self, requests: Sequence[PhotoRequest]) -> None:
+        """Send one event of photos; raises `BackendUnavailable`, and connects anew the next time."""
         async with self._turn:
             try:
                 async with asyncio.timeout(_PATIENCE_S):
                     client = await self._opened()
-                    await client.emit(event_of(request))
+                    await client.emit(event_of(requests))
             except asyncio.CancelledError:
                 await self._close()
                 raise

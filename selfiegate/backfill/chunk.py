@@ -54,16 +54,18 @@ class Chunk:
         *,
         notify: bool = False,
         local: bool = False,
+        patient: bool = True,
     ) -> None:
         """`vision_pool` runs the models. `io_pool` reads photos and writes results, and is another: it must not wait.
 
         Where records, faces and photos are `local`, the calling thread reads and writes them. More threads would only
         take turns with Python's lock, and cost the models 3 % of their speed. Without `notify` users are
-        told only of photos that somebody else claimed with it.
+        told only of photos that somebody else claimed with it. A `patient` chunk waits for photos that other runs hold;
+        another leaves them to these runs.
         """
         self._rt, self._steps = rt, PhotoSteps(rt, owner, notify)
         self._vision_pool, self._io_pool = vision_pool, io_pool
-        self._calls = None if local else io_pool
+        self._calls, self._patient = None if local else io_pool, patient
         self._watch = Call("a chunk", rt.settings.stuck_after_s)
         self.seconds: dict[str, float] = {}
         """Step to the time that it took; looking is done side by side with other chunks' steps."""
@@ -138,6 +140,9 @@ class Chunk:
 
         Were such photos left for later, those after them would win their faces.
         """
+        if not self._patient:
+            self._leave_to_others(work)
+            return
         lease_s = self._rt.settings.lease_s
         give_up = time.monotonic() + 1.2 * lease_s
         with self._timed("wait for other runs"):
@@ -149,6 +154,11 @@ class Chunk:
                     one.retry_reason = None
                 self._together(self._steps.claim, busy)
                 lease.held = undecided(work)  # what was claimed first is kept while the rest is waited for
+
+    def _leave_to_others(self, work: Sequence[PhotoWork]) -> None:
+        for one in work:
+            if isinstance(one.retry_reason, PhotoInProgress):
+                one.ended, one.retry_reason = outcome(one, "skipped", str(one.retry_reason)), None
 
     def _search_together(self, usable: Sequence[PhotoWork]) -> None:
         with self._timed("search"):

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from selfiegate.clock import LAST_MOMENT
 from selfiegate.errors import BackendUnavailable, WrongInput
+from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import PhotoRef
 from selfiegate.ports import PhotoStore
 from selfiegate.user_ids import UserId
@@ -39,15 +40,25 @@ class Entry(Value):
     user_id: UserId
     version: str = Field("", description="See `PhotoRef.version`; empty: it is pinned when it is read")
     modified: int = Field(0, ge=0, le=LAST_MOMENT, description="Microseconds since 1970; 0 where that is unknown")
+    event: PhotoRequest | None = Field(None, description="What an event told of it, where one did")
+
+    @classmethod
+    def of(cls, event: PhotoRequest) -> Entry:
+        """Return the photo of an event."""
+        return cls(uri=event.photo.uri, user_id=event.user_id, event=event)
 
     @property
     def upload_order(self) -> str:
         """Where it stands among its user's photos; see `Claim.upload_rank`."""
+        if self.event:
+            return self.event.upload_order
         return f"{self.modified:016d}" if self.modified else ""
 
 
 def pinned(photos: PhotoStore, entry: Entry) -> PhotoRef:
     """Return the version of a photo that its entry names, or the present one where it names none."""
+    if entry.event:
+        return entry.event.photo
     if not entry.version:
         return photos.find(entry.uri)
     bucket, _, key = entry.uri.removeprefix("s3://").partition("/")

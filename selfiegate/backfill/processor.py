@@ -79,9 +79,10 @@ class Turns:
         self.done(number)
 
     def done(self, number: int) -> None:
-        """Let the next ones go on, though this one never had its turn."""
+        """Let the next ones go on, though this one never had its turn; may be repeated."""
         with self._free:
-            self._passed.add(number)
+            if number >= self._next:
+                self._passed.add(number)
             while self._next in self._passed:
                 self._passed.remove(self._next)
                 self._next += 1
@@ -102,7 +103,7 @@ def turns_of(owner: str) -> Iterator[Turns]:
 
 
 @lru_cache(4)
-def _pools(workers: int) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+def pools(workers: int) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
     return ThreadPoolExecutor(workers, "vision"), ThreadPoolExecutor(2 * workers + 2, "io")
 
 
@@ -117,10 +118,10 @@ def take_chunk(rt: Runtime, photos: Sequence[Entry], number: int, options: Backf
             f"this Dask worker's settings lead to other records than the backfill's (in {rt.settings.records})"
             "; start Dask's workers with the backfill's settings, above all SELFIEGATE_DATABASE"
         )
-    vision_pool, io_pool = _pools(options.workers)
+    vision_pool, io_pool = pools(options.workers)
     if options.dry_run:
         return ChunkResult(preview(rt, photos, vision_pool), [], {})
-    chunk = Chunk(rt, options.owner, vision_pool, io_pool, notify=options.notify, local=_is_local(rt, photos))
+    chunk = Chunk(rt, options.owner, vision_pool, io_pool, notify=options.notify, local=is_local(rt, photos))
     turns = _turns.get(options.owner)
     return ChunkResult(*chunk.run(photos, turns.turn(number) if turns else nullcontext()), chunk.seconds)
 
@@ -139,7 +140,7 @@ def processor_here(rt: Runtime, options: BackfillOptions) -> Iterator[Processor]
         yield Processor(process, AT_ONCE)
 
 
-def _is_local(rt: Runtime, photos: Sequence[Entry]) -> bool:
+def is_local(rt: Runtime, photos: Sequence[Entry]) -> bool:
     in_s3 = any(photo.uri.startswith("s3://") for photo in photos)
     return not (in_s3 or rt.faces.remote) and rt.settings.records == "sqlite"
 

@@ -25,7 +25,7 @@ QUICK: dict[str, Any] = {"first_park_s": 0.1}
 
 
 def rig_with(aws: AwsSettings, **settings: Any) -> Rig:
-    return Rig(aws, bridge=BridgeSettings(**{"window": 4, "patience_s": 60, **settings}))
+    return Rig(aws, bridge=BridgeSettings(**{"window": 4, "patience_s": 60, "express": "never", **settings}))
 
 
 def begin_erasure(rig: Rig, user_id: str) -> Erasure:

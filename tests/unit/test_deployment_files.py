@@ -148,7 +148,7 @@ def test_every_deployment_names_a_flow_and_parameters_that_it_takes() -> None:
 
     found = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
-    names = ["process-photo", "process-event", "backfill", "forget-user", "reconcile", "audit"]
+    names = ["process-photo", "process-photos", "process-event", "backfill", "forget-user", "reconcile", "audit"]
     assert [one["name"] for one in found] == names
     for one in found:
         path, name = one["entrypoint"].split(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None
     photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1")
     erasures.write_receipt(rt, erasures.request_erasure(rt, "ann", "run"))
 
-    async def emit(one: PhotoRequest) -> None:
+    async def emit(photos: Sequence[PhotoRequest]) -> None:
+        (one,) = photos
         sent.append(one)
         rt.ledger.claim(one.photo, one.user_id, "run", 60)
 
@@ -84,7 +86,8 @@ def test_the_same_bytes_uploaded_again_are_handed_over_until_a_run_took_the_late
     rt, sent = memory_runtime(), list[PhotoRequest]()
     photo = PhotoRef(bucket="bucket", key="ann/selfie.jpg", version='etag:"1"')
 
-    async def emit(one: PhotoRequest) -> None:
+    async def emit(photos: Sequence[PhotoRequest]) -> None:
+        (one,) = photos
         sent.append(one)
         claim_upload(rt, one.photo, one.user_id, "run", one.upload_order)
 
@@ -104,8 +107,8 @@ def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: 
     with closing(sqlite3.connect(tmp_path / "records.db")) as database, database:
         database.execute("UPDATE claims SET status = 'paused'")
 
-    async def emit(one: PhotoRequest) -> None:
-        sent.append(one)
+    async def emit(photos: Sequence[PhotoRequest]) -> None:
+        sent.extend(photos)
 
     handover = Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE)
     asyncio.run(asyncio.wait_for(handover.see_claimed(Unclaimed(one)), 60))
@@ -114,7 +117,7 @@ def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: 
 
 
 def standing(rt: MemoryRuntime, photo: Unclaimed) -> Standing:
-    async def emit(one: PhotoRequest) -> None:
+    async def emit(photos: Sequence[PhotoRequest]) -> None:
         raise AssertionError
 
     records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal
 
 from hypothesis import given, settings
@@ -24,32 +25,38 @@ from selfiegate.setting_groups import BridgeSettings
 USERS = ("ann", "bob", "cleo", "dan")
 QUICK = Pace(first_look_s=0.002, longest_look_s=0.01, longest_outage_s=0.01, first_park_s=0.005)
 Fate = Literal["claimed", "lost", "refused"]
+Express = Literal["auto", "always", "never"]
 
 
 class World:
     """Photos, and what becomes of each of their events in turn; at last each is claimed."""
 
-    def __init__(self, window: int, photos: list[tuple[str, list[Fate]]], erased: set[str]) -> None:
-        self.window, self.rt, self.erased = window, memory_runtime(), erased
-        bridge = BridgeSettings(window=window, patience_s=0.01, turn_s=0.1, park_s=0.1)
+    def __init__(self, window: int, express: Express, photos: list[tuple[str, list[Fate]]], erased: set[str]) -> None:
+        self.rt, self.erased = memory_runtime(), erased
+        bridge = self.bridge = BridgeSettings(
+            window=window, patience_s=0.01, turn_s=0.1, park_s=0.1, express=express, express_from=2, express_photos=3
+        )
         records = Records(self.rt.ledger, self.rt.profiles, self.rt.erasures, self.rt.known_gallery)
-        self.handover = Handover(bridge, records, self.emit, Meters(window), QUICK)
+        self.handover = Handover(bridge, records, self.emit, Meters(bridge.places, bridge.share), QUICK)
         self.photos = [Unclaimed(request(user, number), str(number)) for number, (user, _) in enumerate(photos)]
         self.fates = {one.request.photo: iter(fates) for one, (_, fates) in zip(self.photos, photos, strict=True)}
         self.emitted = Counter[str]()
 
-    async def emit(self, one: PhotoRequest) -> None:
+    async def emit(self, photos: Sequence[PhotoRequest]) -> None:
         """Be Prefect and the run; look at the promises, for it is now that a place is used."""
         held = Counter(photo.request.user_id for photo in self.photos if photo.waits_for is Wait.TURN)
-        assert self.handover.places.held <= self.window
-        assert held[one.user_id] <= max(1, self.window // 4)
-        assert one.user_id not in self.erased
-        self.emitted[one.user_id] += 1
-        match next(self.fates[one.photo], "claimed"):
-            case "claimed":
+        assert self.handover.places.held <= self.bridge.places
+        assert len(photos) <= (1 if self.bridge.express == "never" else 3)
+        for one in photos:
+            assert held[one.user_id] <= self.bridge.share
+            assert one.user_id not in self.erased
+            self.emitted[one.user_id] += 1
+        fates = [next(self.fates[one.photo], "claimed") for one in photos]
+        if "refused" in fates:
+            raise BackendUnavailable("connection refused")
+        for one, fate in zip(photos, fates, strict=True):
+            if fate == "claimed":
                 self.rt.ledger.claim(one.photo, one.user_id, "run", 60)
-            case "refused":
-                raise BackendUnavailable("connection refused")
 
     async def run(self) -> None:
         begun = {user: self.begin_erasure(user) for user in self.erased}
@@ -82,13 +89,14 @@ FATES = st.lists(st.sampled_from(["claimed", "lost", "refused"]), max_size=4)
 @settings(max_examples=25, deadline=None)
 @given(
     window=st.integers(1, 9),
+    express=st.sampled_from(["auto", "always", "never"]),
     photos=st.lists(st.tuples(st.sampled_from(USERS), FATES), max_size=16),
     erased=st.sets(st.sampled_from(USERS), max_size=2),
 )
 def test_all_photos_get_through_and_none_blocks(
-    window: int, photos: list[tuple[str, list[Fate]]], erased: set[str]
+    window: int, express: Express, photos: list[tuple[str, list[Fate]]], erased: set[str]
 ) -> None:
-    world = World(window, photos, set(erased))
+    world = World(window, express, photos, set(erased))
     asyncio.run(world.run())
 
     assert all(world.rt.ledger.get(one.request.photo, one.request.user_id) for one in world.photos)

@@ -1,0 +1,34 @@
+"""The step of the express lane, and what people see of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from prefect.artifacts import acreate_table_artifact
+
+from selfiegate import express
+from selfiegate.express import End
+from tasks.artifacts import attached
+from tasks.steps import task_of
+
+take_together = task_of(express.take_together, "take photos to their verdicts", timeout_s=None)
+
+
+def counts_of(ends: Sequence[End]) -> dict[str, int]:
+    """Count photos by what became of them, the most first."""
+    counts = Counter(end.verdict for end in ends)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+async def show_ends(ends: Sequence[End]) -> None:
+    """Attach a row for each photo to the run, accepted ones last."""
+    rows = sorted((_row(end) for end in ends), key=lambda row: row["verdict"] == "accepted")
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts_of(ends).items())
+    await attached(acreate_table_artifact(rows, key="photos", description=told))
+
+
+def _row(end: End) -> dict[str, str]:
+    one = end.outcome
+    why = ", ".join(reason.code for reason in one.reasons) or one.why
+    return {"user": one.user_id, "verdict": end.verdict, "why": why, "photo": one.uri, "run of its own": end.run}
