@@ -2,7 +2,8 @@
 
 latency   one photo at a time on an idle machine: the warm worker, then Prefect's own process worker
 burst     so many photos at once, beside a backfill of the same photos; the last line is JSON
-chaos     100 photos at once, while server, worker and bridge are killed twice each by SIGKILL
+chaos     so many photos at once, while server, worker and bridge are killed ten times by SIGKILL
+crowd     50 users' photos, alone and beside 500 of one user
 webhook   nothing of AWS but moto's S3: webhooks to the bridge, all else in PostgreSQL; 40 one at a time, 200 at once
 """
 
@@ -16,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -67,7 +69,7 @@ def latency(world: Traffic) -> None:
 
 def burst(world: Traffic, photos: int = 200) -> None:
     """Print how long so many photos at once take, beside a backfill of the same photos into empty stores."""
-    for each in lfw(2, skip=4000):
+    for each in lfw(2):
         _seconds(world, *each)  # the models' first run
     sent = _files(photos)
     began = time.monotonic()
@@ -120,31 +122,75 @@ def _backfilled(world: Traffic) -> dict[str, Any]:
     return found
 
 
-def chaos(world: Traffic, photos: int = 100, kills: int = 2, seed: int = 0) -> None:
-    """Print what is left of 100 photos when every part is killed twice."""
+def chaos(world: Traffic, photos: int = 200, kills: int = 10, seed: int = 0) -> None:
+    """Print what is left of so many photos at once when worker, server and bridge are killed ten times in all."""
     draw = random.Random(seed)  # noqa: S311  no secret
-    victims = ["prefect", "worker", "bridge"] * kills
+    victims = [("worker", "prefect", "bridge")[n % 3] for n in range(kills)]
     draw.shuffle(victims)
-    again, began = _sent_again(world), time.monotonic()
-    for each in lfw(photos, skip=400):
-        world.upload(*each)
-    for victim in victims:
-        time.sleep(draw.uniform(4, 12))
-        done = world.look()
-        world.local.parts[victim].kill()
-        print(f"                {time.monotonic() - began:4.0f} s: {victim} killed, {done} verdicts so far", flush=True)
-        time.sleep(1)
-        world.local.restart_dead()
-    world.wait(900, every_s=3)
+    began = time.monotonic()
+    sent = _files(photos)
+    with ThreadPoolExecutor(8) as pool:
+        uploads = [pool.submit(world.upload, *each) for each in sent]
+        for victim in victims:
+            time.sleep(draw.uniform(2, 8))
+            done = world.look()
+            world.local.parts[victim].kill()
+            print(f"                {time.monotonic() - began:4.0f} s: {victim} killed, {done} verdicts", flush=True)
+            time.sleep(1)
+            world.local.restart_dead()
+        for each in uploads:
+            each.result()
+    world.wait(1800, every_s=3)
     took = time.monotonic() - began
-    time.sleep(2)
+    _see_notices(world)
     world.assert_consistent()
-    print(
-        f"chaos           {photos} photos, {len(victims)} kills, all with a verdict in {took:.0f} s: {world.statuses()}"
-    )
-    print(f"                stores consistent, {world.dead_count()} dead messages")
-    print(f"                {_sent_again(world) - again} events were lost and sent again by the bridge")
+    told = Counter(world.told().values())
+    shared = Counter(Counter(row.owner for row in world.verdicts.values()).values())
+    print(f"chaos           {photos} photos, {kills} kills, all with a verdict in {took:.0f} s: {world.statuses()}")
+    print(f"                stores consistent, {world.dead_count()} dead, {_sent_again(world)} events sent again")
+    print(f"                {sum(n * count for n, count in shared.items() if n > 1)} photos shared runs")
     print(f"                {_redone(world)} photos were claimed by a run that died, and finished by another")
+    print(f"                users told of a photo once: {told[1]}, more often: {told.total() - told[1]}")
+
+
+def _see_notices(world: Traffic) -> None:
+    """Wait until every refused user was told; `reconcile` tells those whose run died."""
+    refused = [key for key, row in world.verdicts.items() if row.status != "accepted"]
+    give_up = time.monotonic() + 300
+    while any((row := world.rt.ledger.get(*key)) is None or row.notice != "sent" for key in refused):
+        assert time.monotonic() < give_up, "a refused user was not told"
+        time.sleep(2)
+
+
+def crowd(world: Traffic) -> None:
+    """Print how long 50 users wait, alone and beside 500 photos of another one."""
+    for each in lfw(2):
+        _seconds(world, *each)  # the models' first run
+    alone = _waits(world, lfw(50, skip=100), [])
+    many = sorted((LFW / "George_W_Bush").iterdir())[:500]
+    beside = _waits(world, lfw(50, skip=200), [(file, "many") for file in many])
+    for name, waits in (("50 users alone", alone), ("beside 500 of one", beside)):
+        p50, p95 = np.percentile(waits, [50, 95])
+        print(f"{name:20} put to verdict p50 {p50:.1f} s, p95 {p95:.1f} s, most {max(waits):.1f} s", flush=True)
+    print(json.dumps({"alone_p50_s": float(np.median(alone)), "beside_p50_s": float(np.median(beside))}), flush=True)
+
+
+def _waits(world: Traffic, few: Sequence[tuple[Path, str]], many: Sequence[tuple[Path, str]]) -> list[float]:
+    """Upload both, one of the few among so many others; return the seconds to the verdicts of the few."""
+    step = len(many) // len(few)
+    order = [each for n, one in enumerate(few) for each in (*many[n * step : (n + 1) * step], one)]
+    waits: dict[tuple[PhotoRef, str], float] = {}
+    with ThreadPoolExecutor(8) as pool:
+        uploads = {pool.submit(world.upload, *each): each for each in order}
+        while len(waits) < len(few):
+            time.sleep(0.1)
+            for upload in [one for one, each in uploads.items() if one.done() and each in few]:
+                key = upload.result()
+                row = None if key in waits else world.rt.ledger.get(*key)
+                if row and row.verdict:
+                    waits[key] = time.monotonic() - world.sent[key]
+    world.wait(1800, every_s=1)
+    return list(waits.values())
 
 
 def webhook(world: Traffic) -> None:
@@ -240,7 +286,8 @@ def main(words: list[str]) -> None:
     known: dict[str, Callable[[Traffic], None]]
     photos = [int(word) for word in words if word.isdigit()] or [200]
     many = partial(burst, photos=photos[0])
-    known = {"latency": latency, "burst": many, "chaos": chaos, "webhook": webhook}
+    known = {"latency": latency, "burst": many, "chaos": partial(chaos, photos=photos[0])}
+    known |= {"crowd": crowd, "webhook": webhook}
     for name in [word for word in words if word in known] or known:
         database = OURS if name == "webhook" or OURS in words else None
         with tempfile.TemporaryDirectory() as folder, traffic(Path(folder), database) as world:

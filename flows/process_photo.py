@@ -14,6 +14,7 @@ from selfiegate.errors import PhotoInProgress, UserForgotten
 from selfiegate.model import PhotoRef, Verdict
 from selfiegate.user_ids import UserId
 from tasks import photo_steps  # noqa: F401  the tasks that `as_task` takes
+from tasks.meters import count
 from tasks.notices import show_verdict
 from tasks.steps import as_task, opened
 
@@ -42,6 +43,8 @@ async def process_photo(
         return Completed(name="Forgotten", message=str(gone))  # type: ignore[return-value]
     verdict = claim.verdict
     assert verdict is not None  # noqa: S101  a claim that is decided has one
+    if claim.owner == str(flow_run.id):  # else an earlier run counted it
+        count(verdict.status, verdict.reasons, claim.upload_order, "single")
     await show_verdict(verdict)
     # Prefect takes the state's name from here, and hands its data to whoever awaits the flow.
     why = ", ".join(reason.code for reason in verdict.reasons)

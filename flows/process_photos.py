@@ -12,7 +12,7 @@ from pydantic import Field
 from flows.process_photo import process_photo
 from selfiegate import express
 from selfiegate.ingestion.photo_requests import PhotoRequest
-from tasks.express import counts_of, show_ends
+from tasks.express import counts_of, meter, show_ends
 from tasks.run_history import name_users
 from tasks.steps import as_task, opened
 
@@ -35,6 +35,7 @@ async def process_photos(
     await opened()
     await name_users({one.user_id for one in photos})
     ends = await express.process_photos(as_task, run_alone, photos, str(flow_run.id))
+    meter(ends)
     await show_ends(ends)
     counts = counts_of(ends)
     message = ", ".join(f"{count} {status}" for status, count in counts.items())

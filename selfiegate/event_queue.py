@@ -43,6 +43,9 @@ class EventQueue(Protocol):
     def put(self, body: str) -> None:
         """Add a message, durable once this returns; a repeated call adds another one."""
 
+    def waiting(self) -> int:
+        """Count the messages that wait for a bridge, as of a moment ago."""
+
     def receive(self, most: int, wait_s: int, visibility_s: int) -> Sequence[Message]:
         """Wait for messages and return up to `MOST`; nobody else gets them for `visibility_s`."""
 

@@ -22,8 +22,8 @@ from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
 
-AT_ONCE = 2
-"""Runs that a process has under way: one fights over faces while the other is looked at. Others claim nothing yet."""
+AT_ONCE = 3
+"""Runs that a process has under way, as in a backfill; others claim nothing yet, and are left to other processes."""
 _ALONE_AT_ONCE = 4
 _ALONE_S = 300.0
 """So long after the chunk no more runs of single photos are begun: `reconcile` begins those that are left."""

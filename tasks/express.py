@@ -10,6 +10,7 @@ from prefect.artifacts import acreate_table_artifact
 from selfiegate import express
 from selfiegate.express import End
 from tasks.artifacts import attached
+from tasks.meters import count
 from tasks.steps import task_of
 
 take_together = task_of(express.take_together, "take photos to their verdicts", timeout_s=None)
@@ -19,6 +20,13 @@ def counts_of(ends: Sequence[End]) -> dict[str, int]:
     """Count photos by what became of them, the most first."""
     counts = Counter(end.verdict for end in ends)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def meter(ends: Sequence[End]) -> None:
+    """Count the verdicts that the photos got together; single runs count theirs."""
+    for one in (end.outcome for end in ends):
+        if one.status not in ("skipped", "failed"):
+            count(one.status, one.reasons, one.upload_order, "express")
 
 
 async def show_ends(ends: Sequence[End]) -> None:

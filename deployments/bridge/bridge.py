@@ -99,6 +99,7 @@ class Bridge:
     async def run(self) -> None:
         """Hand over photos until `stop` is called; then give back at once what no run has claimed."""
         stopped = asyncio.create_task(self._stopping.wait())
+        counting = asyncio.create_task(self.meters.count_backlog(self._queue, self._pace.ask_s))
         try:
             while not stopped.done():
                 if (room := self._room()) <= 0:
@@ -108,6 +109,7 @@ class Bridge:
                     self._begin(_Delivery(message))
         finally:
             stopped.cancel()
+            counting.cancel()
             await self._give_back()
 
     def _room(self) -> int:

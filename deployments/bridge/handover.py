@@ -136,7 +136,7 @@ class Handover:
             self._prefect_outage.ends()
             failed = 0
             patience_s = self._patience_s(photo.emitted)
-            self._count(photo)
+            self._count(photo, sending)
             standing = await self._settled_or_lost(photo, sending, patience_s)
         return standing
 
@@ -144,8 +144,9 @@ class Handover:
         first_s = self._settings.patience_s
         return min(first_s * 2.0 ** min(emitted, 30), max(first_s, self._pace.longest_patience_s))
 
-    def _count(self, photo: Unclaimed) -> None:
+    def _count(self, photo: Unclaimed, sending: Sending) -> None:
         self._meters.emitted.inc()
+        self._meters.shared.inc(len(sending.photos) > 1)
         if photo.emitted:
             self._meters.emitted_again.inc()
             one = photo.request

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -16,7 +17,10 @@ from deployments.bridge.http_server import listening
 from deployments.bridge.intake import CLOSED, Intake
 from deployments.bridge.places import Places
 from deployments.bridge.unclaimed import PARKED, UnclaimedPhotos, Wait
+from selfiegate.errors import SelfiegateError
+from selfiegate.event_queue import EventQueue
 from selfiegate.setting_groups import BridgeSettings
+from selfiegate.steps import in_thread
 
 _STALE_S = 60.0
 """A bridge whose queue has not answered for so long is not healthy."""
@@ -32,6 +36,7 @@ class Meters:
         self.emitted_again = self._counter(
             "emitted_again", "Photos whose event was sent again: no run had claimed them"
         )
+        self.shared = self._counter("shared", "Photos whose event told of others, too: of the express lane")
         self.claimed = self._counter("claimed", "Photos that the ledger holds")
         self.dead = self._counter("dead", "Messages that cannot be understood")
         self.given_back = self._counter("given_back", "Messages that could be kept no longer")
@@ -39,12 +44,20 @@ class Meters:
             "selfiegate_bridge_asked", "Requests to /events, by their answer", ["status"], registry=self.registry
         )
         self._gauge("in_flight", "Photos that hold a place in the window", lambda: self.places.held)
+        self.backlog = Gauge("selfiegate_bridge_backlog", "Messages that wait in the queue", registry=self.registry)
         oldest_s, waiting = self.unclaimed.oldest_s, (Wait.PLACE, Wait.TURN, Wait.CLAIM)
         self._gauge("oldest_unclaimed_seconds", "Age of the oldest, erasures aside", lambda: oldest_s(*waiting))
         self._gauge("oldest_parked_seconds", "Age of the oldest that is parked", lambda: oldest_s(*PARKED))
         parked = Gauge("selfiegate_bridge_parked", "Photos without a place", ["waits_for"], registry=self.registry)
         for wait in PARKED:
             parked.labels(wait).set_function(partial(self.unclaimed.count, wait))
+
+    async def count_backlog(self, queue: EventQueue, every_s: float) -> None:
+        """Count what waits in the queue, over and over."""
+        while True:
+            with suppress(SelfiegateError):  # whoever receives from the queue says so
+                self.backlog.set(await in_thread(queue.waiting))
+            await asyncio.sleep(every_s)
 
     def _counter(self, name: str, what: str) -> Counter:
         return Counter(f"selfiegate_bridge_{name}", what, registry=self.registry)

@@ -41,6 +41,13 @@ class SqsQueue:
         with translated(f"sqs:SendMessage to {self._url}"):
             self._client.send_message(QueueUrl=self._url, MessageBody=body)
 
+    def waiting(self) -> int:
+        """Count the messages that wait for a bridge, as of a minute ago at most."""
+        name = "ApproximateNumberOfMessages"
+        with translated(f"sqs:GetQueueAttributes of {self._url}"):
+            answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
+
     def receive(self, most: int, wait_s: int, visibility_s: int) -> Sequence[Message]:
         """Wait for messages and return up to ten; nobody else gets them for `visibility_s`."""
         with translated(f"sqs:ReceiveMessage from {self._url}"):

@@ -163,8 +163,8 @@ class Chunk:
     def _search_together(self, usable: Sequence[PhotoWork]) -> None:
         with self._timed("search"):
             together = self._steps.search_together(usable)
-        if together:
-            self._side_by_side("search", self._steps.search, usable, self._vision_pool)
+        if together:  # each is short now; in the models' pool they would wait for the looks of the next chunk
+            self._side_by_side("search", self._steps.search, usable, self._calls)
 
     def _contend(self, candidates: Sequence[PhotoWork]) -> list[PhotoWork]:
         """Fight for the faces in their order; return the photos that have to wait for somebody."""

@@ -30,6 +30,7 @@ class Outcome(Value):
     why: str = Field("", description="Of a failure, one line")
     before: str = Field("", description="In a dry run: the stored status, for the diff")
     photo: PhotoRef | None = None
+    upload_order: str = Field("", exclude=True, description="When it was uploaded: see `Claim.upload_rank`")
 
 
 class Summary:

@@ -88,4 +88,5 @@ def outcome(one: PhotoWork, status: str, why: str = "") -> Outcome:
     verdict = one.row.verdict if one.row else None
     reasons = verdict.reasons if verdict else ()
     values = {"uri": one.entry.uri, "user_id": one.entry.user_id, "status": status, "reasons": reasons}
-    return Outcome.model_validate({**values, "why": why, "photo": one.photo})
+    order = one.row.upload_order if one.row else ""
+    return Outcome.model_validate({**values, "why": why, "photo": one.photo, "upload_order": order})

@@ -137,6 +137,10 @@ class PostgresQueue:
         sql = f"UPDATE photo_events {anew} WHERE died_at IS NOT NULL AND id = coalesce(?, id)"
         return self._database.execute(sql, number)
 
+    def waiting(self) -> int:
+        """Count the messages that wait for a bridge."""
+        return self.stats().waiting
+
     def stats(self) -> QueueStats:
         """Count the messages."""
         sql = """SELECT count(*) FILTER (WHERE died_at IS NULL AND visible_at <= now()) AS waiting,

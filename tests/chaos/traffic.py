@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -104,6 +105,11 @@ class Traffic:
     def assert_consistent(self) -> None:
         """Hold all stores against each other."""
         assert_consistent(self.rt, *self.sent)
+
+    def told(self) -> Counter[tuple[str, str]]:
+        """Count the notices to each user about each photo's name."""
+        lines = "".join(self.log(part) for part in self.local.parts if part.startswith("worker"))
+        return Counter(re.findall(r"notice to (\S+) about (\S+):", lines))
 
     def log(self, part: str) -> str:
         """Return what a part has printed."""

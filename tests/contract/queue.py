@@ -39,6 +39,15 @@ class QueueContract:
         assert message.deliveries == 1
         assert message.id
 
+    def test_those_that_nobody_has_are_counted(self, queue: EventQueue) -> None:
+        for n in range(3):
+            queue.put(str(n))
+        before, (one,) = self.open_queue().waiting(), queue.receive(1, 0, 60)
+        while_kept = queue.waiting()
+        queue.delete(one)
+
+        assert (before, while_kept, queue.waiting()) == (3, 2, 2)
+
     def test_a_large_message_is_kept_whole(self, queue: EventQueue) -> None:
         queue.put("é😀" * 40_000)
         (message,) = queue.receive(10, 0, 60)

@@ -14,10 +14,13 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Running
+from prometheus_client import REGISTRY
 
+from flows.process_photo import process_photo
 from flows.process_photos import process_photos
 from selfiegate import express
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.clock import now_us
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.runtime import MemoryRuntime, Runtime, using
@@ -86,6 +89,27 @@ def test_photos_get_their_verdicts_and_the_refused_are_told_once(rt: MemoryRunti
     assert rows["ann"] == ("accepted", "")
     assert run_of(state).name == "4 photos"
     assert_consistent(rt, *((one.photo, one.user_id) for one in photos))
+
+
+def test_verdicts_are_counted_once_by_lane_with_their_reasons_and_their_time(rt: MemoryRuntime) -> None:
+    def counted() -> list[float]:
+        names: list[tuple[str, dict[str, str]]] = [
+            ("selfiegate_verdicts_total", {"status": "accepted", "lane": "express"}),
+            ("selfiegate_verdicts_total", {"status": "rejected", "lane": "express"}),
+            ("selfiegate_reasons_total", {"reason": "no_face", "lane": "express"}),
+            ("selfiegate_upload_to_verdict_seconds_count", {"lane": "express"}),
+            ("selfiegate_verdicts_total", {"status": "rejected", "lane": "single"}),
+        ]
+        return [REGISTRY.get_sample_value(*name) or 0 for name in names]
+
+    good, bad = request(rt, "ann", "ann", order=now_us()), request(rt, "wall", order=now_us())
+    before = counted()
+    run(rt, good, bad)
+    run(rt, good, bad)
+    with using(rt):
+        LOOP.run(process_photo(bad.photo, "wall", bad.upload_order))
+
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, 1, 1, 2, 0]
 
 
 def test_of_two_photos_with_one_face_the_one_that_was_uploaded_first_wins(rt: MemoryRuntime) -> None:

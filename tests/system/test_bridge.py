@@ -436,6 +436,26 @@ def test_a_bridge_that_stops_gives_back_the_same_bytes_uploaded_again(rig: Rig) 
     assert rig.queued() == (1, 0)
 
 
+def test_photos_that_arrive_together_share_an_event_and_each_message_goes_once_its_photo_is_claimed(rig: Rig) -> None:
+    rig.send(*(upload_of(f"{user}/a.jpg") for user in range(20)))
+    bridge = rig.bridge()
+
+    run(bridge, until=lambda: len(rig.emitted) == 20 and rig.is_settled())
+
+    assert rig.users == sorted(str(user) for user in range(20))
+    assert max(rig.events) > 1
+    assert value_of(bridge, "shared_total") == sum(size for size in rig.events if size > 1)
+    assert value_of(bridge, "emitted_again_total") == 0
+
+
+def test_what_waits_in_the_queue_is_counted(rig: Rig) -> None:
+    rig.settings = rig.settings.model_copy(update={"bridge": BridgeSettings(window=1, express="never")})
+    rig.send(*(upload_of(f"{user}/a.jpg") for user in range(20)))
+    bridge = rig.bridge(rig.lose, ask_s=0.2)
+
+    run(bridge, until=lambda: value_of(bridge, "backlog") == 18)  # one has the place, one is next
+
+
 def test_no_more_than_a_window_is_in_flight(aws: AwsSettings) -> None:
     rig = Rig(aws, bridge=BridgeSettings(window=4, patience_s=60, express="never"))
     rig.send(*(upload_of(f"{number}/a.jpg") for number in range(16)))

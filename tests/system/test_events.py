@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -75,4 +76,25 @@ def test_whatever_is_killed_every_photo_reaches_its_verdict(world: Traffic) -> N
 
     assert [world.local.parts[name].starts for name in ("worker", "prefect", "bridge")] == [2, 2, 2]
     assert world.dead_count() == dead
+    world.assert_consistent()
+
+
+def test_a_burst_shares_runs_and_a_worker_that_is_killed_amid_one_doubles_no_verdict_and_no_notice(
+    world: Traffic,
+) -> None:
+    sent = [world.upload(*each) for each in world.people(40, skip=60)]
+    give_up = time.monotonic() + 120
+    while not any(world.rt.ledger.get(*one) for one in sent):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    world.local.parts["worker"].kill()
+    world.local.restart_dead()
+    world.wait(500)
+
+    owners = Counter(world.verdicts[one].owner for one in sent)
+    refused = [world.verdicts[one] for one in sent if world.verdicts[one].status != "accepted"]
+    told = world.told()
+    assert max(owners.values()) > 1
+    assert all(row.notice == "sent" for row in refused)
+    assert [told[row.user_id, row.photo.name] for row in refused] == [1] * len(refused)
     world.assert_consistent()
