@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import hypothesis
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from selfiegate import thumbnails
+from selfiegate import express, thumbnails
 from selfiegate.backends.scripted import scripted_photo
 from selfiegate.backfill.chunk import Chunk
 from selfiegate.backfill.listing import Entry, pinned
@@ -26,14 +26,18 @@ from selfiegate.enrolment.protocol import claim_photo, judge_photo, withdraw
 from selfiegate.enrolment.sequence import process_photo
 from selfiegate.enrolment.uploads import is_later
 from selfiegate.errors import BackendUnavailable, PhotoInProgress, SelfiegateError, UserForgotten
+from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.model import Claim, PhotoRef
 from selfiegate.privacy.erasures import is_forgotten
 from selfiegate.privacy.sequence import forget_user
 from selfiegate.runtime import Runtime, memory_runtime
 from selfiegate.settings import Settings
-from selfiegate.steps import inline
+from selfiegate.steps import in_thread, inline
 from tests.protocol.small_worlds import ALIKE, BROKEN, PEOPLE, USERS, Drawn, SmallWorld, Upload, build, tapped, worlds
 from tests.runtimes import assert_consistent
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 LONG = os.environ.get("CHAOS") == "1"
 POOL = ThreadPoolExecutor(1)
@@ -150,6 +154,26 @@ def test_after_a_fault_and_a_second_run_what_cannot_depend_on_the_order_is_the_s
         assert_promises_once_all_is_done(world, drawn)
 
 
+@few_examples
+@given(drawn=worlds(), fault=faults)
+def test_the_express_lane_with_a_fault_and_its_single_runs_comes_to_what_cannot_depend_on_the_order(
+    drawn: Drawn, fault: Fault
+) -> None:
+    drawn = dated(drawn)
+    one, other = build(drawn, in_memory()), build(drawn, in_memory())
+    for world, way in ((one, by_the_flow), (other, by_the_lane)):
+        way(failing(world.rt, fault), world.entries)
+        for _ in range(2):
+            end_leases(world, drawn)
+            way(world.rt, world.entries)
+    alone = users_alone(drawn)
+
+    assert parts_of(alone, state(one)) == parts_of(alone, state(other))
+    assert holders_of_faces(one, drawn) == holders_of_faces(other, drawn)
+    for world in (one, other):
+        assert_promises_once_all_is_done(world, drawn)
+
+
 def test_a_face_that_no_row_names_costs_no_other_photo_of_its_user() -> None:
     """A run died between enrolling bob's face and noting it: user_b contests no other photo of user_a for it."""
     died = Upload("user_a", ("bob",), past="died", calls=9)
@@ -250,6 +274,31 @@ def by_the_flow(rt: Runtime, entries: Sequence[Entry]) -> dict[str, str]:
             return fault(error)
 
     return asyncio.run(one_by_one())
+
+
+def by_the_lane(rt: Runtime, entries: Sequence[Entry]) -> dict[str, str]:
+    """Process the photos together, and those that fail alone, as the express lane does; return what became of each."""
+    requests = []
+    for one in entries:
+        with suppress(SelfiegateError):  # it is gone
+            photo = pinned(rt.photos, one)
+            requests.append(PhotoRequest(photo=photo, user_id=one.user_id, upload_order=one.upload_order))
+
+    async def take(step: Callable[Concatenate[Runtime, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await in_thread(step, rt, *args, **kwargs)
+
+    async def run_alone(one: PhotoRequest) -> tuple[str, str]:
+        try:
+            found = await process_photo(rt, inline(rt, attempts=1), one.photo, one.user_id, "alone", one.upload_order)
+        except SelfiegateError as error:
+            return fault(error), "alone"
+        return found.status, "alone"
+
+    try:
+        ends = asyncio.run(express.process_photos(take, run_alone, requests, "lane"))
+    except BackendUnavailable:
+        return {one.uri: "later" for one in entries}
+    return {end.outcome.uri: end.verdict for end in ends}
 
 
 def fault(error: SelfiegateError) -> str:
