@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from prefect.client.orchestration import get_client
 from prefect.events import Event
 from prefect.events.clients import EventsClient, get_events_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.ingestion.photo_requests import PhotoRequest
+from selfiegate.setting_groups import BridgeSettings
+
+_log = logging.getLogger(__name__)
 
 UPLOADED = "selfiegate.photo.uploaded"
 """The event's name; its payload holds the flow's parameters."""
@@ -23,6 +29,8 @@ UPLOADED_TOGETHER = "selfiegate.photos.uploaded"
 
 _PATIENCE_S = 15.0
 """For connecting and sending; Prefect's own client would wait for minutes."""
+_LOOK_S = 3.0
+"""For a look at the deployments when the bridge starts; it does not wait for Prefect."""
 
 
 def event_of(requests: Sequence[PhotoRequest]) -> Event:
@@ -38,6 +46,29 @@ def event_of(requests: Sequence[PhotoRequest]) -> Event:
         resource={"prefect.resource.id": f"selfiegate.photo.{photo.id}", "prefect.resource.name": photo.name},
         payload=one.model_dump(mode="json"),
     )
+
+
+async def possible(settings: BridgeSettings) -> BridgeSettings:
+    """Return the settings without the express lane where Prefect has no deployment for it, which is said.
+
+    Raises `BackendMisconfigured` where the lane is asked for always. A server that does not answer within 3 s is taken
+    to have it: photos whose event starts no run are sent again, at last alone.
+    """
+    if settings.express == "never":
+        return settings
+    missing = "Prefect has no deployment process-photos/process-photos: run `prefect deploy --all`"
+    try:
+        async with asyncio.timeout(_LOOK_S), get_client() as client:
+            await client.read_deployment_by_name("process-photos/process-photos")
+    except ObjectNotFound:
+        if settings.express == "always":
+            raise BackendMisconfigured(f"{missing}, or unset SELFIEGATE_BRIDGE__EXPRESS") from None
+        _log.warning("%s, and start the bridge again; until then each photo has a run of its own", missing)
+        return settings.model_copy(update={"express": "never"})
+    except Exception as error:  # of sockets and HTTP, and those of Prefect's client
+        what = f"{type(error).__name__}: {error}".removesuffix(": ")
+        _log.info("whether Prefect has the deployment process-photos cannot be told: %s", what)
+    return settings
 
 
 class PrefectEvents:

@@ -30,13 +30,15 @@ async def _serve(settings: Settings) -> None:
     from deployments.bridge.bridge import Bridge
     from deployments.bridge.health import served  # after `quiet_prefect`, which has to come before Prefect
     from deployments.bridge.intake import CLOSED, PATIENCE_S, Intake
-    from deployments.bridge.photo_events import PrefectEvents
+    from deployments.bridge.photo_events import PrefectEvents, possible
 
     # As many look at photos with a place, look at parked ones, and keep messages.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3 * settings.bridge.window + 2, "bridge"))
     queue, token = open_queue(settings), settings.bridge.token
     intake = Intake(open_queue(settings, PATIENCE_S).put, token.get_secret_value()) if token else CLOSED
     async with PrefectEvents() as events:
+        logs.log_to_stderr()
+        settings = settings.model_copy(update={"bridge": await possible(settings.bridge)})
         bridge = Bridge(settings, queue, open_photos(settings), open_records(settings), events.emit)
         with suppress(BackendUnavailable):  # it will be there
             queue.check()
@@ -44,7 +46,6 @@ async def _serve(settings: Settings) -> None:
             if settings.bridge.port:
                 where = (settings.bridge.host, settings.bridge.port)
                 stack.enter_context(served(*where, bridge.meters, bridge.health, intake))
-            logs.log_to_stderr()
             _on_signals(bridge.stop)
             _log.info("taking photo events from %s", queue.place)
             await bridge.run()

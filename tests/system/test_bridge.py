@@ -16,8 +16,9 @@ import pytest
 from deployments.bridge.bridge import Bridge
 from deployments.bridge.health import served
 from deployments.bridge.pace import Pace
-from deployments.bridge.photo_events import PrefectEvents, event_of
+from deployments.bridge.photo_events import PrefectEvents, event_of, possible
 from deployments.bridge.serve import serve
+from deployments.local.processes import free_port
 from selfiegate.aws.clients import AwsSettings, client
 from selfiegate.databases import open_postgres_queue, open_queue, open_records
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
@@ -508,6 +509,28 @@ def fetched(port: int, path: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
+
+
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("express", ["auto", "always", "never"])
+def test_without_its_deployment_photos_share_no_runs_and_that_is_said(
+    express: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = BridgeSettings(express=express)
+    if express == "always":
+        with pytest.raises(BackendMisconfigured, match="prefect deploy --all"):
+            asyncio.run(possible(asked))
+        return
+
+    assert asyncio.run(possible(asked)).express == "never"
+    assert ("prefect deploy --all" in caplog.text) == (express == "auto")
+
+
+def test_a_server_that_does_not_answer_is_taken_to_have_the_deployment() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        assert asyncio.run(possible(BridgeSettings())).express == "auto"
 
 
 def test_an_event_carries_the_flows_parameters_as_json() -> None:
