@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prefect import Flow
+from pydantic import TypeAdapter
 
+from deployments.local.parts import RETENTION
+from flows.prune import prune
 from selfiegate.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +74,20 @@ def test_postgresql_makes_our_database_by_a_script_that_is_there() -> None:
 
     assert (ROOT / "deployments" / script.split(":")[0]).is_file()
     assert {"POSTGRES_USER", "POSTGRES_DB", "DATABASE_PASSWORD"} <= SERVICES["postgres"]["environment"].keys()
+
+
+def test_every_server_that_we_start_removes_old_runs_and_events() -> None:
+    (pod,) = (
+        one
+        for one in yaml.safe_load_all((ROOT / "deployments/kubernetes/prefect.yaml").read_text())
+        if one["kind"] == "Deployment"
+    )
+    in_kubernetes = {one["name"]: one["value"] for one in pod["spec"]["template"]["spec"]["containers"][0]["env"]}
+    kept = TypeAdapter(timedelta).validate_python(RETENTION["PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"])
+
+    assert RETENTION.items() <= SERVICES["prefect"]["environment"].items()
+    assert RETENTION.items() <= in_kubernetes.items()
+    assert kept == timedelta(days=prune.parameters.properties["days"]["default"])
 
 
 def test_workers_can_be_scaled() -> None:
@@ -148,7 +166,16 @@ def test_every_deployment_names_a_flow_and_parameters_that_it_takes() -> None:
 
     found = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
-    names = ["process-photo", "process-photos", "process-event", "backfill", "forget-user", "reconcile", "audit"]
+    names = [
+        "process-photo",
+        "process-photos",
+        "process-event",
+        "backfill",
+        "forget-user",
+        "reconcile",
+        "audit",
+        "prune",
+    ]
     assert [one["name"] for one in found] == names
     for one in found:
         path, name = one["entrypoint"].split(":")
@@ -165,7 +192,7 @@ def test_the_schedules_are_on_or_off_as_the_operations_page_says() -> None:
     told = re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| (yes|no) \|", page, re.MULTILINE)
 
     assert {name: on == "yes" for name, on in told} == shipped
-    assert shipped == {"reconcile": True, "audit": True, "backfill": False}
+    assert shipped == {"reconcile": True, "audit": True, "prune": True, "backfill": False}
 
 
 def test_the_audit_repairs_as_it_is_shipped() -> None:
