@@ -10,7 +10,16 @@ from pydantic import Field
 
 from tasks.pruning import prune_runs
 
-OURS = ("process-photo", "process-photos", "process-event", "backfill", "forget-user", "reconcile", "prune")
+OURS = (
+    "process-photo",
+    "process-photos",
+    "process-event",
+    "backfill",
+    "forget-user",
+    "photo-status",
+    "reconcile",
+    "prune",
+)
 
 
 @flow(name="prune", persist_result=False, result_serializer="json")

@@ -20,6 +20,7 @@ from selfiegate.cli import (
     move,
     runs,
     show_settings,
+    status,
     users,
 )
 from selfiegate.cli.recording import runner
@@ -37,6 +38,7 @@ app = typer.Typer(
 gallery = typer.Typer(no_args_is_help=True, help="Look at the enrolled faces.")
 app.add_typer(runs.app)
 app.add_typer(users.app)
+app.add_typer(status.app)
 app.add_typer(explain.app)
 app.add_typer(show_settings.app)
 app.add_typer(doctor.app)

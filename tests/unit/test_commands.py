@@ -24,7 +24,7 @@ from selfiegate.errors import WrongSetting
         ["process", "a.jpg", "--user", "ann"], ["explain", "a.jpg"], ["backfill", "."], ["reconcile"],
         ["forget", "ann", "--yes"], ["export", "ann"], ["profile", "ann"], ["gallery", "stats"], ["gallery", "create"],
         ["upload", "a.jpg", "--user", "ann"], ["aws", "check"], ["worker"], ["bridge"], ["up"], ["demo"], ["doctor"],
-        ["settings"], ["events", "stats"], ["events", "dead"], ["events", "redrive", "--all"],
+        ["status", "ann"], ["settings"], ["events", "stats"], ["events", "dead"], ["events", "redrive", "--all"],
     ],
 )  # fmt: skip
 def test_a_wrong_setting_ends_every_command_with_2_and_a_sentence(

@@ -172,6 +172,7 @@ def test_every_deployment_names_a_flow_and_parameters_that_it_takes() -> None:
         "process-event",
         "backfill",
         "forget-user",
+        "photo-status",
         "reconcile",
         "audit",
         "prune",
