@@ -17,7 +17,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
-from selfiegate.errors import BackendUnavailable
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 
 _BATCH = 50
 """As many runs Prefect removes in one request, at most (`BULK_OPERATION_LIMIT` of its server)."""
@@ -61,7 +61,7 @@ def prune(flows: Sequence[str], days: float, seconds: float) -> Pruned:
 
     Stops after so many seconds and what the request then under way takes; the next one goes on there. Two at once
     remove each a part. Artifacts go before their runs: a run that is left is found again, an artifact alone would not
-    be. Raises `BackendUnavailable` where the server does not answer.
+    be. Raises `BackendUnavailable` where the server does not answer, `BackendMisconfigured` where it refuses.
     """
     before, until = datetime.now(UTC) - timedelta(days=days), time.monotonic() + seconds
     ours = filters.FlowFilter(name=filters.FlowFilterName(any_=list(flows)))
@@ -83,6 +83,13 @@ def _connected() -> Iterator[SyncPrefectClient]:
     try:
         with get_client(sync_client=True) as client:
             yield client
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code in (401, 403, 404, 405):
+            raise BackendMisconfigured(
+                f"Prefect refuses to remove runs: {error}; let the account of PREFECT_API_KEY delete runs, on a server "
+                "or workspace that knows flow_runs/bulk_delete"
+            ) from error
+        raise BackendUnavailable(f"Prefect's server did not answer: {error}") from error
     except httpx.HTTPError as error:
         raise BackendUnavailable(f"Prefect's server did not answer: {error}") from error
 

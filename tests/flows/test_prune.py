@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,7 +24,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Runni
 
 from flows.process_photo import process_photo
 from flows.prune import OURS, prune
-from selfiegate.errors import BackendUnavailable
+from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import MemoryRuntime
 from tasks import run_history
@@ -161,6 +163,45 @@ def test_two_at_once_remove_each_run_once() -> None:
 
 def test_a_server_that_does_not_answer_is_a_fault_that_is_tried_again() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), pytest.raises(BackendUnavailable):
+        run_history.prune(["process-photo"], 7, 1)
+
+
+@pytest.fixture
+def refusing() -> Iterator[tuple[str, list[int]]]:
+    """A server that answers each POST with one status; its address and that status."""
+    status = [403]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(404)  # no CSRF protection
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(status[0])
+
+        def _answer(self, status: int) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/api", status
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(403, BackendMisconfigured), (405, BackendMisconfigured), (500, BackendUnavailable)]
+)
+def test_a_server_that_refuses_is_told_with_the_mend_and_another_fault_is_tried_again(
+    refusing: tuple[str, list[int]], status: int, error: type[Exception]
+) -> None:
+    refusing[1][0] = status
+    with temporary_settings({PREFECT_API_URL: refusing[0]}), pytest.raises(error, match=str(status)):
         run_history.prune(["process-photo"], 7, 1)
 
 
