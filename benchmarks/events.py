@@ -1,6 +1,7 @@
 """From an upload to a verdict in the ledger, on `make up`: `python -m benchmarks.events [PART] [PHOTOS] [postgresql]`.
 
-latency   one photo at a time on an idle machine: the warm worker, then Prefect's own process worker
+latency   one photo at a time on an idle machine: the warm worker, then Prefect's own process worker;
+          with `--beside PATH`, the warm worker of this code and of another checkout's in turn, 40 photos each
 burst     so many photos at once, beside a backfill of the same photos; the last line is JSON
 chaos     so many photos at once, while server, worker and bridge are killed ten times by SIGKILL
 crowd     50 users' photos, alone and beside 500 of one user
@@ -32,6 +33,7 @@ import httpx
 import numpy as np
 import psycopg
 
+from benchmarks import beside
 from deployments.local.processes import Part
 from deployments.local.up import OURS
 from selfiegate.aws.clients import client
@@ -283,6 +285,9 @@ def _print(name: str, seconds: list[float], begins: str = "put") -> None:
 def main(words: list[str]) -> None:
     """Run the named parts, each on an empty world; a number is how many photos a burst has."""
     logging.basicConfig(level=logging.WARNING)
+    if "--beside" in words:
+        beside.latency(Path(words[words.index("--beside") + 1]))
+        return
     known: dict[str, Callable[[Traffic], None]]
     photos = [int(word) for word in words if word.isdigit()] or [200]
     many = partial(burst, photos=photos[0])

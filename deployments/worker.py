@@ -11,11 +11,18 @@ import signal
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
-from prefect.settings import PREFECT_WORKER_QUERY_SECONDS, temporary_settings
+from prefect.context import AsyncClientContext, SyncClientContext
+from prefect.settings import (
+    PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_WORKER_QUERY_SECONDS,
+    temporary_settings,
+)
 from prometheus_client import Gauge
 
+from deployments import logs
 from deployments.warm_worker import WarmWorker
 from selfiegate.errors import BackendUnavailable
 from selfiegate.runtime import runtime
@@ -38,6 +45,11 @@ _M_ARENA_MAX = -8
 """
 _TRIM_S = 60.0
 """How often what is free goes back to the system: else a worker grows by a megabyte a minute for no use."""
+
+_DEFAULTS = {
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # an event and a thread a run; who needs heartbeats sets a frequency
+}
+"""What Prefect's own defaults are replaced by; the operator's settings stay."""
 
 _DEVICE = Gauge("selfiegate_worker_device", "1 for what this worker's models run on", ["device"])
 """Shown where Prefect shows its client's metrics: PREFECT_CLIENT_METRICS_ENABLED, PREFECT_CLIENT_METRICS_PORT."""
@@ -95,9 +107,14 @@ async def _work_until(
     rt = await asyncio.to_thread(runtime)  # models load, and settings are found wrong, before any run is taken
     _DEVICE.labels(rt.faces.device).set(1)
     pulse = asyncio.create_task(_pulse(rt.settings.stuck_after_s))
-    worker = WarmWorker(work_pool_name=pool, name=name, limit=limit)
-    with temporary_settings({PREFECT_WORKER_QUERY_SECONDS: 1}):
+    logs.drop_ends_of_tasks()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(temporary_settings(set_defaults=_DEFAULTS))
+        await _share_clients(stack)
+        worker = WarmWorker(work_pool_name=pool, name=name, limit=limit)
+        stack.enter_context(temporary_settings({PREFECT_WORKER_QUERY_SECONDS: 1}))  # it polls more seldom by itself
         work = asyncio.create_task(worker.start(with_healthcheck=health, printer=_log.info))
+        waking = asyncio.create_task(worker.poll_when_scheduled())
         stopping = asyncio.create_task(asyncio.to_thread(asked.wait))
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         unasked = not asked.is_set()
@@ -109,6 +126,7 @@ async def _work_until(
                 _log.critical("ended with a stuck step; `reconcile` finishes what it had begun")
                 os._exit(1)
         pulse.cancel()
+        waking.cancel()
         work.cancel()
         try:
             await work
@@ -117,6 +135,17 @@ async def _work_until(
                 raise BackendUnavailable("the worker was stopped by something in it") from None
         except Exception as error:  # Prefect's, after minutes of attempts
             raise BackendUnavailable(f"the worker gives up: {type(error).__name__}: {error}") from error
+
+
+async def _share_clients(stack: AsyncExitStack) -> None:
+    """Let worker and runs share their clients of Prefect's API; otherwise Prefect makes three for each run.
+
+    A client takes 50 ms, most of it for reading certificates. The server may be away now: its version is compared with
+    the first run.
+    """
+    with temporary_settings({PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED: False}):
+        stack.enter_context(SyncClientContext())
+        await stack.enter_async_context(AsyncClientContext())
 
 
 async def _pulse(limit_s: float) -> None:

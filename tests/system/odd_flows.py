@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
-from prefect import flow, task
+from prefect import State, flow, task
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.states import Completed
 
 
 @flow
 async def slow(seconds: float) -> None:
     await asyncio.sleep(seconds)
+
+
+@flow
+async def tells_its_process() -> State[None]:
+    return Completed(message=str(os.getpid()))
 
 
 @flow
