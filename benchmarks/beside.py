@@ -68,6 +68,8 @@ def _elsewhere(other: Path) -> Iterator[subprocess.Popen[str]]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     child = subprocess.Popen([sys.executable, __file__], **pipes, env=env, cwd=other, text=True)  # type: ignore[call-overload]
     try:
+        if child.stdout:
+            child.stdout.readline()  # both would take Prefect's port 4200 otherwise
         yield child
     finally:
         if child.stdin:
@@ -79,6 +81,7 @@ def _answer() -> None:
     """Take a photo for each number at stdin, and print its seconds."""
     files = lfw(PHOTOS + WARM_UP)
     with tempfile.TemporaryDirectory() as folder, traffic(Path(folder)) as world:
+        print("ready", flush=True)
         for line in sys.stdin:
             print(seconds_of(world, *files[int(line)]), flush=True)
 
