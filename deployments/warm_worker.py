@@ -39,6 +39,9 @@ from selfiegate.stuck import stuck
 _LOOK_S = 3.0
 """How often a run is asked whether somebody cancelled or suspended it; most end before the first time."""
 
+_TELL_S = 10.0
+"""For stopped runs to tell the server; it may be away."""
+
 _APART_S = 0.25
 """Between two polls at least, so that many events at once cost a few polls."""
 
@@ -59,6 +62,7 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._flows: dict[UUID, Flow[..., Any]] = {}
+        self._works = set[asyncio.Task[int]]()
         self._draining = False
         self._poll_s: float = PREFECT_WORKER_QUERY_SECONDS.value()
         self._polling, self._polled_at, self._woken = asyncio.Lock(), -math.inf, asyncio.Event()
@@ -73,6 +77,8 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
         if task_status:
             task_status.started(os.getpid())
         work = asyncio.create_task(_outlived(flow, flow_run), name=flow_run.name)
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
         watch = asyncio.create_task(self._cancelled(flow_run.id))
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -80,7 +86,7 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
                 await _stop(work)  # Prefect's engine calls every stopped coroutine crashed: so it shows for a moment
                 await self.client.set_flow_run_state(flow_run.id, Cancelled(), force=True)
                 return WarmResult(identifier=str(flow_run.id), status_code=0)
-            return WarmResult(identifier=str(flow_run.id), status_code=work.result())
+            return WarmResult(identifier=str(flow_run.id), status_code=0 if work.cancelled() else work.result())
         finally:
             await _stop(watch)
             await _stop(work)
@@ -138,6 +144,10 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
                     pass
                 while self.limiter.borrowed_tokens:
                     await asyncio.sleep(0.1)
+        if works := list(self._works):  # before the worker closes the client by which they tell that they crashed
+            for work in works:
+                work.cancel()
+            await asyncio.wait(works, timeout=_TELL_S)
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
         """Claim a run by its state Pending, and await it.
