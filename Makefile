@@ -38,7 +38,7 @@ check: .venv/filled  ## what CI runs
 
 chaos: .venv/filled  ## for half an hour: schedules nobody thought of, processes killed, stores that fail
 	CHAOS=1 CHAOS_ROUNDS=$${CHAOS_ROUNDS:-1000} $(BIN)/pytest -q -s -o faulthandler_timeout=0 \
-	    tests/unit/test_protocol.py tests/unit/test_photos_meet.py tests/unit/test_late_looks_meet.py tests/unit/test_forgetting_meets.py \
+	    tests/unit/test_protocol.py tests/unit/test_photos_meet.py tests/unit/test_late_looks_meet.py tests/unit/test_late_looks_meet_runs.py tests/unit/test_forgetting_meets.py \
 	    tests/unit/test_chunk_like_the_flow.py tests/system/test_chaos.py tests/system/test_chaos_postgres.py
 
 bench: .venv/filled
