@@ -24,7 +24,7 @@ def run_name() -> str:
 
 @flow(name="process-photos", flow_run_name=run_name, persist_result=False, result_serializer="json")
 async def process_photos(
-    photos: Annotated[list[PhotoRequest], Field(min_length=1, max_length=1000, description="Photos with their users")],
+    photos: Annotated[list[PhotoRequest], Field(min_length=1, max_length=80, description="Photos with their users")],
 ) -> dict[str, Any]:
     """Check many selfies at the speed of the models, each as `process-photo` does, and tell users what is wrong.
 
@@ -32,10 +32,9 @@ async def process_photos(
     `process-photo` of its own at once, and that run is the one that fails. What is done with the photos together stands
     in `selfiegate.express`.
     """
-    await opened()
     await name_users({one.user_id for one in photos})
-    ends = await express.process_photos(as_task, run_alone, photos, str(flow_run.id))
-    meter(ends)
+    await opened()
+    ends = await express.process_photos(as_task, run_alone, photos, str(flow_run.id), meter)
     await show_ends(ends)
     counts = counts_of(ends)
     message = ", ".join(f"{count} {status}" for status, count in counts.items())

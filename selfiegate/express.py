@@ -8,6 +8,7 @@ that fails there gets a run of its own at once, so that a run that failed names 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,6 +22,8 @@ from selfiegate.backfill.processor import Turns, is_local, pools, side_by_side
 from selfiegate.ingestion.photo_requests import PhotoRequest
 from selfiegate.runtime import Runtime
 from selfiegate.steps import Take
+
+_log = logging.getLogger(__name__)
 
 AT_ONCE = 3
 """Runs that a process has under way, as in a backfill; others claim nothing yet, and are left to other processes."""
@@ -47,14 +50,22 @@ class End(NamedTuple):
         return self.state or self.outcome.status
 
 
-async def process_photos(take: Take, run_alone: RunAlone, photos: Sequence[PhotoRequest], owner: str) -> list[End]:
+async def process_photos(
+    take: Take,
+    run_alone: RunAlone,
+    photos: Sequence[PhotoRequest],
+    owner: str,
+    decided: Callable[[Sequence[Outcome]], None] = lambda _: None,
+) -> list[End]:
     """Take photos to their verdicts and tell the users of those that are refused; one of a photo's uploads counts.
 
     Of two photos with one face the one that was uploaded first wins. Photos that another run holds are left to it.
-    Raises what `take` raises where nothing could be done for any photo.
+    `decided` is told of the outcomes before any photo is run alone. Raises what `take` raises where nothing could be
+    done for any photo.
     """
     async with _places():
         outcomes = await take(take_together, photos, owner)
+    decided(outcomes)
     begin_before, gate = time.monotonic() + _ALONE_S, asyncio.Semaphore(_ALONE_AT_ONCE)
     requests = {(one.photo, one.user_id): one for one in in_order(photos)}
 
@@ -64,7 +75,11 @@ async def process_photos(take: Take, run_alone: RunAlone, photos: Sequence[Photo
         async with gate:
             if time.monotonic() > begin_before:
                 return End(outcome)
-            state, run = await run_alone(requests[outcome.photo, outcome.user_id])
+            try:
+                state, run = await run_alone(requests[outcome.photo, outcome.user_id])
+            except Exception as error:  # of Prefect's client, say; the other photos go on
+                _log.warning("%s is left to `reconcile`: %s", outcome.photo.name, error)
+                return End(outcome)
             return End(outcome, run, state)
 
     return await asyncio.gather(*(end_of(one) for one in outcomes))

@@ -47,7 +47,9 @@ class BridgeSettings(Group):
     express_from: int = Field(
         4, ge=0, le=1000, description="How many photos that no run has claimed yet let those that follow share runs"
     )
-    express_photos: int = Field(64, ge=2, le=1000, description="How many photos share a run at most")
+    express_photos: int = Field(
+        64, ge=2, le=80, description="How many photos share a run at most; Prefect takes no more than 100 tags of a run"
+    )
     patience_s: float = Field(
         20.0,
         gt=0,

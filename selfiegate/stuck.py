@@ -21,13 +21,15 @@ _SURE_S = 3.0
 class Call:
     """A call under way; stuck when there is no sign of life for `limit_s` seconds."""
 
-    def __init__(self, name: str, limit_s: float) -> None:
-        self.name, self._limit_s = name, limit_s
+    def __init__(self, name: str, limit_s: float, outer: Call | None = None) -> None:
+        self.name, self._limit_s, self._outer = name, limit_s, outer
         self.alive()
 
     def alive(self) -> None:
-        """Give a sign of life."""
+        """Give a sign of life, of the call around it, too: from whichever thread."""
         self._until = time.monotonic() + self._limit_s
+        if self._outer:
+            self._outer.alive()
 
     @property
     def is_stuck(self) -> bool:
@@ -42,8 +44,8 @@ _here = threading.local()
 @contextmanager
 def watched(name: str, limit_s: float) -> Iterator[Call]:
     """Watch what the block calls. A call within a call of the same thread is a sign of life of both."""
-    alive()
-    call, outer = Call(name, limit_s), getattr(_here, "call", None)
+    outer = getattr(_here, "call", None)
+    call = Call(name, limit_s, outer)
     _under_way.add(call)
     _here.call = call
     try:

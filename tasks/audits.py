@@ -99,8 +99,9 @@ def _end_of(run: FlowRun) -> State[None] | None:
     held = [row for row in rows if row.owner == str(run.id)]
     is_dead = all(seconds_until(row.lease_until) + runtime().settings.lease_s < 0 for row in held)
     if not held or "photos" in run.parameters:
-        # It may be waiting for another run's claim, for as long as all attempts at a step take, or for its single runs.
-        silent_s = runtime().settings.silent_run_s
+        # It may be waiting for another run's claim, for as long as all attempts at a step take; one of many photos then
+        # begins single runs for five minutes, the last of which may take as long.
+        silent_s = runtime().settings.silent_run_s * (2 if "photos" in run.parameters else 1)
         is_dead = is_dead and (run.state is None or run.state.timestamp.timestamp() + silent_s < time.time())
     if not is_dead:
         return None

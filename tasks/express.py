@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from prefect.artifacts import acreate_table_artifact
 
 from selfiegate import express
+from selfiegate.backfill.outcomes import Outcome
 from selfiegate.express import End
 from tasks.artifacts import attached
 from tasks.meters import count
@@ -22,9 +23,9 @@ def counts_of(ends: Sequence[End]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def meter(ends: Sequence[End]) -> None:
-    """Count the verdicts that the photos got together; single runs count theirs."""
-    for one in (end.outcome for end in ends):
+def meter(outcomes: Sequence[Outcome]) -> None:
+    """Count the verdicts that photos got together; single runs count theirs."""
+    for one in outcomes:
         if one.status not in ("skipped", "failed"):
             count(one.status, one.reasons, one.upload_order, "express")
 

@@ -119,7 +119,7 @@ class Handover:
         await asyncio.sleep(min(self._pace.pause_s(photo.deliveries + photo.parked - 1), self._settings.park_s))
 
     def _see_room(self, photo: Unclaimed) -> None:
-        if self.unclaimed.messages > self._settings.window + self._settings.parked:
+        if self.unclaimed.messages > self._settings.places + self._settings.parked:
             pause_s = self._pace.pause_s(photo.deliveries)
             raise GiveBack("too many others wait (SELFIEGATE_BRIDGE__PARKED)", pause_s)
 
@@ -168,6 +168,7 @@ class Handover:
                 standing = await self._look(photo)
                 pause = min(2 * pause, self._pace.longest_look_s, max(end - time.monotonic(), self._pace.first_look_s))
             sending.claimed.set()
+            photo.overtaken |= standing is Standing.OPEN and self._overtakes.is_overtaken(place)
         finally:
             self._overtakes.end(place, standing is Standing.SETTLED)
         return standing

@@ -17,7 +17,6 @@ from deployments.bridge.http_server import listening
 from deployments.bridge.intake import CLOSED, Intake
 from deployments.bridge.places import Places
 from deployments.bridge.unclaimed import PARKED, UnclaimedPhotos, Wait
-from selfiegate.errors import SelfiegateError
 from selfiegate.event_queue import EventQueue
 from selfiegate.setting_groups import BridgeSettings
 from selfiegate.steps import in_thread
@@ -29,8 +28,9 @@ _STALE_S = 60.0
 class Meters:
     """The bridge's metrics, in a registry of their own; each begins with `selfiegate_bridge_`."""
 
-    def __init__(self, places: int, share: int = 0) -> None:
-        self.registry, self.unclaimed, self.places = CollectorRegistry(), UnclaimedPhotos(), Places(places, share)
+    def __init__(self, places: int, share: int = 0, again: int = 0) -> None:
+        self.registry, self.unclaimed = CollectorRegistry(), UnclaimedPhotos()
+        self.places = Places(places, share, again)
         self.received = self._counter("received", "Messages taken from the queue")
         self.emitted = self._counter("emitted", "Photos whose event was sent to Prefect, alone or with others")
         self.emitted_again = self._counter(
@@ -55,7 +55,7 @@ class Meters:
     async def count_backlog(self, queue: EventQueue, every_s: float) -> None:
         """Count what waits in the queue, over and over."""
         while True:
-            with suppress(SelfiegateError):  # whoever receives from the queue says so
+            with suppress(Exception):  # whoever receives from the queue says so
                 self.backlog.set(await in_thread(queue.waiting))
             await asyncio.sleep(every_s)
 

@@ -6,6 +6,7 @@ A run costs Prefect more than a photo costs the models. So where photos wait, th
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -43,7 +44,8 @@ class Sending:
             await asyncio.sleep(seconds)
             return True
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.claimed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.claimed.wait()
         return self.claimed.is_set()
 
 
@@ -72,14 +74,14 @@ class Lanes:
         return sending
 
     def _goes_express(self, photo: Unclaimed) -> bool:
-        """A photo that no run claimed before goes alone: it may be the one that keeps others from being claimed."""
-        if self._settings.express == "never" or photo.parked or photo.emitted > 1:
+        """A photo that others overtook, or that was parked, goes alone: it may keep others from being claimed."""
+        if self._settings.express == "never" or photo.parked or photo.overtaken:
             return False
         is_open = self._settings.express == "always" or time.monotonic() < self._open_until
         return is_open or self._waiting() > self._settings.express_from
 
     def _join(self, photo: Unclaimed) -> Sending:
-        size = len(photo.request.model_dump_json())
+        size = len(json.dumps(photo.request.model_dump(mode="json")))
         sending = self._gathering
         if sending and sum(sending.photos.values()) + size > _LONGEST:
             sending.full.set()
@@ -96,7 +98,8 @@ class Lanes:
     async def _carry(self, sending: Sending) -> None:
         """Gather photos, send them, and hold the next ones back until a run has begun on these."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(sending.full.wait(), GATHER_S)
+            async with asyncio.timeout(GATHER_S):
+                await sending.full.wait()
         async with self._free:
             sending.full.set()  # nobody joins any more
             try:
@@ -108,5 +111,6 @@ class Lanes:
             sending.sent.set_result(None)
             if len(sending.photos) > 1:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(sending.claimed.wait(), self._settings.patience_s)
+                    async with asyncio.timeout(self._settings.patience_s):
+                        await sending.claimed.wait()
                 self._open_until = time.monotonic() + _LINGER_S

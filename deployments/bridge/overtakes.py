@@ -33,4 +33,8 @@ class OvertakeTracker:
 
     def is_lost(self, place: int, patience_s: float) -> bool:
         """Say whether a place was overtaken, or nothing has moved for so long; ask when so long has passed."""
-        return self._overtaken[place] >= self._many or time.monotonic() - self._moved_at >= patience_s
+        return self.is_overtaken(place) or time.monotonic() - self._moved_at >= patience_s
+
+    def is_overtaken(self, place: int) -> bool:
+        """Say whether many later photos were claimed before it."""
+        return self._overtaken[place] >= self._many

@@ -20,11 +20,13 @@ class Places:
     """A number of places, of which no user holds more than a share; by default a quarter, or one.
 
     A free place goes to the user who holds the fewest, and among these to the photo that waits longest. Photos that
-    had a place before get at most half of the places, or one: what is stuck does not keep out what is new.
+    had a place before get at most `again` places, by default half of them, or one: what is stuck does not keep out what
+    is new.
     """
 
-    def __init__(self, window: int, share: int = 0) -> None:
-        self._window, self.share, self._most_again = window, share or max(1, window // 4), max(1, window // 2)
+    def __init__(self, window: int, share: int = 0, again: int = 0) -> None:
+        self._window, self.share = window, share or max(1, window // 4)
+        self._most_again = again or max(1, window // 2)
         self._held, self._held_again, self._number = Counter[str](), 0, 0
         self._wishes: dict[tuple[str, bool], deque[_Wish]] = {}
         self.changed = asyncio.Event()

@@ -32,8 +32,9 @@ async def _serve(settings: Settings) -> None:
     from deployments.bridge.intake import CLOSED, PATIENCE_S, Intake
     from deployments.bridge.photo_events import PrefectEvents, possible
 
-    # As many look at photos with a place, look at parked ones, and keep messages.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(3 * settings.bridge.window + 2, "bridge"))
+    # As many look at photos with a place; others look at parked ones, and keep messages.
+    threads = settings.bridge.places + 2 * settings.bridge.window + 2
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads, "bridge"))
     queue, token = open_queue(settings), settings.bridge.token
     intake = Intake(open_queue(settings, PATIENCE_S).put, token.get_secret_value()) if token else CLOSED
     async with PrefectEvents() as events:

@@ -38,6 +38,8 @@ class Unclaimed:
     deliveries: int = 1
     waits_for: Wait = Wait.PLACE
     emitted: int = 0
+    overtaken: bool = False
+    """Photos that were handed over later were claimed, and it was not: its event was lost, or no run can claim it."""
     parked: int = 0
     """How often."""
     since: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from flows.process_photo import process_photo
 from flows.process_photos import process_photos
 from selfiegate import express
 from selfiegate.backends.scripted import scripted_photo
+from selfiegate.backfill.outcomes import Outcome
 from selfiegate.clock import now_us
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.ingestion.photo_requests import PhotoRequest
@@ -184,9 +186,24 @@ def test_the_runs_of_single_photos_are_begun_for_a_time_and_the_rest_is_left(
     async def run_alone(one: PhotoRequest) -> tuple[str, str]:
         raise AssertionError(one)
 
-    ends = asyncio.run(express.process_photos(inline(broken), run_alone, photos, "run"))
+    told = list[Sequence[Outcome]]()
+    ends = asyncio.run(express.process_photos(inline(broken), run_alone, photos, "run", told.append))
+    assert [len(outcomes) for outcomes in told] == [2]
     assert [end.verdict for end in ends] == ["failed", "failed"]
     assert [present(rt.ledger.get(one.photo, one.user_id)).status for one in photos] == ["pending"] * 2
+
+
+def test_a_single_run_that_cannot_be_begun_costs_the_others_nothing(rt: MemoryRuntime) -> None:
+    photos = [request(rt, "ann", "ann"), request(rt, "bob", "bob")]
+    broken = replacing(rt, "faces", Failing(rt.faces, "detect", 2, False, ValueError("a fault of ours")))
+
+    async def run_alone(one: PhotoRequest) -> tuple[str, str]:
+        if one.user_id == "ann":
+            raise ConnectionError("Prefect is away")
+        return "Accepted", "its run"
+
+    ends = asyncio.run(express.process_photos(inline(broken), run_alone, photos, "run"))
+    assert sorted(end.verdict for end in ends) == ["Accepted", "failed"]
 
 
 def test_to_forget_a_user_removes_the_runs_that_took_the_users_photos(rt: MemoryRuntime) -> None:
@@ -200,7 +217,7 @@ def test_to_forget_a_user_removes_the_runs_that_took_the_users_photos(rt: Memory
 
 @pytest.mark.parametrize(
     ("lease_s", "state_age_s", "ended"),
-    [(60, 10_000, False), (-1000, 10, False), (-1000, 10_000, True)],
+    [(60, 10_000, False), (-1000, 1000, False), (-1000, 10_000, True)],
     ids=["it works", "it may be at single photos", "dead"],
 )
 def test_a_run_of_many_photos_that_died_is_brought_to_an_end(

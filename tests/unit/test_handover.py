@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -98,6 +99,36 @@ def test_the_same_bytes_uploaded_again_are_handed_over_until_a_run_took_the_late
         asyncio.run(handover.see_claimed(Unclaimed(PhotoRequest(photo=photo, user_id="ann", upload_order=order))))
 
     assert [one.upload_order for one in sent] == [orders[0], orders[2]]
+
+
+def test_a_photo_that_others_overtake_goes_alone_and_one_of_many_that_wait_does_not() -> None:
+    """Once with a run that claims all photos but one at their first event; once with none that claims at the first."""
+    rt = memory_runtime()
+
+    def events(names: Sequence[str], claims: Callable[[str, int], bool]) -> list[list[str]]:
+        sent, tried = list[list[str]](), Counter[str]()
+
+        async def emit(photos: Sequence[PhotoRequest]) -> None:
+            sent.append([one.user_id for one in photos])
+            for one in photos:
+                tried[one.user_id] += 1
+                if claims(one.user_id, tried[one.user_id]):
+                    rt.ledger.claim(one.photo, one.user_id, "run", 60)
+
+        async def all_of_them() -> None:
+            settings = BridgeSettings(express="always", express_photos=4, window=1, patience_s=0.5)
+            records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
+            meters = Meters(settings.places, settings.share)
+            handover = Handover(settings, records, emit, meters, DEFAULT_PACE._replace(first_look_s=0.02))
+            refs = {name: PhotoRef(bucket="bucket", key=f"{name}/a.jpg", version="1") for name in names}
+            requests = [PhotoRequest(photo=ref, user_id=name) for name, ref in refs.items()]
+            await asyncio.gather(*(handover.see_claimed(Unclaimed(one)) for one in requests))
+
+        asyncio.run(asyncio.wait_for(all_of_them(), 60))
+        return sent
+
+    assert events([f"u{n}" for n in range(40)], lambda user, times: user != "u0" or times > 1)[-1] == ["u0"]
+    assert [len(sent) for sent in events([f"v{n}" for n in range(8)], lambda _, times: times > 1)] == [4] * 4
 
 
 def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: Path) -> None:

@@ -90,6 +90,18 @@ def test_a_step_that_never_returns_loses_its_photo_to_another_run(
     assert_consistent(other, (photo, "ann"))
 
 
+def test_a_sign_of_life_of_an_inner_call_from_another_thread_is_one_of_the_outer_call_too() -> None:
+    with watched("a run of many photos", 0.5) as outer, watched("its chunk", 0.5) as inner:
+        for _ in range(8):
+            time.sleep(0.1)
+            thread = threading.Thread(target=inner.alive)
+            thread.start()
+            thread.join()
+        assert not outer.is_stuck
+        time.sleep(0.6)
+        assert outer.is_stuck
+
+
 def test_a_long_step_of_short_parts_is_not_stuck() -> None:
     began = time.monotonic()
     with watched("a sweep", 2.0):
