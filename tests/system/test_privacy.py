@@ -44,6 +44,16 @@ print(asyncio.run(process_event(json.loads(sys.argv[1]))))
 """
 
 
+TOGETHER = f"""{LOUD}
+import asyncio, sys
+from flows.process_photos import process_photos
+from selfiegate.runtime import runtime
+find = runtime().photos.find
+photos = [{{"photo": find(uri), "user_id": f"user_{{n}}"}} for n, uri in enumerate(sys.argv[1:])]
+print(asyncio.run(process_photos(photos)))
+"""
+
+
 class Runs(NamedTuple):
     """What was left behind by runs of each kind."""
 
@@ -120,6 +130,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, workshop: Path, pack: object,
         fails = {"SELFIEGATE_HOME": str(broken), "ends_with": 1}
         run("failed", *ours, "process", happy, "--user", "user_f", "--verbose", **fails)  # type: ignore[arg-type]
         run("event", "-c", EVENT, event)
+        run("together", "-c", TOGETHER, happy, workshop / "4_no_face.jpg")
         run("reconcile", *ours, "reconcile", "--audit", "--verbose")
         files = ("--report", report, "--html", sheet)
         run("backfill", *ours, "backfill", photos, "--key-template", "{user_id}.jpg", "--notify", "--verbose", *files)
