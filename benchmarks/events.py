@@ -144,7 +144,7 @@ def chaos(world: Traffic, photos: int = 200, kills: int = 10, seed: int = 0) -> 
             each.result()
     world.wait(1800, every_s=3)
     took = time.monotonic() - began
-    _see_notices(world)
+    world.wait_for_notices(300)
     world.assert_consistent()
     told = Counter(world.told().values())
     shared = Counter(Counter(row.owner for row in world.verdicts.values()).values())
@@ -153,15 +153,6 @@ def chaos(world: Traffic, photos: int = 200, kills: int = 10, seed: int = 0) -> 
     print(f"                {sum(n * count for n, count in shared.items() if n > 1)} photos shared runs")
     print(f"                {_redone(world)} photos were claimed by a run that died, and finished by another")
     print(f"                users told of a photo once: {told[1]}, more often: {told.total() - told[1]}")
-
-
-def _see_notices(world: Traffic) -> None:
-    """Wait until every refused user was told; `reconcile` tells those whose run died."""
-    refused = [key for key, row in world.verdicts.items() if row.status != "accepted"]
-    give_up = time.monotonic() + 300
-    while any((row := world.rt.ledger.get(*key)) is None or row.notice != "sent" for key in refused):
-        assert time.monotonic() < give_up, "a refused user was not told"
-        time.sleep(2)
 
 
 def crowd(world: Traffic) -> None:

@@ -98,6 +98,14 @@ class Traffic:
             self.local.restart_dead()
         return time.monotonic() - began
 
+    def wait_for_notices(self, patience_s: float) -> None:
+        """Wait until every refused user was told: a run does so after the verdict, or `reconcile` where the run died."""
+        refused = [one for one, row in self.verdicts.items() if row.status != "accepted"]
+        give_up = time.monotonic() + patience_s
+        while left := [one for one in refused if (row := self.rt.ledger.get(*one)) is None or row.notice != "sent"]:
+            assert time.monotonic() < give_up, f"not told of their refusal: {left}"
+            time.sleep(1)
+
     def statuses(self) -> dict[str, int]:
         """Count the verdicts."""
         return dict(Counter(row.status for row in self.verdicts.values()))
