@@ -99,7 +99,7 @@ class Traffic:
         return time.monotonic() - began
 
     def wait_for_notices(self, patience_s: float) -> None:
-        """Wait until every refused user was told: a run does so after the verdict, or `reconcile` where the run died."""
+        """Wait until every refused user was told: by the run, after the verdict, or by `reconcile` where it died."""
         refused = [one for one, row in self.verdicts.items() if row.status != "accepted"]
         give_up = time.monotonic() + patience_s
         while left := [one for one in refused if (row := self.rt.ledger.get(*one)) is None or row.notice != "sent"]:
