@@ -133,9 +133,12 @@ def chaos(world: Traffic, photos: int = 200, kills: int = 10, seed: int = 0) -> 
     sent = _files(photos)
     with ThreadPoolExecutor(8) as pool:
         uploads = [pool.submit(world.upload, *each) for each in sent]
-        for victim in victims:
-            time.sleep(draw.uniform(2, 8))
-            done = world.look()
+        for number, victim in enumerate(victims):
+            done, give_up = world.look(), time.monotonic() + 120
+            while done < photos * number / (kills + 1) and time.monotonic() < give_up:  # over the whole of the work
+                time.sleep(0.2)
+                done = world.look()
+            time.sleep(draw.uniform(0, 2))
             world.local.parts[victim].kill()
             print(f"                {time.monotonic() - began:4.0f} s: {victim} killed, {done} verdicts", flush=True)
             time.sleep(1)
