@@ -179,9 +179,10 @@ class WarmWorker(BaseWorker[ProcessJobConfiguration, ProcessVariables, WarmResul
             if not flow.isasync:
                 raise BackendMisconfigured(f"{entrypoint} is not async and would hold all other runs up")
             # Without a storage of its own, Prefect asks the server for the default one, twice a run, blocking the loop.
-            self._flows[deployment_id] = flow.with_options(
-                result_storage=flow.result_storage or PREFECT_RESULTS_LOCAL_STORAGE_PATH.value()
-            )
+            # With one, Prefect keeps results, and takes tasks from its cache, unless the flow says that it keeps none.
+            if flow.persist_result is False and flow.result_storage is None:
+                flow = flow.with_options(result_storage=PREFECT_RESULTS_LOCAL_STORAGE_PATH.value())
+            self._flows[deployment_id] = flow
         return self._flows[deployment_id]
 
     async def _cancelled(self, run_id: UUID) -> None:
