@@ -12,7 +12,7 @@ from pydantic import Field
 from flows.process_photo import process_photo
 from selfiegate import express
 from selfiegate.ingestion.photo_requests import PhotoRequest
-from tasks.express import counts_of, meter, show_ends
+from tasks.express import counts_of, in_words, meter, show_ends
 from tasks.run_history import name_users
 from tasks.steps import as_task, opened
 
@@ -37,8 +37,7 @@ async def process_photos(
     ends = await express.process_photos(as_task, run_alone, photos, str(flow_run.id), meter)
     await show_ends(ends)
     counts = counts_of(ends)
-    message = ", ".join(f"{count} {status}" for status, count in counts.items())
-    return Completed(name="Processed", message=message, data=counts)  # type: ignore[return-value]
+    return Completed(name="Processed", message=in_words(counts), data=counts)  # type: ignore[return-value]
 
 
 async def run_alone(one: PhotoRequest) -> tuple[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
@@ -93,7 +92,7 @@ def take_together(rt: Runtime, photos: Sequence[PhotoRequest], owner: str) -> li
     entries = [Entry.of(one) for one in in_order(photos)]
     vision_pool, io_pool = pools(side_by_side(rt))
     chunk = Chunk(rt, owner, vision_pool, io_pool, notify=True, local=is_local(rt, entries), patient=False)
-    number = _next_turn()
+    number = _turns.take()
     try:
         outcomes, to_retry = chunk.run(entries, _turns.turn(number))
     finally:
@@ -112,15 +111,8 @@ def _failed(rt: Runtime, one: Entry, why: str) -> Outcome:
     return Outcome(uri=one.uri, user_id=one.user_id, status="failed", why=why, photo=photo)
 
 
-_turns, _taken, _lock = Turns(), 0, threading.Lock()
+_turns = Turns()
 _rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-
-
-def _next_turn() -> int:
-    global _taken
-    with _lock:
-        _taken += 1
-        return _taken - 1
 
 
 def _places() -> asyncio.Semaphore:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
-from selfiegate.clock import now_us
+from selfiegate.clock import moment_of, now_us, utc
 from selfiegate.model import Claim, PhotoRef, Reason
 from selfiegate.records import Erasure
 from selfiegate.rows import warn
@@ -82,15 +82,15 @@ def _photo(row: Claim, present: PhotoRef | None, enrolled_at: datetime | None) -
     uploaded = row.upload_rank[:16]
     return PhotoStatus(
         photo=row.photo.uri,
-        uploaded_at=_time(int(uploaded)) if uploaded.isdecimal() and len(uploaded) == 16 else None,
-        claimed_at=_time(row.claimed_at),
+        uploaded_at=moment_of(int(uploaded)) if uploaded.isdecimal() and len(uploaded) == 16 else None,
+        claimed_at=moment_of(row.claimed_at),
         status=row.status,
         reasons=row.verdict.reasons if row.verdict else (),
         enrolled_at=enrolled_at if is_profile else None,
         notice=_NOTICES[row.notice] if refused else "",
         run=row.owner,
         attempt=row.attempt,
-        lease_until=None if decided else _time(row.lease_until),
+        lease_until=None if decided else moment_of(row.lease_until),
         overdue=not decided and row.lease_until < now_us(),
         is_profile=is_profile,
     )
@@ -99,8 +99,8 @@ def _photo(row: Claim, present: PhotoRef | None, enrolled_at: datetime | None) -
 def _erasure(erasure: Erasure) -> ErasureStatus:
     finished = erasure.finished_at
     return ErasureStatus(
-        asked_at=_time(erasure.asked_at),
-        finished_at=None if finished is None else _time(finished),
+        asked_at=moment_of(erasure.asked_at),
+        finished_at=None if finished is None else moment_of(finished),
         run=erasure.run,
         problem=erasure.problem,
     )
@@ -120,12 +120,3 @@ def erasure_in_words(erasure: ErasureStatus) -> str:
     if erasure.finished_at is None:
         return f"{asked}, under way in run {erasure.run}" + (f": {erasure.problem}" if erasure.problem else "")
     return f"{asked}, forgotten {utc(erasure.finished_at)} by run {erasure.run}"
-
-
-def utc(moment: datetime | None) -> str:
-    """Write a moment for people; `?` where it is not known."""
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "?"
-
-
-def _time(moment_us: int) -> datetime:
-    return datetime.fromtimestamp(moment_us / 1e6, UTC)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from prefect.artifacts import acreate_markdown_artifact
 
 from selfiegate import report
+from selfiegate.clock import moment_of, utc
 from selfiegate.privacy import erasures, sweeps, unreadable
 from selfiegate.records import Erasure
 from tasks import run_history
@@ -38,12 +37,9 @@ def markdown(receipt: Erasure) -> str:
     """Return the receipt as a page."""
     lines = [f"# {report.code(receipt.user_id)} is forgotten", "", "| removed | |", "|---|---:|"]
     lines += [f"| {kind} | {count} |" for kind, count in receipt.removed.items()]
-    times = f"Asked {_utc(receipt.asked_at)}, finished {_utc(receipt.finished_at or 0)}, by the run {receipt.run}."
+    asked, finished = (utc(moment_of(us)) for us in (receipt.asked_at, receipt.finished_at or 0))
+    times = f"Asked {asked}, finished {finished}, by the run {receipt.run}."
     originals = "The original photos were removed." if receipt.photos else "The original photos were left."
     if receipt.kept_originals:
         originals += f" {receipt.kept_originals} were to be removed, and could not be."
     return "\n".join([*lines, "", times, originals])
-
-
-def _utc(moment: int) -> str:
-    return f"{datetime.fromtimestamp(moment / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"

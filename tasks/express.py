@@ -30,11 +30,15 @@ def meter(outcomes: Sequence[Outcome]) -> None:
             count(one.status, one.reasons, one.upload_order, "express")
 
 
+def in_words(counts: dict[str, int]) -> str:
+    """Return counts as a line."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
 async def show_ends(ends: Sequence[End]) -> None:
     """Attach a row for each photo to the run, accepted ones last."""
     rows = sorted((_row(end) for end in ends), key=lambda row: row["verdict"] == "accepted")
-    told = ", ".join(f"{count} {verdict}" for verdict, count in counts_of(ends).items())
-    await attached(acreate_table_artifact(rows, key="photos", description=told))
+    await attached(acreate_table_artifact(rows, key="photos", description=in_words(counts_of(ends))))
 
 
 def _row(end: End) -> dict[str, str]:

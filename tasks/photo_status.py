@@ -8,7 +8,8 @@ from prefect.artifacts import acreate_markdown_artifact
 from prefect.utilities.urls import url_for
 
 from selfiegate import report
-from selfiegate.photo_status import PhotoStatus, UserStatus, erasure_in_words, in_words, status_of, utc
+from selfiegate.clock import utc
+from selfiegate.photo_status import PhotoStatus, UserStatus, erasure_in_words, in_words, status_of
 from tasks.artifacts import attached
 from tasks.steps import task_of
 

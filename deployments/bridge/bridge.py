@@ -83,7 +83,7 @@ class Bridge:
         self._queue_outage = Outage("the queue", pace.first_look_s, pace.longest_outage_s)
         self._left = deque[str](maxlen=_REMEMBERED)
         self._silences = 0
-        self.meters = Meters(settings.bridge.places, settings.bridge.share, max(1, settings.bridge.window // 2))
+        self.meters = Meters(settings.bridge)
         self._handover = Handover(settings.bridge, records, emit, self.meters, pace)
 
     def stop(self) -> None:

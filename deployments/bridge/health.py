@@ -28,9 +28,9 @@ _STALE_S = 60.0
 class Meters:
     """The bridge's metrics, in a registry of their own; each begins with `selfiegate_bridge_`."""
 
-    def __init__(self, places: int, share: int = 0, again: int = 0) -> None:
+    def __init__(self, settings: BridgeSettings) -> None:
         self.registry, self.unclaimed = CollectorRegistry(), UnclaimedPhotos()
-        self.places = Places(places, share, again)
+        self.places = Places(settings.places, settings.share, max(1, settings.window // 2))
         self.received = self._counter("received", "Messages taken from the queue")
         self.emitted = self._counter("emitted", "Photos whose event was sent to Prefect, alone or with others")
         self.emitted_again = self._counter(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from itertools import count
 from typing import NamedTuple
 
 from selfiegate.backfill.chunk import Chunk
@@ -66,7 +67,11 @@ class Turns:
 
     def __init__(self) -> None:
         self._next, self._passed, self._free = 0, set[int](), threading.Condition()
-        self._one = threading.Lock()
+        self._one, self._numbers = threading.Lock(), count()
+
+    def take(self) -> int:
+        """Return the next number, where nobody else numbers the chunks."""
+        return next(self._numbers)
 
     @contextmanager
     def turn(self, number: int) -> Iterator[None]:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from selfiegate.cli import console
-from selfiegate.photo_status import PhotoStatus, erasure_in_words, in_words, status_of, utc
+from selfiegate.clock import utc
+from selfiegate.photo_status import PhotoStatus, erasure_in_words, in_words, status_of
 from selfiegate.runtime import runtime
 from selfiegate.user_ids import user_id_of
 

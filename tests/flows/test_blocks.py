@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from prefect import flow
@@ -27,6 +25,7 @@ from selfiegate.settings import Settings
 from selfiegate.stores.s3 import S3Photos
 from tasks.blocks import BlockNotices, connect, open_with_blocks
 from tasks.steps import step
+from tests.answering import answering
 from tests.contract.records import verdict
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -38,20 +37,12 @@ REFUSED = verdict("rejected", None).model_copy(update={"reasons": (reason(Reason
 def webhook() -> Iterator[tuple[str, list[dict[str, str]]]]:
     received: list[dict[str, str]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(404 if self.path.endswith("/secret") else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def reply(method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        received.append(json.loads(body))
+        return (404 if path.endswith("/secret") else 200), b""
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/", received
-    server.shutdown()
+    with answering(reply) as address:
+        yield f"{address}/", received
 
 
 def save_webhook(url: str) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,6 +26,7 @@ from selfiegate.errors import BackendMisconfigured, BackendUnavailable
 from selfiegate.model import PhotoRef
 from selfiegate.runtime import MemoryRuntime
 from tasks import run_history
+from tests.answering import answering
 from tests.flowruns import LOOP, run
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -171,27 +170,11 @@ def refusing() -> Iterator[tuple[str, list[int]]]:
     """A server that answers each POST with one status; its address and that status."""
     status = [403]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(404)  # no CSRF protection
+    def reply(method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        return (404 if method == "GET" else status[0]), b""  # no CSRF protection
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(status[0])
-
-        def _answer(self, status: int) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/api", status
-    server.shutdown()
-    server.server_close()
+    with answering(reply) as address:
+        yield f"{address}/api", status
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from deployments.bridge.http_server import MOST
 from deployments.bridge.intake import MOST_BYTES, Intake
 from selfiegate.ingestion.messages import read_event
 from selfiegate.postgres_database import PostgresDatabase
+from selfiegate.setting_groups import BridgeSettings
 from selfiegate.stores.postgres_queue import PostgresQueue
 from tests.postgres import PATIENCE_S, PostgresServer
 from tests.system.test_bridge import upload_of
@@ -37,7 +38,7 @@ class Site:
     def __init__(self, postgres: PostgresServer, token: str | None = TOKEN) -> None:
         self.server, self.url = postgres, postgres.database("intake")
         self.database = PostgresDatabase(self.url, patience_s=1)
-        self.queue, self.meters = PostgresQueue(self.database), Meters(4)
+        self.queue, self.meters = PostgresQueue(self.database), Meters(BridgeSettings())
         self.served = served("127.0.0.1", 0, self.meters, lambda: {"healthy": True}, Intake(self.queue.put, token))
         self.port = 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from benchmarks.run_cost import EVENT, Relay
 from deployments.local.processes import Part
 from tests.present import present
-from tests.system.test_worker import PATIENCE_S, World, name_of, photo, wait_for
+from tests.system.test_worker import PATIENCE_S, World, name_of, photo, prefect_with, wait_for
 
 pytestmark = [
     pytest.mark.system,
@@ -38,19 +37,9 @@ NOT_OF_A_RUN = re.compile(r"/work_pools/|/work_queues/|/events/|/admin/version|/
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("world"))
-    prefect = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--host", "127.0.0.1"]
-    try:
-        made.start("server", [*prefect, "--port", str(made.port)], f"{made.api}/health")
-        first = made.worker()
-        made.wait_for_pool()
-        made.deploy("tests/system/odd_flows.py:slow")
-        made.deploy("flows/process_photo.py:process_photo")
-        first.kill()
+    flows = ("tests/system/odd_flows.py:slow", "flows/process_photo.py:process_photo")
+    with prefect_with(tmp_path_factory.mktemp("world"), *flows) as made:
         yield made
-    finally:
-        for part in reversed(made.parts):
-            part.stop()
 
 
 def listening(world: World, *options: str, **more: str) -> Part:

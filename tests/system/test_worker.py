@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -175,23 +175,30 @@ class World:
         return self.until(run_id, lambda run: bool(run.state and run.state.is_running()))
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = World(tmp_path_factory.mktemp("world"))
+@contextmanager
+def prefect_with(folder: Path, *entrypoints: str) -> Iterator[World]:
+    """Start Prefect's server with these flows, and end what is started with it."""
+    made = World(folder)
     prefect = [str(Path(sys.executable).with_name("prefect")), "server", "start", "--host", "127.0.0.1"]
     try:
         made.start("server", [*prefect, "--port", str(made.port)], f"{made.api}/health")
         first = made.worker()  # makes the pool
         made.wait_for_pool()
-        for entrypoint in ODD_FLOWS:
-            made.deploy(f"tests/system/odd_flows.py:{entrypoint}")
-        made.deploy("flows/process_photo.py:process_photo")
-        made.deploy("flows/reconcile.py:reconcile")
+        for entrypoint in entrypoints:
+            made.deploy(entrypoint)
         first.stop()
         yield made
     finally:
         for part in reversed(made.parts):
             part.stop()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    odd = [f"tests/system/odd_flows.py:{name}" for name in ODD_FLOWS]
+    ours = ["flows/process_photo.py:process_photo", "flows/reconcile.py:reconcile"]
+    with prefect_with(tmp_path_factory.mktemp("world"), *odd, *ours) as made:
+        yield made
     assert not list((made.folder / "own").rglob("*Microsoft*"))  # onnxruntime's telemetry
 
 

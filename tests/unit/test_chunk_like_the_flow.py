@@ -139,33 +139,22 @@ def test_the_same_photos_come_to_the_same_end(drawn: Drawn) -> None:
 @given(drawn=worlds(), fault=faults)
 def test_after_a_fault_and_a_second_run_what_cannot_depend_on_the_order_is_the_same(drawn: Drawn, fault: Fault) -> None:
     """Another photo may meet the fault, so that of two equal faces the other one wins."""
-    drawn = dated(drawn)
-    one, other = build(drawn, in_memory()), build(drawn, in_memory())
-    for world, way in ((one, by_the_flow), (other, by_a_chunk)):
-        way(failing(world.rt, fault), world.entries)
-        for _ in range(2):
-            end_leases(world, drawn)
-            way(world.rt, world.entries)
-    alone = users_alone(drawn)
-
-    assert parts_of(alone, state(one)) == parts_of(alone, state(other))
-    assert holders_of_faces(one, drawn) == holders_of_faces(other, drawn)
-    for world in (one, other):
-        assert_promises_once_all_is_done(world, drawn)
+    assert_like_the_flow(by_a_chunk, dated(drawn), fault)
 
 
 @few_examples
 @given(drawn=worlds(), fault=faults)
-def test_the_express_lane_with_a_fault_and_its_single_runs_comes_to_what_cannot_depend_on_the_order(
-    drawn: Drawn, fault: Fault
-) -> None:
-    drawn = dated(drawn)
+def test_the_express_lane_and_its_single_runs_come_to_the_same_in_that(drawn: Drawn, fault: Fault) -> None:
+    assert_like_the_flow(by_the_lane, dated(drawn), fault)
+
+
+def assert_like_the_flow(way: Callable[[Runtime, Sequence[Entry]], dict[str, str]], drawn: Drawn, fault: Fault) -> None:
     one, other = build(drawn, in_memory()), build(drawn, in_memory())
-    for world, way in ((one, by_the_flow), (other, by_the_lane)):
-        way(failing(world.rt, fault), world.entries)
+    for world, take in ((one, by_the_flow), (other, way)):
+        take(failing(world.rt, fault), world.entries)
         for _ in range(2):
             end_leases(world, drawn)
-            way(world.rt, world.entries)
+            take(world.rt, world.entries)
     alone = users_alone(drawn)
 
     assert parts_of(alone, state(one)) == parts_of(alone, state(other))

@@ -75,7 +75,7 @@ def test_a_photo_from_before_its_user_was_forgotten_is_not_handed_over() -> None
         rt.ledger.claim(one.photo, one.user_id, "run", 60)
 
     records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
-    handover = Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE)
+    handover = Handover(BridgeSettings(), records, emit, Meters(BridgeSettings()), DEFAULT_PACE)
     early, late = (PhotoRequest(photo=photo, user_id="ann", upload_order=tracker) for tracker in ("0" * 16, "9" * 16))
     asyncio.run(handover.see_claimed(Unclaimed(early)))
     asyncio.run(handover.see_claimed(Unclaimed(late)))
@@ -93,7 +93,7 @@ def test_the_same_bytes_uploaded_again_are_handed_over_until_a_run_took_the_late
         claim_upload(rt, one.photo, one.user_id, "run", one.upload_order)
 
     records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
-    handover = Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE)
+    handover = Handover(BridgeSettings(), records, emit, Meters(BridgeSettings()), DEFAULT_PACE)
     orders = [f"000000000000000{n}.{n:0>32}" for n in (1, 1, 2, 2, 1)]
     for order in orders:
         asyncio.run(handover.see_claimed(Unclaimed(PhotoRequest(photo=photo, user_id="ann", upload_order=order))))
@@ -118,7 +118,7 @@ def test_a_photo_that_others_overtake_goes_alone_and_one_of_many_that_wait_does_
         async def all_of_them() -> None:
             settings = BridgeSettings(express="always", express_photos=4, window=1, patience_s=0.5)
             records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
-            meters = Meters(settings.places, settings.share)
+            meters = Meters(settings)
             handover = Handover(settings, records, emit, meters, DEFAULT_PACE._replace(first_look_s=0.02))
             refs = {name: PhotoRef(bucket="bucket", key=f"{name}/a.jpg", version="1") for name in names}
             requests = [PhotoRequest(photo=ref, user_id=name) for name, ref in refs.items()]
@@ -141,7 +141,7 @@ def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: 
     async def emit(photos: Sequence[PhotoRequest]) -> None:
         sent.extend(photos)
 
-    handover = Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE)
+    handover = Handover(BridgeSettings(), records, emit, Meters(BridgeSettings()), DEFAULT_PACE)
     asyncio.run(asyncio.wait_for(handover.see_claimed(Unclaimed(one)), 60))
 
     assert sent == []
@@ -152,7 +152,7 @@ def standing(rt: MemoryRuntime, photo: Unclaimed) -> Standing:
         raise AssertionError
 
     records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
-    return Handover(BridgeSettings(), records, emit, Meters(32), DEFAULT_PACE).standing(photo)
+    return Handover(BridgeSettings(), records, emit, Meters(BridgeSettings()), DEFAULT_PACE).standing(photo)
 
 
 @pytest.mark.parametrize("told", [False, True], ids=["its event tells no time", "its event tells the time"])

@@ -37,7 +37,7 @@ class World:
             window=window, patience_s=0.01, turn_s=0.1, park_s=0.1, express=express, express_from=2, express_photos=3
         )
         records = Records(self.rt.ledger, self.rt.profiles, self.rt.erasures, self.rt.known_gallery)
-        self.handover = Handover(bridge, records, self.emit, Meters(bridge.places, bridge.share), QUICK)
+        self.handover = Handover(bridge, records, self.emit, Meters(bridge), QUICK)
         self.photos = [Unclaimed(request(user, number), str(number)) for number, (user, _) in enumerate(photos)]
         self.fates = {one.request.photo: iter(fates) for one, (_, fates) in zip(self.photos, photos, strict=True)}
         self.emitted = Counter[str]()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from deployments.local.postgres import programs
 from deployments.local.stack import make_stack
 from deployments.local.up import instructions, running, switch_schedules_on
 from selfiegate.errors import BackendMisconfigured, BackendUnavailable, WrongInput
+from tests.answering import answering
 
 
 def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
@@ -104,31 +103,14 @@ def busy() -> Iterator[tuple[str, list[int]]]:
     """A server that answers as Prefect's does, after as many 503 as are asked for; the address and that number."""
     refusals = [0]
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(200, json.dumps([{"id": "d", "schedules": [{"id": "s", "parameters": {}}]}]).encode())
+    def reply(method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        if method == "POST":
+            return 200, json.dumps([{"id": "d", "schedules": [{"id": "s", "parameters": {}}]}]).encode()
+        refusals[0] -= 1
+        return (503 if refusals[0] >= 0 else 204), b""
 
-        def do_PATCH(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            refusals[0] -= 1
-            self._answer(503 if refusals[0] >= 0 else 204, b"")
-
-        def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/api", refusals
-    server.shutdown()
-    server.server_close()
+    with answering(reply, Retry_After="0") as address:
+        yield f"{address}/api", refusals
 
 
 @pytest.mark.parametrize("times", [0, 1, 3])
