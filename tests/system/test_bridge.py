@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Sequence
@@ -524,6 +525,17 @@ def test_without_its_deployment_photos_share_no_runs_and_that_is_said(
 
     assert asyncio.run(possible(asked)).express == "never"
     assert ("prefect deploy --all" in caplog.text) == (express == "auto")
+
+
+def test_a_server_that_never_answers_holds_the_bridge_up_for_seconds_alone() -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: url}):
+            found = asyncio.run(asyncio.wait_for(possible(BridgeSettings()), 60))
+
+    assert found.express == "auto"
 
 
 def test_a_server_that_does_not_answer_is_taken_to_have_the_deployment() -> None:

@@ -131,6 +131,25 @@ def test_a_photo_that_others_overtake_goes_alone_and_one_of_many_that_wait_does_
     assert [len(sent) for sent in events([f"v{n}" for n in range(8)], lambda _, times: times > 1)] == [4] * 4
 
 
+def test_a_claim_makes_room_for_the_next_event_long_before_the_patience_ends() -> None:
+    """Of five events two at a time may be without a claim: were their claims not seen, the fifth would wait 600 s."""
+    rt = memory_runtime()
+
+    async def emit(photos: Sequence[PhotoRequest]) -> None:
+        for one in photos:
+            rt.ledger.claim(one.photo, one.user_id, "run", 60)
+
+    async def all_of_them() -> None:
+        settings = BridgeSettings(express="always", express_photos=2, patience_s=300)
+        records = Records(rt.ledger, rt.profiles, rt.erasures, rt.known_gallery)
+        handover = Handover(settings, records, emit, Meters(settings), DEFAULT_PACE._replace(first_look_s=0.02))
+        refs = [(f"u{n}", PhotoRef(bucket="bucket", key=f"u{n}/a.jpg", version="1")) for n in range(10)]
+        requests = [PhotoRequest(photo=ref, user_id=name) for name, ref in refs]
+        await asyncio.gather(*(handover.see_claimed(Unclaimed(one)) for one in requests))
+
+    asyncio.run(asyncio.wait_for(all_of_them(), 60))
+
+
 def test_a_photo_whose_row_cannot_be_read_is_not_handed_over_for_ever(tmp_path: Path) -> None:
     records, sent = sqlite_records(tmp_path / "records.db"), list[PhotoRequest]()
     one = PhotoRequest(photo=PhotoRef(bucket="bucket", key="ann/selfie.jpg", version="1"), user_id="ann")

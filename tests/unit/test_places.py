@@ -142,3 +142,17 @@ def test_places_are_bounded_shared_and_never_lost(window: int, acts: list[tuple[
         assert crowd.places.room() == window
 
     with_crowd(window, act)
+
+
+def test_no_more_than_so_many_places_go_to_photos_that_had_one_before() -> None:
+    async def work() -> tuple[int, int]:
+        crowd = Crowd(20)
+        crowd.places = Places(20, share=20, again=2)
+        for number in range(6):
+            await crowd.comes(f"stuck{number}", again=True)
+        await crowd.comes("new")
+        inside = [again for _, _, again in crowd.inside]
+        await crowd.all_end()
+        return inside.count(True), inside.count(False)
+
+    assert asyncio.run(work()) == (2, 1)
